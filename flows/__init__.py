@@ -1,0 +1,1 @@
+"""One page each, verbs in order. Import nothing heavy here."""

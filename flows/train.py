@@ -1,0 +1,36 @@
+"""Train: resume, train a bounded chunk, evaluate, publish; all in a child process that gives its memory back."""
+
+from __future__ import annotations
+
+from model.job import pending_chunk
+from tasks import prefect_tasks as stages
+from tasks.errors import NothingToTrainError
+from tasks.night import Night
+from tasks.processed import read_meta
+from tasks.tokenize import read_tokenizer_record
+from tasks.train_chunk import describe, make_job
+
+
+def finish_cut_chunk(night: Night) -> None:
+    """A chunk that was cut comes first, on its own data, before anything new is collected or rebuilt."""
+    chunk = pending_chunk(night.layout.checkpoints)
+    if chunk is not None and read_meta(night.layout) is not None:
+        night.record.say(f"a chunk was cut: finishing steps {chunk['start_step']} to {chunk['target_step']} first")
+        train_and_publish(night)
+
+
+def train_and_publish(night: Night) -> None:
+    """One chunk from the latest whole checkpoint; the model that comes out is published if it is no worse."""
+    layout, record = night.layout, night.record
+    meta, tokenizer = read_meta(layout), read_tokenizer_record(layout)
+    if meta is None or tokenizer is None:
+        raise NothingToTrainError(
+            "nothing to train on yet: no text has been prepared. "
+            "Collect pages (python run.py collect) or add your own text (python run.py add PATH)."
+        )
+    job, messages = make_job(layout, meta, not tokenizer.frozen, night.settings.train)
+    for message in messages:
+        record.say(message)
+    with record.stage("train-chunk"):
+        done = stages.train_chunk(night, job, lambda event: describe(event, record))
+    record.training = {**done, "vocab_size": tokenizer.vocab_size}

@@ -1,0 +1,178 @@
+"""The network: a GPT in nanoGPT's manner whose architecture is exactly Hugging Face's `Qwen3ForCausalLM`.
+
+Against GPT-2: RMSNorm before each sublayer (Zhang & Sennrich 2019), rotary positions (Su et al. 2021) in
+Hugging Face's half-split layout, normalized queries and keys (Henry et al. 2020), SwiGLU (Shazeer 2020),
+optional grouped queries (Ainslie et al. 2023), tied embeddings, no biases. Parameter names are Hugging Face's
+without "model.".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class GPTConfig:
+    """The network's shape. Raises ValueError, naming the field, where it cannot be built."""
+
+    vocab_size: int
+    """Number of token ids: the tokenizer's own, never padded."""
+    block_size: int = 256
+    """Longest context, in tokens."""
+    n_layer: int = 4
+    n_head: int = 4
+    """Query heads a layer."""
+    n_kv_head: int = 4
+    """Key and value heads a layer; must divide n_head."""
+    n_embd: int = 256
+    """Width of the residual stream."""
+    head_dim: int = 64
+    """Width of a head; even, since positions rotate pairs."""
+    intermediate_size: int = 704
+    """Width inside SwiGLU; about 8/3 of n_embd costs what GPT-2's 4 x n_embd does."""
+    rope_theta: float = 10000.0
+    """Base of the rotary wavelengths."""
+    norm_eps: float = 1e-6
+
+    def __post_init__(self) -> None:
+        for name in (
+            "vocab_size",
+            "block_size",
+            "n_layer",
+            "n_head",
+            "n_kv_head",
+            "n_embd",
+            "head_dim",
+            "intermediate_size",
+        ):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name} must be a whole number of at least 1, not {value!r}")
+        if self.n_head % self.n_kv_head:
+            raise ValueError(f"n_kv_head ({self.n_kv_head}) must divide n_head ({self.n_head})")
+        if self.head_dim % 2:
+            raise ValueError(f"head_dim must be even, not {self.head_dim}")
+        for name in ("rope_theta", "norm_eps"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be above 0, not {getattr(self, name)!r}")
+
+
+class RMSNorm(nn.Module):
+    """x / rms(x) * weight over the last dimension, computed in fp32."""
+
+    def __init__(self, width: int, eps: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.rms_norm(x.float(), self.weight.shape, self.weight, self.eps)
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Turn each pair (x[i], x[i + D/2]) by its position's angle. x: (B, H, T, D); cos, sin: (T, D)."""
+    left, right = x.chunk(2, dim=-1)
+    return x * cos + torch.cat((-right, left), dim=-1) * sin
+
+
+class CausalSelfAttention(nn.Module):
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.n_head, self.n_kv_head, self.head_dim = config.n_head, config.n_kv_head, config.head_dim
+        self.q_proj = nn.Linear(config.n_embd, config.n_head * config.head_dim, bias=False)
+        self.k_proj = nn.Linear(config.n_embd, config.n_kv_head * config.head_dim, bias=False)
+        self.v_proj = nn.Linear(config.n_embd, config.n_kv_head * config.head_dim, bias=False)
+        self.o_proj = nn.Linear(config.n_head * config.head_dim, config.n_embd, bias=False)
+        self.q_norm = RMSNorm(config.head_dim, config.norm_eps)
+        self.k_norm = RMSNorm(config.head_dim, config.norm_eps)
+
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        B, T, _ = x.shape
+        q = self.q_proj(x).view(B, T, self.n_head, self.head_dim)
+        k = self.k_proj(x).view(B, T, self.n_kv_head, self.head_dim)
+        v = self.v_proj(x).view(B, T, self.n_kv_head, self.head_dim).transpose(1, 2)  # (B, H_kv, T, D)
+        q = rotate(self.q_norm(q).transpose(1, 2), cos, sin).to(v.dtype)  # (B, H, T, D)
+        k = rotate(self.k_norm(k).transpose(1, 2), cos, sin).to(v.dtype)  # (B, H_kv, T, D)
+        y = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=self.n_head != self.n_kv_head)
+        out: Tensor = self.o_proj(y.transpose(1, 2).reshape(B, T, self.n_head * self.head_dim))  # (B, T, C)
+        return out
+
+
+class SwiGLU(nn.Module):
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.gate_proj = nn.Linear(config.n_embd, config.intermediate_size, bias=False)
+        self.up_proj = nn.Linear(config.n_embd, config.intermediate_size, bias=False)
+        self.down_proj = nn.Linear(config.intermediate_size, config.n_embd, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))  # (B, T, C)
+        return out
+
+
+class Block(nn.Module):
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.input_layernorm = RMSNorm(config.n_embd, config.norm_eps)
+        self.self_attn = CausalSelfAttention(config)
+        self.post_attention_layernorm = RMSNorm(config.n_embd, config.norm_eps)
+        self.mlp = SwiGLU(config)
+
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        x = x + self.self_attn(self.input_layernorm(x), cos, sin)
+        out: Tensor = x + self.mlp(self.post_attention_layernorm(x))
+        return out
+
+
+class GPT(nn.Module):
+    cos: Tensor
+    sin: Tensor
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.n_embd)
+        self.layers = nn.ModuleList(Block(config) for _ in range(config.n_layer))
+        self.norm = RMSNorm(config.n_embd, config.norm_eps)
+        exponents = torch.arange(0, config.head_dim, 2, dtype=torch.float32) / config.head_dim
+        angles = torch.outer(torch.arange(config.block_size).float(), config.rope_theta**-exponents)  # (T, D/2)
+        self.register_buffer("cos", torch.cat((angles, angles), dim=-1).cos(), persistent=False)  # (T, D)
+        self.register_buffer("sin", torch.cat((angles, angles), dim=-1).sin(), persistent=False)
+        self.apply(self._initialize)
+        for name, weight in self.named_parameters():
+            if name.endswith(("o_proj.weight", "down_proj.weight")):  # each block starts as the identity
+                nn.init.zeros_(weight)
+
+    def _initialize(self, module: nn.Module) -> None:
+        if isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=module.in_features**-0.5)
+        elif isinstance(module, nn.Embedding):  # also the output matrix: small, so that the first guess is flat
+            nn.init.normal_(module.weight, std=0.02)
+
+    def features(self, idx: Tensor) -> Tensor:
+        """Ids (B, T) to normalized features (B, T, C); ValueError where T is over the block size."""
+        T = idx.shape[1]
+        if idx.shape[1] > self.config.block_size:
+            raise ValueError(f"{T} tokens given, but block_size is {self.config.block_size}")
+        cos, sin = self.cos[:T], self.sin[:T]
+        x = self.embed_tokens(idx)  # (B, T, C)
+        for block in self.layers:
+            x = block(x, cos, sin)
+        out: Tensor = self.norm(x)
+        return out
+
+    def logits(self, features: Tensor) -> Tensor:
+        """(..., C) to (..., V), through the tied embedding."""
+        return F.linear(features, self.embed_tokens.weight)
+
+    def forward(self, idx: Tensor, targets: Tensor | None = None) -> Tensor:
+        """Ids (B, T) to logits (B, T, V), or, with targets (B, T), to the mean loss in nats a token (a
+        scalar)."""
+        logits = self.logits(self.features(idx))  # (B, T, V)
+        if targets is None:
+            return logits
+        return F.cross_entropy(logits.float().view(-1, self.config.vocab_size), targets.reshape(-1))

@@ -1,0 +1,219 @@
+"""Training, as a child process: `python -m model.trainer JOB.json` prints one JSON event a line, trains one
+chunk from the newest whole checkpoint, publishes what it is worth, and exits, so that its memory goes back.
+
+Exit status: 0 done, 1 failed (the last event is "error"), 2 a bad job, 130 or 143 stopped by SIGINT or
+SIGTERM with all work saved. A SIGKILL costs the steps since the last checkpoint, which the next run makes
+again, bit for bit.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Read when torch loads: one compiler in this process, not a pool of 200 MB workers; and short spins at
+# barriers. Milliseconds a step on 2 cores, quiet and with one busy: libgomp's default 171 and 600 to 900;
+# this 172 and 500; OMP_WAIT_POLICY=PASSIVE 240 and 340.
+os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+
+from model.batches import open_tokens
+from model.checkpoint import checkpoint_steps
+from model.gpt import GPTConfig
+from model.job import Chunk, TrainJob, load_job, pending_chunk
+from model.lineage import Report, drop_chunk, find_checkpoint, find_chunk, new_chunk, save_chunk
+from model.numerics import Numerics, choose
+from model.publication import Judge, Outcome, Weights, settle
+from model.sample import sample
+from model.tokenizer import load_tokenizer, token_bytes, tokenizer_digest
+from model.trunk import NotFinite, Stop, Stopped, Trainer
+
+PARENT = "MINIATURE_MEMORY_PARENT"
+"""The environment variable by which whoever starts us says its process id."""
+
+__all__ = ["NotFinite", "Stop", "Stopped", "TrainJob", "load_job", "main", "pending_chunk", "train"]
+
+
+def train(job: TrainJob, report: Report, stop: Stop | None = None) -> dict[str, Any]:
+    """Train and publish one chunk - a cut one first - and give the "done" event, which is reported too.
+
+    Raises ValueError where the job cannot be done as it is, NotFinite, and Stopped.
+    """
+    began, stop = time.monotonic(), stop or Stop()
+    tokenizer, digest = load_tokenizer(job.tokenizer_path), tokenizer_digest(job.tokenizer_path)
+    config = GPTConfig(**job.shape(tokenizer.get_vocab_size()))
+    job.checkpoints_dir.mkdir(parents=True, exist_ok=True)
+    checkpoint = find_checkpoint(job, digest, config, report)
+    chunk = find_chunk(job, checkpoint.step if checkpoint else 0, report)
+    resumed = chunk is not None
+    if chunk:
+        job = chunk.apply(job)
+    if job.train_tokens < config.block_size + 1:
+        raise ValueError(
+            f"nothing to train on yet: {job.train_tokens} tokens, {config.block_size + 1} needed; add documents"
+        )
+
+    recorded = Numerics(**checkpoint.metadata["numerics"]) if checkpoint else None
+    numerics = choose(job, config, recorded, chunk.compiled if chunk else None)
+    trainer = Trainer(job, config, numerics, digest, report)
+    if checkpoint:
+        trainer.restore(checkpoint)
+        del checkpoint
+    if not trainer.anchor_tokens and job.val_tokens >= 2:
+        trainer.anchor_tokens = min(job.val_tokens, job.anchor_tokens)
+    trainer.save(stop)  # a lineage starts with its step 0, so that what was chosen and measured holds
+    if chunk is None:
+        chunk = new_chunk(job, trainer.step, trainer.seconds_trained, numerics.compiled)
+        save_chunk(job, chunk)
+    report(
+        {
+            "event": "start",
+            "step": trainer.step,
+            "target_step": chunk.target_step,
+            "resumed_chunk": resumed,
+            "parameters": sum(p.numel() for p in trainer.model.parameters()),
+            "numerics": numerics.to_record(),
+            "inexact": numerics.differences(recorded) if recorded else [],
+            "train_tokens": job.train_tokens,
+            "val_tokens": job.val_tokens,
+            "vocab_size": config.vocab_size,
+        }
+    )
+    trainer.parts["start"] = time.monotonic() - began
+
+    first = trainer.step
+    if numerics.compiled:
+        trainer.compile()
+    trunk_began = time.monotonic()
+    try:
+        chunk = trainer.run_trunk(chunk, stop)
+    except NotFinite:
+        drop_chunk(job)  # the same batches would fail the same way; new documents or settings make others
+        raise
+    trunk_seconds = time.monotonic() - trunk_began
+    trainer.parts["trunk"] = trunk_seconds
+    steps_done = trainer.step - first
+
+    outcome = finish(trainer, chunk, token_bytes(tokenizer))
+    drop_chunk(job)
+    texts = [sample(outcome.model, tokenizer, prompt, job.sample_tokens, seed=job.seed) for prompt in job.prompts]
+    done = {
+        "event": "done",
+        "step": trainer.step,
+        "steps_done": steps_done,
+        "branch_steps": chunk.branch_steps,
+        "tokens_per_second": round(steps_done * job.batch_size * config.block_size / max(trunk_seconds, 1e-9)),
+        "train_loss": trainer.curve[-1][1] if trainer.curve else None,
+        **{key: value for key, value in vars(outcome).items() if key not in ("model", "path", "published")},
+        "anchor_tokens": trainer.anchor_tokens,
+        "published": outcome.published,
+        "published_path": outcome.path,
+        "checkpoints": checkpoint_steps(job.checkpoints_dir),
+        "peak_rss_mb": peak_rss_mb(),
+        "seconds": {name: round(value, 3) for name, value in trainer.parts.items()},
+        "seconds_total": round(time.monotonic() - began, 3),
+        "samples": [{"prompt": p, "text": text} for p, text in zip(job.prompts, texts, strict=True)],
+    }
+    report(done)
+    return done
+
+
+def finish(trainer: Trainer, chunk: Chunk, sizes: NDArray[np.int64]) -> Outcome:
+    """Everything after the trunk's checkpoint: repeated whole if it is killed."""
+    job, config, numerics = trainer.job, trainer.config, trainer.numerics
+    val = open_tokens(job.processed_dir / "val.bin", job.val_tokens)
+    judge = Judge.of(job, config, val, sizes, trainer.anchor_tokens, numerics.torch_dtype)
+    folder = job.checkpoints_dir / f"step_{trainer.step}" / "metadata.json"
+    record = {
+        "tokenizer_digest": trainer.digest,
+        "provisional": job.tokenizer_provisional,
+        "generation": job.generation,
+        "train_tokens": job.train_tokens,
+        "val_tokens": job.val_tokens,
+        "anchor_tokens": trainer.anchor_tokens,
+        "tokens_trained": trainer.tokens_trained,
+        "checkpoint_digest": json.loads(folder.read_text(encoding="utf-8"))["digests"]["model.safetensors"],
+        "numerics": numerics.to_record(),
+    }
+    candidates: dict[str, Callable[[], Weights | None]] = {"ema": lambda: trainer.ema}
+    if chunk.branch_steps:
+        candidates["branch"] = lambda: trainer.branch(chunk.branch_steps)
+    with trainer.timed("publication"):
+        outcome = settle(job, trainer.step, candidates, judge, record, trainer.report)
+    trainer.parts["publication"] -= trainer.parts.get("branch", 0.0)
+    return outcome
+
+
+def peak_rss_mb() -> float | None:
+    """Most memory this process has held. From /proc: getrusage would count the parent's before exec."""
+    try:
+        status = Path("/proc/self/status").read_text(encoding="utf-8")
+        return round(int(status.split("VmHWM:")[1].split()[0]) / 1024, 1)
+    except (OSError, IndexError, ValueError):
+        return None
+
+
+def emit(event: dict[str, Any]) -> None:
+    """One JSON line on standard output, in one write: a signal handler may come in between."""
+    os.write(1, json.dumps(event).encode() + b"\n")
+
+
+def leave(number: int) -> NoReturn:
+    """End at once after a signal: everything worth keeping is on disk."""
+    emit({"event": "stopped", "signal": signal.Signals(number).name})
+    os._exit(128 + number)
+
+
+def die_with_parent() -> None:
+    """Ask the kernel for a SIGKILL when the process that started us dies: an orphan would keep its lock."""
+    pr_set_pdeathsig = 1
+    parent = int(os.environ.get(PARENT, "0"))
+    if parent and sys.platform == "linux":
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+        if os.getppid() != parent:  # it died before the kernel was asked
+            os._exit(128 + signal.SIGKILL)
+
+
+def main(arguments: list[str]) -> int:
+    if len(arguments) != 1:
+        print("usage: python -m model.trainer JOB.json", file=sys.stderr)
+        return 2
+    die_with_parent()
+    stop = Stop(leave)
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    try:
+        job = load_job(Path(arguments[0]))
+    except ValueError as error:
+        emit({"event": "error", "kind": "job", "message": str(error)})
+        return 2
+    try:
+        train(job, emit, stop)
+        return 0
+    except Stopped as stopped:
+        leave(int(stopped.args[0]))
+    except NotFinite as error:
+        steps = checkpoint_steps(job.checkpoints_dir)
+        message = f"{error}; the next run goes on from the checkpoint of step {steps[-1] if steps else 0}"
+        emit({"event": "error", "kind": "not_finite", "message": message})
+    except (ValueError, OSError) as error:
+        emit({"event": "error", "kind": "refused", "message": str(error)})
+    except Exception as error:
+        traceback.print_exc()
+        emit({"event": "error", "kind": "bug", "message": f"{type(error).__name__}: {error}"})
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

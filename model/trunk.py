@@ -1,0 +1,279 @@
+"""The trunk: the constant-rate run that never ends. Its state, how it moves by a step, is saved and comes
+back."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from model.batches import batch_starts, open_tokens, read_batch
+from model.checkpoint import Checkpoint, prune_checkpoints, random_state, save_checkpoint
+from model.evaluate import autocast
+from model.gpt import GPT, GPTConfig
+from model.job import Chunk, TrainJob
+from model.lineage import Report, save_chunk
+from model.numerics import Numerics, device_type
+from model.optimizer import MuonAdamW, adamw_beta2, branch_rate, trunk_rate
+from model.publication import Weights
+
+CURVE_TAIL = 20
+
+
+class NotFinite(RuntimeError):
+    """The loss or the weights stopped being numbers."""
+
+
+class Stopped(Exception):
+    """A signal asked for an end, and everything is saved. `args[0]` is its number."""
+
+
+class Stop:
+    """Takes SIGTERM and SIGINT. With steps not yet saved it only leaves a note for the loop, which saves
+    them; otherwise, while compiling or scoring, there is nothing to lose, and the process ends at once."""
+
+    def __init__(self, leave: Callable[[int], None] = lambda number: None) -> None:
+        self.leave = leave  # says so and ends the process
+        self.signal: int | None = None
+        self.unsaved = False
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        self.signal = number
+        if not self.unsaved:
+            self.leave(number)
+
+
+class Trainer:
+    """The trunk's state - weights, running average, optimizer, step - and how it moves, is saved and comes
+    back."""
+
+    def __init__(self, job: TrainJob, config: GPTConfig, numerics: Numerics, digest: str, report: Report) -> None:
+        self.job, self.config, self.numerics, self.digest, self.report = job, config, numerics, digest, report
+        torch.manual_seed(job.seed)
+        self.device = device_type()
+        self.model = GPT(config).to(self.device)
+        self.loss: Callable[[Tensor, Tensor], Tensor] = self.model  # or its compiled form
+        self.optimizer = MuonAdamW(
+            self.model,
+            job.muon_learning_rate,
+            job.adamw_learning_rate,
+            job.weight_decay,
+            adamw_beta2(job.batch_size * config.block_size),
+            numerics.torch_dtype,
+        )
+        self.ema: Weights = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
+        self.step = 0
+        self.saved_step = -1
+        self.seconds_trained = 0.0
+        self.tokens_trained = 0
+        self.anchor_tokens = 0
+        self.curve: deque[tuple[int, float]] = deque(maxlen=CURVE_TAIL)
+        self.tokens = open_tokens(job.processed_dir / "train.bin", job.train_tokens)
+        self.parts: dict[str, float] = {}
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Become exactly what was saved."""
+        self.model.load_state_dict(checkpoint.weights)
+        for name, value in self.ema.items():
+            value.copy_(checkpoint.ema[name])
+        self.optimizer.load(checkpoint.optimizer)
+        torch.set_rng_state(checkpoint.random)
+        metadata = checkpoint.metadata
+        self.step = self.saved_step = checkpoint.step
+        self.seconds_trained = metadata["seconds_trained"]
+        self.tokens_trained = metadata["tokens_trained"]
+        self.anchor_tokens = metadata["anchor_tokens"]
+        self.curve.extend((step, loss) for step, loss in metadata["curve"])
+
+    def compile(self) -> None:
+        """Compile the loss and its gradient; on any failure say so once and stay eager."""
+        compiled = torch.compile(self.model, dynamic=False)
+        with self.timed("compile"):
+            try:
+                self._backward(compiled, self.step)
+                self.loss = compiled
+            except Exception as error:  # many kinds: a missing header, a full disk, an unsupported compiler
+                self.numerics = replace(self.numerics, compiled=False)
+                reason = str(error).strip().splitlines()[:1]
+        for parameter in self.model.parameters():
+            parameter.grad = None
+        event = {"event": "compile", "ok": self.numerics.compiled, "seconds": self.parts["compile"]}
+        self.report(event if self.numerics.compiled else event | {"reason": f"stays eager: {reason}"})
+
+    def _backward(self, loss_of: Callable[[Tensor, Tensor], Tensor], step: int) -> float:
+        """Leave the gradients of one batch; gives its loss in nats a token."""
+        job, block_size = self.job, self.config.block_size
+        starts = batch_starts(job.generation, len(self.tokens), job.seed, step, job.batch_size, block_size)
+        inputs, targets = read_batch(self.tokens, starts, block_size)  # (B, T), (B, T)
+        with autocast(self.numerics.torch_dtype, self.device):
+            loss = loss_of(inputs.to(self.device), targets.to(self.device))
+        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        return float(loss.item())
+
+    def train_step(self, step: int, rate: float) -> float:
+        """One update on the batch of `step`; gives its loss. Raises NotFinite before anything is touched."""
+        loss = self._backward(self.loss, step)
+        if not math.isfinite(loss):
+            raise NotFinite(f"the loss became {loss} at step {step}")
+        self.optimizer.step(rate)
+        return loss
+
+    @torch.no_grad()
+    def average(self) -> None:
+        """Move the running average towards the weights, faster while it is young."""
+        keep = min(0.5 ** (1 / self.job.ema_half_life_steps), (self.step + 1) / (self.step + 10))
+        torch._foreach_lerp_(list(self.ema.values()), list(self.model.state_dict().values()), 1 - keep)
+
+    def run_trunk(self, chunk: Chunk, stop: Stop) -> Chunk:
+        """Train up to the chunk's target, or to its share of the minutes, and save; gives the chunk as it
+        ended."""
+        job, saved_at, told_at = self.job, time.monotonic(), 0.0
+        first, began = self.step, time.monotonic()
+        limit = None if job.minutes is None else 60 * job.minutes / (1 + job.decay_fraction)
+        with open_curve(job.checkpoints_dir / "curve.jsonl", self.step) as curve:
+            while self.step < chunk.target_step:
+                if stop.signal is not None:
+                    break
+                spent = self.seconds_trained - chunk.start_seconds_trained
+                if limit and spent >= limit and self.step > chunk.start_step:
+                    chunk = replace(chunk, target_step=self.step)
+                    save_chunk(job, chunk)
+                    break
+                step_began = time.monotonic()
+                stop.unsaved = True
+                loss = self.train_step(self.step, trunk_rate(self.step, job.warmup_steps))
+                self.step += 1
+                self.average()
+                self.tokens_trained += job.batch_size * self.config.block_size
+                self.curve.append((self.step, loss))
+                curve.write(json.dumps({"step": self.step, "loss": loss}).encode() + b"\n")
+                now = time.monotonic()
+                self.seconds_trained += now - step_began
+                if now - told_at >= 1 or self.step == chunk.target_step:
+                    told_at = now
+                    speed = (self.step - first) * job.batch_size * self.config.block_size / (now - began)
+                    self.report(
+                        {
+                            "event": "step",
+                            "step": self.step,
+                            "target_step": chunk.target_step,
+                            "loss": loss,
+                            "tokens_per_second": round(speed),
+                        }
+                    )
+                if now - saved_at >= job.checkpoint_every_seconds and self.step < chunk.target_step:
+                    self.save(stop, curve)
+                    saved_at = time.monotonic()
+            self.save(stop, curve)
+        if stop.signal is not None:
+            raise Stopped(stop.signal)
+        return chunk
+
+    def save(self, stop: Stop, curve: Any = None) -> None:
+        """Write a checkpoint of this step, unless it is there; NotFinite rather than a bad one."""
+        if self.step != self.saved_step:
+            with self.timed("checkpoint"):
+                self.require_finite()
+                if curve is not None:
+                    os.fsync(curve.fileno())
+                checkpoint = Checkpoint(
+                    self.step,
+                    self.weights(),
+                    self.ema,
+                    self.optimizer.tensors(),
+                    random_state(),
+                    self.metadata(),
+                )
+                path = save_checkpoint(self.job.checkpoints_dir, checkpoint)
+                job = self.job
+                prune_checkpoints(job.checkpoints_dir, job.keep_checkpoints, job.keep_spaced_checkpoints)
+            self.saved_step = self.step
+            self.report({"event": "checkpoint", "step": self.step, "path": str(path)})
+        stop.unsaved = False
+
+    def require_finite(self) -> None:
+        norms = torch.stack(torch._foreach_norm(list(self.model.state_dict().values())))
+        if not bool(norms.isfinite().all()):
+            raise NotFinite(f"the weights stopped being numbers by step {self.step}")
+
+    def weights(self) -> Weights:
+        return dict(self.model.state_dict())
+
+    def metadata(self) -> dict[str, Any]:
+        """What a checkpoint says besides its tensors."""
+        job = self.job
+        return {
+            "config": asdict(self.config),
+            "tokenizer_digest": self.digest,
+            "provisional": job.tokenizer_provisional,
+            "generation": job.generation,
+            "train_tokens": job.train_tokens,
+            "val_tokens": job.val_tokens,
+            "anchor_tokens": self.anchor_tokens,
+            "seed": job.seed,
+            "batch_size": job.batch_size,
+            "optimizer": {
+                "muon_learning_rate": job.muon_learning_rate,
+                "adamw_learning_rate": job.adamw_learning_rate,
+                "weight_decay": job.weight_decay,
+                "warmup_steps": job.warmup_steps,
+                "beta2": adamw_beta2(job.batch_size * self.config.block_size),
+            },
+            "ema": {"half_life_steps": job.ema_half_life_steps},
+            "numerics": self.numerics.to_record(),
+            "seconds_trained": self.seconds_trained,
+            "tokens_trained": self.tokens_trained,
+            "curve": [list(row) for row in self.curve],
+        }
+
+    def branch(self, steps: int) -> Weights | None:
+        """Decay the rate to nothing over `steps` more batches; None where it diverged.
+
+        The trunk is safe on disk, so the branch trains in place and is thrown away with the process.
+        """
+        with self.timed("branch"):
+            try:
+                for i in range(steps):
+                    self.train_step(self.step + i, branch_rate(i, steps))
+                self.require_finite()
+            except NotFinite as error:
+                self.report({"event": "damaged", "name": "branch", "reason": str(error), "moved_to": None})
+                return None
+        return self.weights()
+
+    @contextmanager
+    def timed(self, part: str) -> Iterator[None]:
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.parts[part] = self.parts.get(part, 0.0) + time.monotonic() - began
+
+
+@contextmanager
+def open_curve(path: Path, step: int) -> Iterator[Any]:
+    """`curve.jsonl` to append to, without the rows past `step` that a kill left: resumed equals
+    undisturbed."""
+    with open(path, "a+b", buffering=0) as file:
+        file.seek(0)
+        whole = 0
+        for line in iter(file.readline, b""):
+            try:
+                if not line.endswith(b"\n") or json.loads(line)["step"] > step:
+                    break
+            except (ValueError, KeyError, TypeError):
+                break
+            whole += len(line)
+        file.truncate(whole)
+        yield file

@@ -1,0 +1,334 @@
+"""miniature-memory on the command line. `python run.py` is one night; `python run.py --help` lists the rest."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import sqlite3
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tasks.errors import DataDirectoryError, MiniatureMemoryError
+from tasks.layout import Layout, find_data_directory
+from tasks.settings import Settings, load_settings, parse_override
+from tasks.terminal import Terminal
+
+STEPS = ("collection", "validation", "cleaning", "preparation", "training")
+STEP_COMMANDS = dict(zip(("collect", "validate", "clean", "prepare", "train"), STEPS, strict=True))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Returns the exit status: 0 done, 1 failed, 2 wrong use, 75 another run has the lock."""
+    options = parse_arguments(arguments)
+    try:
+        return int(options.run(options) or 0)
+    except MiniatureMemoryError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_status
+    except sqlite3.DatabaseError as error:
+        database = find_data_directory(options.data_dir).database
+        print(
+            f"error: {database} cannot be used ({error}). If it is damaged, remove it and run again: "
+            "it is made anew, and no document is lost.",
+            file=sys.stderr,
+        )
+        return 1
+    except OSError as error:
+        print(f"error: {error}. What was stored is whole; mend the cause and run again.", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped; the next run goes on from here", file=sys.stderr)
+        return 130
+
+
+# -- the night and its steps -----------------------------------------------------------------------------
+
+
+def run_night(options: argparse.Namespace) -> int:
+    """All steps but the skipped ones."""
+    skipped = {step for step in STEPS if getattr(options, f"skip_{step}")}
+    # Asked to leave out a data step, a person works on what is there.
+    if skipped & {"validation", "cleaning", "preparation"} and not options.collect:
+        skipped.add("collection")
+    return _run_flow(options, {step: step not in skipped for step in STEPS})
+
+
+def run_step(options: argparse.Namespace) -> int:
+    """One step of the night alone."""
+    if getattr(options, "scan", False):
+        _scan(options)
+    return _run_flow(options, {step: step == STEP_COMMANDS[options.command] for step in STEPS})
+
+
+def _run_flow(options: argparse.Namespace, steps: dict[str, bool]) -> int:
+    overrides = _overrides(options)
+    load_settings(options.profile, overrides)  # a bad profile is said before anything starts
+    layout = find_data_directory(options.data_dir)
+    _say_at_once_if_locked(layout)
+    terminal = Terminal()
+    _prepare_prefect(terminal)
+    from flows.grow_and_train import grow_and_train
+    from tasks.prefect_tasks import tell
+
+    tell.terminal = terminal
+    report = grow_and_train(options.profile, str(layout.root), overrides, **steps)
+    if options.json:
+        print(json.dumps(report, ensure_ascii=False))
+    else:
+        print((layout.reports / report["run"] / "report.md").read_text(encoding="utf-8"), end="")
+    return 0
+
+
+def _say_at_once_if_locked(layout: Layout) -> None:
+    """The flow takes the lock itself; asking here spares the start of Prefect."""
+    from tasks.lock import writer_lock
+
+    with writer_lock(layout.lock, "start"):
+        pass
+
+
+def _prepare_prefect(terminal: Terminal) -> None:
+    """Settings that Prefect reads when it is imported: no telemetry, our own lines on the terminal."""
+    defaults = {
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "90",
+        "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+        "PREFECT_CLI_WRAP_LINES": "false",
+    }
+    for name, value in defaults.items():
+        os.environ.setdefault(name, value)
+    url = _dead_prefect_server()
+    if url:
+        terminal.message(f"PREFECT_API_URL ({url}) does not answer: the night runs without it")
+
+
+def _dead_prefect_server() -> str | None:
+    """The address of a Prefect server that is configured and does not answer; Prefect is told to do without."""
+    import httpx
+    from prefect.settings import PREFECT_API_URL
+
+    url = PREFECT_API_URL.value()
+    if not url:
+        return None
+    try:
+        httpx.get(f"{url.rstrip('/')}/health", timeout=5).raise_for_status()
+        return None
+    except httpx.HTTPError:
+        return str(url)
+
+
+# -- data ------------------------------------------------------------------------------------------------
+
+
+def run_add(options: argparse.Namespace) -> int:
+    """Text from the user's own disk, into the truth like any other."""
+    from tasks.add import add_files, find_files
+
+    files = find_files([Path(path) for path in options.paths])
+    settings, layout = _open(options)
+    counts = add_files(files, settings, layout, Terminal())
+    print(", ".join(f"{number} {reason}" for reason, number in sorted(counts.items())) or "no files")
+    return 0
+
+
+def _scan(options: argparse.Namespace) -> None:
+    from tasks.add import add_unregistered
+
+    settings, layout = _open(options)
+    number = add_unregistered(settings, layout, Terminal())
+    print(f"{number} file(s) dropped under {layout.raw} are in the ledger now")
+
+
+def run_stats(options: argparse.Namespace) -> int:
+    from tasks.stats import as_text, collect_stats
+
+    stats = collect_stats(find_data_directory(options.data_dir))
+    print(json.dumps(stats, ensure_ascii=False, indent=2) if options.json else as_text(stats))
+    return 0
+
+
+def run_trace(options: argparse.Namespace) -> int:
+    from tasks.trace import as_text, trace
+
+    found = trace(options.url, find_data_directory(options.data_dir))
+    print(json.dumps(found, ensure_ascii=False, indent=2) if options.json else as_text(found))
+    return 0 if found["known"] else 1
+
+
+def run_verify(options: argparse.Namespace) -> int:
+    from tasks.corpus import Corpus
+    from tasks.lock import writer_lock
+    from tasks.state import open_state
+    from tasks.verify import verify
+
+    layout = find_data_directory(options.data_dir)
+    with writer_lock(layout.lock, "verify"):
+        db = open_state(layout.database)
+        try:
+            problems = list(verify(layout, Corpus(layout, db)))
+        finally:
+            db.close()
+    print("\n".join(problems) or "all is as it was written")
+    return 1 if problems else 0
+
+
+def run_rebuild(options: argparse.Namespace) -> int:
+    from tasks.derive import rebuild
+    from tasks.lock import writer_lock
+
+    settings, layout = _open(options)
+    with writer_lock(layout.lock, "rebuild"):
+        meta = rebuild(settings, layout, Path(options.to))
+    tokens = f"{meta.documents} documents, {meta.train_tokens + meta.val_tokens} tokens" if meta else "no tokens yet"
+    print(f"rebuilt into {options.to}: {tokens}")
+    return 0
+
+
+# -- the model -------------------------------------------------------------------------------------------
+
+
+def run_sample(options: argparse.Namespace) -> int:
+    from model.export import load_published
+    from model.sample import sample
+    from model.tokenizer import load_tokenizer
+
+    folder = _published(find_data_directory(options.data_dir))
+    text = sample(
+        load_published(folder),
+        load_tokenizer(folder / "tokenizer.json"),
+        options.prompt,
+        options.tokens,
+        options.temperature,
+        options.top_k,
+        options.seed,
+    )
+    print(text)
+    return 0
+
+
+def run_export(options: argparse.Namespace) -> int:
+    folder, target = _published(find_data_directory(options.data_dir)), Path(options.to)
+    if target.exists() and any(target.iterdir()):
+        raise DataDirectoryError(f"{target} is not empty: give export --to a new folder.")
+    shutil.copytree(folder.resolve(), target, dirs_exist_ok=True)
+    print(f"exported to {target}: open it with transformers.AutoModelForCausalLM.from_pretrained({str(target)!r})")
+    return 0
+
+
+def _published(layout: Layout) -> Path:
+    folder = layout.models / "latest"
+    if not folder.exists():
+        raise DataDirectoryError(f"{layout.models} holds no published model yet: run a night first (python run.py).")
+    return folder
+
+
+# -- the house -------------------------------------------------------------------------------------------
+
+
+def run_report(options: argparse.Namespace) -> int:
+    layout = find_data_directory(options.data_dir)
+    runs = sorted(path.parent.name for path in layout.reports.glob("*/report.json"))
+    name = options.run_id or (runs[-1] if runs else "")
+    folder = layout.reports / name
+    if not name or not (folder / "report.json").is_file():
+        known = f"Known: {', '.join(runs[-5:])}." if runs else "No run has been reported yet."
+        raise DataDirectoryError(f"no report {name!r} in {layout.reports}. {known}")
+    print((folder / ("report.json" if options.json else "report.md")).read_text(encoding="utf-8"), end="")
+    return 0
+
+
+def run_doctor(options: argparse.Namespace) -> int:
+    from tasks.doctor import examine
+
+    findings = examine(options.data_dir)
+    if options.json:
+        print(json.dumps([finding.as_dict() for finding in findings], indent=2))
+    else:
+        for finding in findings:
+            print(f"{'ok  ' if finding.fine else 'MEND'} {finding.what}: {finding.says}")
+    return 0 if all(finding.fine for finding in findings) else 1
+
+
+# -- arguments -------------------------------------------------------------------------------------------
+
+
+def _open(options: argparse.Namespace) -> tuple[Settings, Layout]:
+    return load_settings(options.profile, _overrides(options)), find_data_directory(options.data_dir)
+
+
+def _overrides(options: argparse.Namespace) -> dict[str, Any]:
+    overrides = dict(parse_override(text) for text in options.set)
+    if options.steps is not None:
+        overrides["train.steps"] = options.steps
+    if options.minutes is not None:
+        overrides["train.minutes"] = options.minutes
+    return overrides
+
+
+def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The whole command line. Options that many commands share may stand before or after the command."""
+    parser = argparse.ArgumentParser(
+        prog="run.py", description="Grow a text dataset and train a small GPT on it. Without a command: one night."
+    )
+    parser.set_defaults(run=run_night, profile="nightly", data_dir=None, set=[], steps=None, minutes=None, json=False)
+    shared = _shared_options()
+    for action in shared._actions:
+        parser._add_action(action)
+    for step in STEPS:
+        parser.add_argument(f"--skip-{step}", action="store_true", help=f"leave {step} out")
+    parser.add_argument("--collect", action="store_true", help="collect even though another step is left out")
+
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+
+    def command(name: str, run: Any, help: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, parents=[_shared_options()], help=help, description=help)
+        added.set_defaults(run=run)
+        return added
+
+    command("collect", run_step, "search, render and extract pages; store their text")
+    one = command("validate", run_step, "read the new raw files back")
+    one.add_argument("--scan", action="store_true", help="first take in text files dropped under raw/")
+    command("clean", run_step, "clean what is new and compare it with all that is kept")
+    command("prepare", run_step, "turn what is newly kept into tokens")
+    command("train", run_step, "train one chunk and publish the model")
+    one = command("add", run_add, "take in text, Markdown or HTML files of your own")
+    one.add_argument("paths", nargs="+", metavar="PATH", help="files or folders")
+    command("stats", run_stats, "what there is, in numbers")
+    one = command("trace", run_trace, "the whole way of one page")
+    one.add_argument("url", metavar="URL")
+    command("verify", run_verify, "hold everything on disk against what was written")
+    one = command("rebuild", run_rebuild, "derive cleaned/ and processed/ from raw/ alone, into a new folder")
+    one.add_argument("--to", required=True, metavar="DIR", help="a new or empty folder")
+    one = command("sample", run_sample, "let the published model write")
+    one.add_argument("--prompt", default="The ", help="how the text begins")
+    one.add_argument("--tokens", type=int, default=200, help="how many tokens to write")
+    one.add_argument("--temperature", type=float, default=0.8, help="0 takes the likeliest token")
+    one.add_argument("--top-k", type=int, default=50, help="choose among so many tokens")
+    one.add_argument("--seed", type=int, default=0, help="same seed, same text")
+    one = command("export", run_export, "copy the published model")
+    one.add_argument("format", choices=("hf",), help="hf: a folder for transformers")
+    one.add_argument("--to", required=True, metavar="DIR", help="a new or empty folder")
+    one = command("report", run_report, "what a night did; the last one by default")
+    one.add_argument("run_id", nargs="?", metavar="RUN", help="a folder name in reports/")
+    command("doctor", run_doctor, "what is missing on this machine, and how to mend it")
+    return parser.parse_args(arguments)
+
+
+def _shared_options() -> argparse.ArgumentParser:
+    shared = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
+    shared.add_argument("--profile", metavar="NAME|FILE", help="a name in deployments/, or a TOML file")
+    shared.add_argument("--data-dir", metavar="DIR", help="default: MINIATURE_MEMORY_DATA, else data/")
+    shared.add_argument("--steps", type=int, help="training steps (train.steps)")
+    shared.add_argument("--minutes", type=float, help="bound of the training (train.minutes)")
+    shared.add_argument("--set", action="append", metavar="NAME=VALUE", help="a setting, such as train.seed=7")
+    shared.add_argument("--json", action="store_true", help="print JSON")
+    return shared
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,184 @@
+"""The index over the ledger in `state.sqlite`: how far each stage has come, and where each document ended.
+
+It can be lost: `index_new` reads the ledger again, and the stages work on from what `processed/` holds.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Any
+
+from tasks.errors import TruthDamagedError
+from tasks.layout import Layout
+from tasks.ledger import FIRST_HELD_OUT, Ledger, read_entries
+from tasks.records import Cleaned, Dropped, LedgerEntry
+from tasks.state import transaction
+from tasks.urls import url_key
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS documents (
+    seq INTEGER PRIMARY KEY,
+    offset INTEGER NOT NULL,        -- of its line in the ledger, in bytes
+    path TEXT NOT NULL,
+    sha256 TEXT NOT NULL,
+    bytes INTEGER NOT NULL,
+    split TEXT NOT NULL,
+    site TEXT NOT NULL,
+    url_key TEXT NOT NULL,
+    outcome TEXT,                   -- NULL until cleaned and compared; then kept or the reason
+    stage TEXT,                     -- that dropped it
+    detail TEXT,
+    kept_bytes INTEGER              -- of the cleaned text
+);
+CREATE INDEX IF NOT EXISTS documents_by_url ON documents (url_key, sha256);
+CREATE INDEX IF NOT EXISTS documents_by_outcome ON documents (outcome, split, kept_bytes);
+CREATE TABLE IF NOT EXISTS positions (name TEXT PRIMARY KEY, value);
+"""
+
+
+class Corpus:
+    """What the stages ask about documents. Every position is a ledger number: all before it is done."""
+
+    def __init__(self, layout: Layout, db: sqlite3.Connection) -> None:
+        self.layout = layout
+        self.db = db
+        db.executescript(SCHEMA)
+
+    # -- positions ---------------------------------------------------------------------------------
+
+    def position(self, name: str) -> int:
+        row = self.db.execute("SELECT value FROM positions WHERE name = ?", (name,)).fetchone()
+        return int(row[0]) if row else 0
+
+    def set_position(self, name: str, value: int) -> None:
+        self.db.execute("INSERT OR REPLACE INTO positions VALUES (?, ?)", (name, value))
+
+    def digest_of_rules(self) -> str | None:
+        row = self.db.execute("SELECT value FROM positions WHERE name = 'rules'").fetchone()
+        return str(row[0]) if row else None
+
+    def forget_derived(self, rules: str) -> None:
+        """Every document is to be cleaned and compared again, under these rules. Called inside a transaction."""
+        self.db.execute("UPDATE documents SET outcome = NULL, stage = NULL, detail = NULL, kept_bytes = NULL")
+        self.set_position("cleaned", 0)
+        self.db.execute("INSERT OR REPLACE INTO positions VALUES ('rules', ?)", (rules,))
+
+    # -- the ledger --------------------------------------------------------------------------------
+
+    def index_new(self) -> int:
+        """Index the ledger's lines since the last call. Returns their number.
+
+        Raises:
+            TruthDamagedError: the ledger is shorter than what was read from it before.
+        """
+        offset, seq = self.position("ledger_bytes"), self.position("ledger_lines")
+        size = self.layout.ledger.stat().st_size if self.layout.ledger.exists() else 0
+        if size == offset:
+            return 0
+        if size < offset:
+            raise TruthDamagedError(
+                f"{self.layout.ledger} has {size} bytes, but {offset} were there before: lines are missing. "
+                "Restore raw/ from your backup."
+            )
+        first = seq
+        with transaction(self.db):
+            for entry, end in read_entries(self.layout.ledger, offset):
+                if entry.seq != seq:
+                    raise TruthDamagedError(
+                        f"{self.layout.ledger}: document {entry.seq} stands where {seq} belongs. "
+                        "Restore raw/ from your backup."
+                    )
+                self._index(entry, offset)
+                offset, seq = end, seq + 1
+            self.set_position("ledger_bytes", offset)
+            self.set_position("ledger_lines", seq)
+        return seq - first
+
+    def _index(self, entry: LedgerEntry, offset: int) -> None:
+        self.db.execute(
+            "INSERT INTO documents (seq, offset, path, sha256, bytes, split, site, url_key) VALUES (?,?,?,?,?,?,?,?)",
+            (entry.seq, offset, entry.path, entry.sha256, entry.bytes, entry.split, entry.site, url_key(entry.url)),
+        )
+
+    def ledger(self) -> Ledger:
+        """The ledger, ready to append after what is indexed."""
+        # Only the first few documents ask how many are held out, so counting stops early.
+        held_out = self.db.execute(
+            "SELECT COUNT(*) FROM (SELECT 1 FROM documents WHERE split = 'validation' ORDER BY seq LIMIT ?)",
+            (FIRST_HELD_OUT,),
+        ).fetchone()[0]
+        return Ledger(self.layout, self.position("ledger_lines"), held_out)
+
+    def has(self, url: str, sha256: str) -> bool:
+        """Whether this very text of this very page is stored."""
+        query = "SELECT 1 FROM documents WHERE url_key = ? AND sha256 = ?"
+        return self.db.execute(query, (url_key(url), sha256)).fetchone() is not None
+
+    def entry(self, seq: int) -> LedgerEntry:
+        offset = self.db.execute("SELECT offset FROM documents WHERE seq = ?", (seq,)).fetchone()[0]
+        return next(read_entries(self.layout.ledger, offset))[0]
+
+    def paths(self) -> set[str]:
+        """Every path below `raw/` that the ledger names."""
+        return {row[0] for row in self.db.execute("SELECT path FROM documents")}
+
+    def unchecked(self) -> list[sqlite3.Row]:
+        """Documents stored since the last validation."""
+        query = "SELECT seq, path, sha256, bytes FROM documents WHERE seq >= ? ORDER BY seq"
+        return self.db.execute(query, (self.position("validated"),)).fetchall()
+
+    # -- cleaning and comparing ----------------------------------------------------------------------
+
+    def uncleaned(self, limit: int) -> list[sqlite3.Row]:
+        """The next documents to clean, in ledger order: seq, path, split."""
+        query = "SELECT seq, path, split FROM documents WHERE seq >= ? ORDER BY seq LIMIT ?"
+        return self.db.execute(query, (self.position("cleaned"), limit)).fetchall()
+
+    def settle(self, verdicts: list[tuple[int, Cleaned | Dropped]]) -> None:
+        """Record where each document of a batch ended. Called inside the transaction that keeps its signatures."""
+        for seq, verdict in verdicts:
+            row: tuple[str, str | None, str | None, int | None, int]
+            if isinstance(verdict, Cleaned):
+                row = ("kept", None, None, len(verdict.text.encode()), seq)
+            else:
+                row = (verdict.reason, verdict.stage, verdict.detail, None, seq)
+            self.db.execute("UPDATE documents SET outcome=?, stage=?, detail=?, kept_bytes=? WHERE seq=?", row)
+        if verdicts:
+            self.set_position("cleaned", verdicts[-1][0] + 1)
+
+    # -- tokenizing ----------------------------------------------------------------------------------
+
+    def kept(self, since: int, limit: int) -> list[sqlite3.Row]:
+        """The next kept documents in ledger order: seq, path, split, kept_bytes."""
+        query = (
+            "SELECT seq, path, split, kept_bytes FROM documents "
+            "WHERE seq >= ? AND +outcome = 'kept' ORDER BY seq LIMIT ?"  # + keeps it on the primary key
+        )
+        return self.db.execute(query, (since, limit)).fetchall()
+
+    def kept_bytes(self) -> int:
+        """Bytes of all kept text, both splits."""
+        return int(
+            self.db.execute("SELECT COALESCE(SUM(kept_bytes), 0) FROM documents WHERE outcome = 'kept'").fetchone()[0]
+        )
+
+    # -- accounts ------------------------------------------------------------------------------------
+
+    def counts(self) -> dict[str, Any]:
+        """Documents by where they ended; raw = kept + dropped + waiting."""
+        by_outcome = dict(self.db.execute("SELECT outcome, COUNT(*) FROM documents GROUP BY outcome").fetchall())
+        waiting, kept = by_outcome.pop(None, 0), by_outcome.pop("kept", 0)
+        validation = self.db.execute(
+            "SELECT COUNT(*) FROM documents WHERE outcome = 'kept' AND split = 'validation'"
+        ).fetchone()[0]
+        return {
+            "raw": waiting + kept + sum(by_outcome.values()),
+            "kept": kept,
+            "dropped": dict(sorted(by_outcome.items())),
+            "waiting": waiting,
+            "validation": validation,
+        }
+
+    def trace(self, url: str) -> list[sqlite3.Row]:
+        """All stored versions of a page."""
+        return self.db.execute("SELECT * FROM documents WHERE url_key = ? ORDER BY seq", (url_key(url),)).fetchall()

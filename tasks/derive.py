@@ -1,0 +1,117 @@
+"""Derived data follows truth: the same few steps for a night's new documents and for a rebuild from zero."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from model.tokenizer import load_tokenizer
+from tasks import processed
+from tasks.clean import clean
+from tasks.corpus import Corpus
+from tasks.dedup import DedupIndex, dedup
+from tasks.durable import sync_filesystem
+from tasks.errors import DataDirectoryError
+from tasks.layout import Layout
+from tasks.records import Cleaned, Dropped
+from tasks.rules import rules_digest
+from tasks.settings import Settings
+from tasks.state import open_state, transaction
+from tasks.tokenize import open_processed, read_tokenizer_record, tokenize
+
+
+@dataclass(slots=True)
+class Derivation:
+    """What the data stages share: the corpus index, the dedup index and the rules of this run."""
+
+    settings: Settings
+    layout: Layout
+    db: sqlite3.Connection
+    corpus: Corpus = field(init=False)
+    index: DedupIndex = field(init=False)
+    rules: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.corpus = Corpus(self.layout, self.db)
+        self.index = DedupIndex(self.db, self.layout.cleaned)
+        self.rules = rules_digest(self.settings)
+
+    def apply_rules(self) -> str | None:
+        """Begin the derived data anew where it was made under other rules. Says so, or None."""
+        before = self.corpus.digest_of_rules()
+        if before == self.rules:
+            return None
+        meta = processed.read_meta(self.layout)
+        # A lost state with intact token files needs no reset: the same rules make the same bytes again.
+        changed = before is not None or (meta is not None and meta.rules != self.rules)
+        if changed:
+            processed.reset(self.layout)
+            remove_cleaned(self.layout)
+        with transaction(self.db):
+            self.corpus.forget_derived(self.rules)
+            self.index.clear()
+        return "the cleaning rules changed: cleaned/ and processed/ are derived again from raw/" if changed else None
+
+    def anything_uncleaned(self) -> bool:
+        return bool(self.corpus.uncleaned(1))
+
+    def clean_batch(self) -> list[tuple[int, Cleaned | Dropped]]:
+        """The verdicts of cleaning on the next documents in ledger order; empty when all are done."""
+        rows = self.corpus.uncleaned(self.settings.clean.batch)
+        documents = [(row["seq"], row["path"], row["split"]) for row in rows]
+        verdicts = clean(documents, self.layout.raw, self.settings.clean)
+        return list(zip((seq for seq, _, _ in documents), verdicts, strict=True))
+
+    def dedup_batch(self, cleaned: list[tuple[int, Cleaned | Dropped]]) -> list[tuple[int, Cleaned | Dropped]]:
+        """Compare a cleaned batch with everything kept and commit it: files, signatures and verdicts."""
+        self.layout.cleaned.mkdir(parents=True, exist_ok=True)
+        with transaction(self.db):
+            verdicts = dedup([one for _, one in cleaned], self.index, self.settings.dedup.min_jaccard)
+            settled = [(seq, verdict) for (seq, _), verdict in zip(cleaned, verdicts, strict=True)]
+            self.corpus.settle(settled)
+            sync_filesystem(self.layout.cleaned)
+        return settled
+
+
+def remove_cleaned(layout: Layout) -> None:
+    if layout.cleaned.exists():
+        shutil.rmtree(layout.cleaned)
+
+
+def rebuild(settings: Settings, truth: Layout, target: Path) -> processed.Meta | None:
+    """Derive `cleaned/` and `processed/` from truth alone into an empty folder.
+
+    Returns:
+        The commit record of the new `processed/`, or None where there is no tokenizer or nothing was kept.
+
+    Raises:
+        DataDirectoryError: the folder is not empty.
+    """
+    if target.exists() and any(target.iterdir()):
+        raise DataDirectoryError(f"{target} is not empty: give rebuild --to a new folder.")
+    layout = Layout(target.resolve(), truth=truth.raw)
+    layout.state.mkdir(parents=True)
+    db = open_state(layout.database)
+    try:
+        derivation = Derivation(settings, layout, db)
+        derivation.corpus.index_new()
+        derivation.apply_rules()
+        while batch := derivation.clean_batch():
+            derivation.dedup_batch(batch)
+        return _tokenize_all(derivation)
+    finally:
+        db.close()
+        shutil.rmtree(layout.state)
+
+
+def _tokenize_all(derivation: Derivation) -> processed.Meta | None:
+    layout = derivation.layout
+    meta = open_processed(layout, derivation.rules)
+    if meta is None or read_tokenizer_record(layout) is None:
+        return None
+    tokenizer = load_tokenizer(layout.tokenizer)
+    while (new := tokenize(layout, derivation.corpus, meta, tokenizer, derivation.settings.tokenize.batch)) != meta:
+        meta = new
+    return meta

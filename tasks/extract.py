@@ -1,0 +1,93 @@
+"""extract: the main text of a page, exactly as found, and the links that lead on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from tasks.extractor import Extractor
+from tasks.outcomes import Refused, forbids_use
+from tasks.records import Document, Dropped, Extracted, Page
+
+LISTING = 0.5  # share of the text that is links, above which a page is a listing
+LOCAL_TYPES = {".txt": "text/plain", ".md": "text/plain", ".html": "text/html", ".htm": "text/html"}
+
+
+def extract(pages: Sequence[Page | Dropped], extractor: Extractor) -> list[Extracted]:
+    """One result for each page, in the same order; what was dropped before stays dropped."""
+    return [Extracted(None, page) if isinstance(page, Dropped) else extract_page(page, extractor) for page in pages]
+
+
+def extract_page(page: Page, extractor: Extractor) -> Extracted:
+    """A document, or the reason why there is none; a listing has no text of its own but has links."""
+    try:
+        article = extractor.read(page.body_path, page.final_url, page.charset, page.media_type)
+    except Refused as refused:
+        return Extracted(None, refused.dropped("extract"))
+    links = tuple(article["links"])
+    try:
+        _refuse_poor(article, extractor.settings.min_characters)
+    except Refused as refused:
+        return Extracted(None, refused.dropped("extract"), links)
+    document = Document(
+        text=article["text"],
+        url=page.hit.url,
+        final_url=page.final_url,
+        title=article["title"],
+        provider=page.hit.provider,
+        query=page.hit.query,
+        fetched_at=page.fetched_at,
+        extractor=article["extractor"],
+        robots=f"{page.robots}; meta: {article['robots'] or '-'}",
+        rights=article["rights"],
+    )
+    return Extracted(document, None, links)
+
+
+def extract_file(path: Path, extractor: Extractor) -> Extracted:
+    """A file of the user's own (.txt, .md, .html): taken whole, however short, since the user chose it."""
+    media_type = LOCAL_TYPES.get(path.suffix.lower())
+    if media_type is None:
+        known = ", ".join(LOCAL_TYPES)
+        return Extracted(None, Dropped("extract", "unsupported_media_type", f"{path.name}: not one of {known}"))
+    try:
+        modified = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+        path.open("rb").close()
+    except OSError as error:
+        return Extracted(None, Dropped("extract", "unreadable", f"{path}: {error.strerror}"))
+    url = path.resolve().as_uri()
+    try:
+        article = extractor.read(str(path.resolve()), url, None, media_type)
+        if not article["text"].strip():
+            raise Refused("no_text", path.name)
+        if "\0" in article["text"]:
+            raise Refused("unreadable", f"{path.name}: not a text file")
+    except Refused as refused:
+        return Extracted(None, refused.dropped("extract"))
+    document = Document(
+        text=article["text"],
+        url=url,
+        final_url=url,
+        title=article["title"] or path.name,
+        provider="local",
+        query=str(path),
+        fetched_at=modified.isoformat(timespec="seconds"),
+        extractor=article["extractor"] if media_type == "text/html" else "as it is",
+        robots="-",
+        rights=article["rights"],
+    )
+    return Extracted(document, None)
+
+
+def _refuse_poor(article: dict[str, Any], min_characters: int) -> None:
+    text = article["text"].strip()
+    if forbids_use(article["robots"]):
+        raise Refused("noindex", f"meta robots: {article['robots']}")
+    if not text:
+        raise Refused("no_text")
+    if article["link_density"] > LISTING:
+        raise Refused("listing", f"{article['link_density']:.0%} of the text is links")
+    if len(text) < min_characters:
+        raise Refused("too_short", f"{len(text)} characters")

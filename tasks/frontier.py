@@ -1,0 +1,206 @@
+"""Every URL ever proposed, how its last visit ended, and when it is due again. Time is always an argument."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tasks.records import Dropped, Extracted, Hit, Page
+from tasks.settings import SearchSettings
+from tasks.state import transaction
+from tasks.urls import site_of, url_key
+
+LISTING_LINKS = 3  # a page that gives so many new links is a listing: more will appear there
+COOLING_SECONDS = 90.0  # a host that wants a longer pause than this is left for another night
+HOUR = 3600.0
+
+TABLES = """
+CREATE TABLE IF NOT EXISTS frontier (
+    url_key TEXT PRIMARY KEY,
+    url TEXT NOT NULL,              -- as it was found, and as it is asked
+    provider TEXT NOT NULL,
+    query TEXT NOT NULL,
+    depth INTEGER NOT NULL,
+    rank INTEGER NOT NULL,
+    host TEXT NOT NULL,
+    first_seen REAL NOT NULL,
+    due_at REAL,                    -- epoch seconds; NULL: given up
+    visited_at REAL,
+    status TEXT NOT NULL DEFAULT 'waiting',  -- waiting, done, failed (asked again), given_up
+    stage TEXT,
+    outcome TEXT,                   -- of the last visit
+    detail TEXT,
+    failures INTEGER NOT NULL DEFAULT 0,     -- in a row
+    listing INTEGER NOT NULL DEFAULT 0,
+    links_given INTEGER NOT NULL DEFAULT 0,  -- new ones, over all visits
+    final_url TEXT,
+    etag TEXT,
+    last_modified TEXT
+);
+CREATE INDEX IF NOT EXISTS frontier_by_due ON frontier (due_at);
+CREATE TABLE IF NOT EXISTS hosts (
+    host TEXT PRIMARY KEY,
+    next_at REAL NOT NULL           -- no request before
+);
+"""
+
+# Each host's hits breadth first, the hosts taking turns.
+DUE = """
+SELECT *, ROW_NUMBER() OVER (PARTITION BY f.host ORDER BY depth, f.rowid) AS turn
+FROM frontier f LEFT JOIN hosts h ON h.host = f.host
+WHERE due_at <= :now AND (visited_at IS NULL OR visited_at < :night)
+  AND (h.next_at IS NULL OR h.next_at <= :now + :cooling)
+ORDER BY turn, f.host LIMIT :limit
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """How a hit's visit ended."""
+
+    hit: Hit
+    outcome: str  # "stored", "unchanged", or the reason of a `Dropped`
+    stage: str = ""
+    detail: str = ""
+    retry: bool = False
+    final_url: str | None = None
+    etag: str | None = None
+    last_modified: str | None = None
+    links: tuple[Hit, ...] = ()  # hits found on the page, known ones included
+
+    @classmethod
+    def of(
+        cls, hit: Hit, page: Page | Dropped, result: Extracted, links: Iterable[Hit] = (), outcome: str = "stored"
+    ) -> Visit:
+        """From what `render` and `extract` gave; `outcome` is what became of the document, where there is one."""
+        end = result.dropped or Dropped("", outcome)
+        if isinstance(page, Dropped):
+            return cls(hit, end.reason, end.stage, end.detail, end.retry)
+        return cls(
+            hit,
+            end.reason,
+            end.stage,
+            end.detail,
+            end.retry,
+            page.final_url,
+            page.etag,
+            page.last_modified,
+            tuple(links),
+        )
+
+
+class Frontier:
+    """The queue of the crawl, in the state database.
+
+    A page that was had (or refused for good) is due again after `revisit_days`, a start page or a page that gave
+    new links after `revisit_listing_hours`, a failure after `retry_hours`, doubled each time. Never twice in
+    one night, whatever the settings.
+    """
+
+    def __init__(self, db: sqlite3.Connection, settings: SearchSettings) -> None:
+        self.db = db
+        self.settings = settings
+        db.executescript(TABLES)
+
+    def add(self, hits: Iterable[Hit], now: float) -> int:
+        """Remember hits; one that is known already stays as it is. Gives how many were new."""
+        with transaction(self.db):
+            return self._add(hits, now)
+
+    def due(self, limit: int, now: float, night: float) -> list[Hit]:
+        """The next hits to visit: breadth first, hosts taking turns, none that was visited since `night` began.
+
+        `now` must be the current time: pages cached after a hit became due count as not yet used.
+        """
+        values = {"now": now, "night": night, "cooling": COOLING_SECONDS, "limit": limit}
+        return [
+            Hit(
+                row["url"],
+                row["provider"],
+                row["query"],
+                row["depth"],
+                row["rank"],
+                row["due_at"],
+                row["etag"],
+                row["last_modified"],
+            )
+            for row in self.db.execute(DUE, values)
+        ]
+
+    def finish(self, visits: Sequence[Visit], now: float) -> int:
+        """Record the outcome of each visit and add the links found, all or nothing. Gives how many links were new.
+
+        Raises:
+            ValueError: a hit is not in the frontier, or has two outcomes.
+        """
+        keys = [url_key(visit.hit.url) for visit in visits]
+        if len(set(keys)) != len(keys):
+            raise ValueError("a hit was given two outcomes")
+        with transaction(self.db):
+            new = 0
+            for key, visit in zip(keys, visits, strict=True):
+                links = self._add(visit.links, now)
+                self._record(key, visit, links, now)
+                new += links
+        return new
+
+    def counts(self) -> dict[str, int]:
+        """How many URLs ended how; `waiting` have not been visited yet. The numbers add up to all URLs known."""
+        query = "SELECT coalesce(outcome, 'waiting') AS name, count(*) FROM frontier GROUP BY name ORDER BY name"
+        return {row[0]: row[1] for row in self.db.execute(query)}
+
+    def lookup(self, url: str) -> dict[str, Any] | None:
+        """Everything known about a URL, for `trace`."""
+        row = self.db.execute("SELECT * FROM frontier WHERE url_key = ?", (url_key(url),)).fetchone()
+        return dict(row) if row else None
+
+    def _add(self, hits: Iterable[Hit], now: float) -> int:
+        insert = (
+            "INSERT INTO frontier (url_key, url, provider, query, depth, rank, host, first_seen, due_at) "
+            "VALUES (?,?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING"
+        )
+        return sum(
+            self.db.execute(
+                insert,
+                (url_key(h.url), h.url, h.provider, h.query, h.depth, h.rank, site_of(h.url), now, now),
+            ).rowcount
+            for h in hits
+        )
+
+    def _record(self, key: str, visit: Visit, links: int, now: float) -> None:
+        row = self.db.execute("SELECT * FROM frontier WHERE url_key = ?", (key,)).fetchone()
+        if row is None:
+            raise ValueError(f"{visit.hit.url} is not in the frontier")
+        failures = row["failures"] + 1 if visit.retry else 0
+        given_up = failures >= self.settings.max_failures
+        start_page = row["provider"] == "site" and row["depth"] == 0
+        listing = bool(row["listing"] or start_page or links >= LISTING_LINKS)
+        values = {
+            "visited_at": now,
+            "status": "given_up" if given_up else "failed" if visit.retry else "done",
+            "stage": visit.stage,
+            "outcome": visit.outcome,
+            "detail": visit.detail,
+            "failures": failures,
+            "listing": int(listing),
+            "links_given": row["links_given"] + links,
+            "due_at": None if given_up else now + self._pause(visit, failures, listing),
+            **_validators(visit),
+        }
+        columns = ", ".join(f"{name} = :{name}" for name in values)
+        self.db.execute(f"UPDATE frontier SET {columns} WHERE url_key = :key", {**values, "key": key})
+
+    def _pause(self, visit: Visit, failures: int, listing: bool) -> float:
+        if visit.retry:
+            return self.settings.retry_hours * HOUR * 2.0 ** (failures - 1)
+        listing = listing and (visit.stage != "render" or visit.outcome == "unchanged")
+        return (self.settings.revisit_listing_hours if listing else self.settings.revisit_days * 24) * HOUR
+
+
+def _validators(visit: Visit) -> dict[str, str | None]:
+    """A visit that got no new page leaves the old ones: they still describe the last page that was used."""
+    if visit.retry or visit.final_url is None:
+        return {}
+    return {"final_url": visit.final_url, "etag": visit.etag, "last_modified": visit.last_modified}

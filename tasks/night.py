@@ -1,0 +1,69 @@
+"""One run over one data directory: locked, mended, open. Everything the flow's steps share."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tasks import ledger, processed
+from tasks.browser import sweep_orphans
+from tasks.corpus import Corpus
+from tasks.derive import Derivation
+from tasks.frontier import Frontier
+from tasks.layout import Layout
+from tasks.lock import writer_lock
+from tasks.run_record import Listener, RunRecord
+from tasks.settings import Settings
+from tasks.state import open_state_or_set_aside
+
+
+class Night:
+    """No dataclass on purpose: Prefect walks through dataclasses that tasks are given."""
+
+    def __init__(
+        self, settings: Settings, layout: Layout, lock_handle: int, db: sqlite3.Connection, record: RunRecord
+    ) -> None:
+        self.settings = settings
+        self.layout = layout
+        self.lock_handle = lock_handle  # for the training child to inherit
+        self.record = record
+        self.derivation = Derivation(settings, layout, db)
+        self.frontier = Frontier(db, settings.search)
+        self.began = time.time()  # no page is visited twice after it
+
+    @property
+    def corpus(self) -> Corpus:
+        return self.derivation.corpus
+
+
+@contextmanager
+def open_night(settings: Settings, layout: Layout, purpose: str, listen: Listener) -> Iterator[Night]:
+    """Take the lock, mend what a kill left, and open the state.
+
+    Raises:
+        LockHeldError: another run has the data directory.
+        TruthDamagedError: raw text or ledger are not what was written.
+    """
+    with writer_lock(layout.lock, purpose) as handle:
+        record = RunRecord(settings.name, listen)
+        with record.watching_memory():
+            for message in mend(layout):
+                record.say(f"mended: {message}")
+            db, damaged = open_state_or_set_aside(layout.database)
+            try:
+                if damaged:
+                    record.say(f"mended: {damaged}")
+                night = Night(settings, layout, handle, db, record)
+                night.corpus.index_new()
+                yield night
+            finally:
+                db.close()
+
+
+def mend(layout: Layout) -> list[str]:
+    """Bring the files back to their last commit. Says what it found; costs one batch, not the corpus."""
+    orphans = sweep_orphans(layout)
+    said = [f"{orphans} browser process(es) of a killed run ended"] if orphans else []
+    return said + ledger.mend(layout) + processed.mend(layout)

@@ -1,0 +1,140 @@
+"""Every Prefect task, on one screen: a thin coat of names, retries and cache keys. Nothing is decided here.
+
+The data stages need no cache, since the ledger and the committed positions know what is done; training must
+have none. Search and render are cached by content, under versioned keys, as JSON: hashes and paths, no text.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from prefect import get_run_logger, task
+from prefect.artifacts import create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.tasks import exponential_backoff
+from tokenizers import Tokenizer
+
+from model.job import TrainJob
+from tasks import extract as extract_stage
+from tasks import render as render_stage
+from tasks import search as search_stage
+from tasks import tokenize as tokenize_stage
+from tasks import train_chunk as train_chunk_stage
+from tasks.extractor import Extractor
+from tasks.night import Night
+from tasks.processed import Meta
+from tasks.records import Cleaned, Dropped, Extracted, Hit, Page, from_json, to_json
+from tasks.run_record import Listener
+from tasks.settings import Source
+from tasks.train_chunk import Event
+
+Json = dict[str, Any]
+Verdicts = list[tuple[int, Cleaned | Dropped]]
+
+# Raise one when what its stage gives for the same input changes.
+SEARCH_VERSION = 1
+RENDER_VERSION = 1
+
+OUTSIDE: dict[str, Any] = {
+    "retries": 3,
+    "retry_delay_seconds": exponential_backoff(backoff_factor=2),
+    "retry_jitter_factor": 0.5,
+}
+CACHED: dict[str, Any] = {"persist_result": True, "result_serializer": "json", "cache_expiration": timedelta(hours=12)}
+ON_DISK: dict[str, Any] = {"retries": 2, "retry_delay_seconds": [1, 5], "cache_policy": NO_CACHE}
+
+
+def _key(version: int, *parts: Any) -> str:
+    return hashlib.sha256(json.dumps([version, *parts], sort_keys=True).encode()).hexdigest()
+
+
+def _search_key(_: Any, arguments: Json) -> str:
+    source: Source = arguments["source"]
+    content = Path(source.file).read_text(encoding="utf-8", errors="replace") if Path(source.file).is_file() else ""
+    return "search-" + _key(SEARCH_VERSION, repr(source), content)
+
+
+def _render_key(_: Any, arguments: Json) -> str:
+    hits: list[Hit] = arguments["hits"]
+    renderer: render_stage.Renderer = arguments["renderer"]
+    # A hit says when it became due, so a later visit of the same page has another key.
+    return "render-" + _key(RENDER_VERSION, str(renderer.layout.root), [to_json(hit) for hit in hits])
+
+
+@task(name="search", cache_key_fn=_search_key, **OUTSIDE, **CACHED)
+def _search(source: Source) -> list[Json]:
+    return [to_json(hit) for hit in search_stage.search(source)]
+
+
+@task(name="render", cache_key_fn=_render_key, **OUTSIDE, **CACHED)
+def _render(hits: list[Hit], renderer: render_stage.Renderer) -> list[Json]:
+    return [to_json(page) for page in render_stage.render(hits, renderer)]
+
+
+def search(source: Source) -> list[Hit]:
+    return [from_json(hit, Hit) for hit in _search(source)]
+
+
+def render(hits: list[Hit], renderer: render_stage.Renderer) -> list[Page | Dropped]:
+    pages = _pages(_render(hits, renderer))
+    if all(Path(page.body_path).exists() for page in pages if isinstance(page, Page)):
+        return pages
+    # A cached result outlives the page cache, which is bounded.
+    return _pages(_render.with_options(refresh_cache=True)(hits, renderer))
+
+
+def _pages(values: list[Json]) -> list[Page | Dropped]:
+    return [from_json(one, Page) if one["kind"] == "Page" else from_json(one, Dropped) for one in values]
+
+
+@task(name="extract", **ON_DISK)
+def extract(pages: list[Page | Dropped], extractor: Extractor) -> list[Extracted]:
+    return extract_stage.extract(pages, extractor)
+
+
+@task(name="clean", **ON_DISK)
+def clean(night: Night) -> Verdicts:
+    return night.derivation.clean_batch()
+
+
+@task(name="dedup", **ON_DISK)
+def dedup(night: Night, cleaned: Verdicts) -> Verdicts:
+    return night.derivation.dedup_batch(cleaned)
+
+
+@task(name="tokenize", **ON_DISK)
+def tokenize(night: Night, meta: Meta, tokenizer: Tokenizer) -> Meta:
+    return tokenize_stage.tokenize(night.layout, night.corpus, meta, tokenizer, night.settings.tokenize.batch)
+
+
+@task(name="train-chunk", cache_policy=NO_CACHE)
+def train_chunk(night: Night, job: TrainJob, hear: Callable[[Event], None]) -> Event:
+    return train_chunk_stage.train_chunk(job, night.layout, night.lock_handle, hear)
+
+
+class Teller:
+    """Tells Prefect's log what happens and, when a person runs us, the terminal."""
+
+    terminal: Listener | None = None
+
+    def message(self, text: str) -> None:
+        get_run_logger().info(text)
+        if self.terminal:
+            self.terminal.message(text)
+
+    def progress(self, what: str, done: int, of: int, detail: str) -> None:
+        if self.terminal:
+            self.terminal.progress(what, done, of, detail)
+
+
+tell = Teller()
+
+
+def publish_report(markdown: str) -> None:
+    """The report as an artifact of the flow run."""
+    create_markdown_artifact(key="report", markdown=markdown, description="What the night did.")

@@ -1,0 +1,132 @@
+"""What the stages hand to each other: frozen records. A stage takes some and returns new ones.
+
+Hit -> Page -> Document -> LedgerEntry -> Cleaned, and at any step a `Dropped` with its reason instead.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A URL worth a visit, and who proposed it."""
+
+    url: str
+    provider: str  # "site", "urls", "local", ...
+    query: str  # the question, start page or list that led here
+    depth: int = 0  # links followed since the start page
+    rank: int = 0  # place in the provider's answer
+    due_at: float | None = None  # epoch seconds; a page cached since then is taken without a request
+    etag: str | None = None  # of the last visit: the request is made conditional
+    last_modified: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A fetched page. The body lies in the page cache, so that a record stays small."""
+
+    hit: Hit
+    final_url: str
+    status: int
+    media_type: str
+    charset: str | None  # as the HTTP header says, None where it is silent
+    body_path: str  # file in the page cache
+    body_sha256: str
+    rendered: bool  # by Chromium, not by the plain HTTP client
+    fetched_at: str  # ISO 8601, UTC
+    robots: str  # the evidence: what robots.txt, the headers and meta tags said
+    etag: str | None = None
+    last_modified: str | None = None
+    from_cache: bool = False  # fetched by an earlier run that was cut before it used the page
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """The text of one page or file, exactly as extracted, on its way into `raw/`."""
+
+    text: str
+    url: str  # as asked
+    final_url: str
+    title: str | None
+    provider: str
+    query: str
+    fetched_at: str
+    extractor: str
+    robots: str
+    rights: str | None = None
+
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Extracted:
+    """What one page gave: a document or the reason why not, and in both cases the links found in it."""
+
+    document: Document | None
+    dropped: Dropped | None
+    links: tuple[str, ...] = ()  # absolute, http and https only, no fragments, in order, each once
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerEntry:
+    """One line of `raw/ledger.jsonl`: where a raw document came from."""
+
+    seq: int  # place in the ledger, from 0; this order is the law
+    path: str  # below raw/
+    sha256: str  # of the file's bytes
+    bytes: int
+    split: str  # "train" or "validation", settled once when the document is stored
+    site: str
+    url: str
+    final_url: str
+    title: str | None
+    provider: str
+    query: str
+    fetched_at: str
+    extractor: str
+    robots: str
+    rights: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Cleaned:
+    """A document's text after the cleaning rules."""
+
+    seq: int
+    path: str
+    split: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """The end of a hit's or a document's way: the stage and the reason, both counted and kept."""
+
+    stage: str
+    reason: str
+    detail: str = ""
+    retry: bool = False  # the world may be better tomorrow (a timeout, a 503)
+
+
+def to_json(record: Any) -> dict[str, Any]:
+    """A record as plain JSON values, with its kind, for Prefect's stored results."""
+    return {"kind": type(record).__name__, **dataclasses.asdict(record)}
+
+
+def from_json(values: dict[str, Any], kind: type[R]) -> R:
+    """The record that `to_json` wrote."""
+    values = {name: value for name, value in values.items() if name != "kind"}
+    if isinstance(values.get("hit"), dict):
+        values["hit"] = Hit(**values["hit"])
+    return kind(**values)

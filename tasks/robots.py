@@ -1,0 +1,170 @@
+"""What each host asks of us: robots.txt (RFC 9309), a pause between requests, a longer one after trouble.
+
+Kept in the state database, so that the pause holds across runs and robots.txt is read once a day.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from protego import Protego
+
+from tasks.frontier import COOLING_SECONDS, TABLES
+from tasks.http_client import Deadline, HttpClient, Response
+from tasks.outcomes import Refused
+from tasks.settings import RenderSettings
+from tasks.urls import site_of
+
+MAX_BYTES = 500_000  # RFC 9309 wants at least 500 KiB parsed; the rest may be ignored
+KEEP_SECONDS = 86_400.0
+KEEP_FAILURE_SECONDS = 600.0  # long enough not to ask a dead host for each of its pages
+MAX_CRAWL_DELAY = 60.0
+MAX_COOLING = 86_400.0
+MAX_REDIRECTS = 5
+DEADLINE_SECONDS = 15.0
+ABSENT = frozenset(("not_found", "forbidden", "http_error", "bad_redirect", "redirect_loop", "bad_encoding"))
+
+ROBOTS_TABLE = """
+CREATE TABLE IF NOT EXISTS robots (
+    origin TEXT PRIMARY KEY,
+    fetched_at REAL NOT NULL,
+    status TEXT NOT NULL,           -- read, absent, or the outcome that kept us from it
+    detail TEXT NOT NULL,
+    body TEXT NOT NULL
+);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class _Rules:
+    fetched_at: float
+    status: str
+    detail: str
+    parsed: Protego
+
+    def is_fresh(self, now: float) -> bool:
+        keep = KEEP_SECONDS if self.status in ("read", "absent") else KEEP_FAILURE_SECONDS
+        return self.fetched_at <= now < self.fetched_at + keep
+
+
+class Hosts:
+    """Permission and pace. Waits with `sleep`, reads time from `clock` (epoch seconds)."""
+
+    def __init__(
+        self,
+        db: sqlite3.Connection,
+        client: HttpClient,
+        settings: RenderSettings,
+        clock: Callable[[], float],
+        sleep: Callable[[float], None],
+    ) -> None:
+        db.executescript(TABLES + ROBOTS_TABLE)
+        self.db, self.client, self.settings, self.clock, self.sleep = db, client, settings, clock, sleep
+        self._rules: dict[str, _Rules] = {}
+
+    def permit(self, url: str) -> str:
+        """What robots.txt says, as evidence.
+
+        Raises:
+            Refused: `robots_forbidden`, or what kept us from reading it.
+        """
+        rules = self._rules_of(url)
+        if rules.status not in ("read", "absent"):
+            raise Refused(rules.status, f"robots.txt: {rules.detail}")
+        if not rules.parsed.can_fetch(url, self.settings.user_agent):
+            raise Refused("robots_forbidden", "disallowed by robots.txt")
+        return "allowed" if rules.status == "read" else "absent"
+
+    def wait(self, url: str) -> None:
+        """Wait for the host's turn and take it.
+
+        Raises:
+            Refused: `host_cooling`, when the host wants a pause too long to wait for.
+        """
+        host, now = site_of(url), self.clock()
+        row = self.db.execute("SELECT next_at FROM hosts WHERE host = ?", (host,)).fetchone()
+        pause = row["next_at"] - now if row else 0.0
+        # Longer than any pause we set: the clock was turned back.
+        if COOLING_SECONDS < pause <= MAX_COOLING:
+            raise Refused("host_cooling", f"{host} asked for a pause of {pause:.0f} more seconds")
+        if 0 < pause <= COOLING_SECONDS:
+            self.sleep(pause)
+        if (delay := self._delay(url)) > 0:
+            self._set_next(host, self.clock() + delay)
+
+    def cool(self, url: str, seconds: float) -> None:
+        """The host asked for a pause (Retry-After)."""
+        self._set_next(site_of(url), self.clock() + min(seconds, MAX_COOLING))
+
+    def _delay(self, url: str) -> float:
+        rules = self._rules.get(_origin(url))
+        asked = rules.parsed.crawl_delay(self.settings.user_agent) if rules else None
+        return max(self.settings.delay_seconds, min(asked or 0.0, MAX_CRAWL_DELAY))
+
+    def _set_next(self, host: str, at: float) -> None:
+        self.db.execute("INSERT OR REPLACE INTO hosts (host, next_at) VALUES (?, ?)", (host, at))
+
+    def _rules_of(self, url: str) -> _Rules:
+        origin = _origin(url)
+        rules = self._rules.get(origin) or self._load(origin)
+        if rules is None or not rules.is_fresh(self.clock()):
+            rules = self._read(origin)
+        self._rules[origin] = rules
+        return rules
+
+    def _load(self, origin: str) -> _Rules | None:
+        row = self.db.execute("SELECT * FROM robots WHERE origin = ?", (origin,)).fetchone()
+        return _Rules(row["fetched_at"], row["status"], row["detail"], _parse(row["body"])) if row else None
+
+    def _read(self, origin: str) -> _Rules:
+        status, detail, body = "read", "", ""
+        try:
+            body = self._fetch(f"{origin}/robots.txt")
+        except Refused as refused:
+            detail = f"{refused.reason} {refused.detail}".strip()
+            status = _meaning(refused)
+        now = self.clock()
+        self.db.execute("INSERT OR REPLACE INTO robots VALUES (?,?,?,?,?)", (origin, now, status, detail, body))
+        return _Rules(now, status, detail, _parse(body))
+
+    def _fetch(self, url: str) -> str:
+        """Redirects are followed to other hosts too (RFC 9309, 2.3.1.2); a failure is tried once more."""
+        for _ in range(MAX_REDIRECTS + 1):
+            try:
+                self.wait(url)
+                answer = self._get(url)
+            except Refused as refused:
+                if not refused.retry or refused.reason in ("host_cooling", "timeout", "dead_host"):
+                    raise
+                self.wait(url)
+                answer = self._get(url)
+            target = answer.redirect
+            if target is None:
+                return answer.body.decode("utf-8", "replace").lstrip("\ufeff")
+            url = target
+        raise Refused("redirect_loop", "robots.txt")
+
+    def _get(self, url: str) -> Response:
+        deadline = Deadline(min(DEADLINE_SECONDS, self.settings.timeout_seconds))
+        return self.client.get(url, deadline=deadline, max_bytes=MAX_BYTES, truncate=True)
+
+
+def _meaning(refused: Refused) -> str:
+    """4xx and the like: no rules, all is allowed. A host that cannot be had at all keeps its own outcome's name."""
+    if refused.reason in ABSENT:
+        return "absent"
+    if refused.reason in ("dead_host", "tls_error", "forbidden_address", "host_cooling", "bad_url"):
+        return refused.reason
+    return "robots_unreachable"
+
+
+def _parse(body: str) -> Protego:
+    return Protego.parse(body)
+
+
+def _origin(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2].lower()}"

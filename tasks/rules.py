@@ -1,0 +1,27 @@
+"""The digest of everything that decides the derived text: settings, our code's rule versions, libraries."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import unicodedata
+from importlib.metadata import version
+
+from tasks import clean, dedup
+from tasks.settings import Settings
+
+
+def rules_digest(settings: Settings) -> str:
+    """Equal digests promise equal derived bytes for equal truth. Batch sizes are no rule."""
+    cleaning = dataclasses.asdict(settings.clean)
+    cleaning.pop("batch")
+    decides = {
+        "clean": cleaning,
+        "clean_version": clean.RULE_VERSION,
+        "dedup": dataclasses.asdict(settings.dedup),
+        "dedup_version": dedup.RULE_VERSION,
+        "ftfy": version("ftfy"),
+        "unicode": unicodedata.unidata_version,
+    }
+    return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()

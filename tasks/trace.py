@@ -1,0 +1,62 @@
+"""Trace: the whole way of one page, from who proposed it to where its text lies among the tokens."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tasks import processed
+from tasks.corpus import Corpus
+from tasks.frontier import Frontier
+from tasks.layout import Layout
+from tasks.settings import SearchSettings
+from tasks.state import open_state
+
+
+def trace(url: str, layout: Layout) -> dict[str, Any]:
+    """What is known of a URL: its place in the frontier, and each stored text with its end."""
+    db = open_state(layout.database)
+    try:
+        visited = Frontier(db, SearchSettings()).lookup(url)
+        corpus = Corpus(layout, db)
+        documents = [dict(row) for row in corpus.trace(url)]
+        for document in documents:
+            document["ledger"] = corpus.entry(document["seq"]).as_dict()
+            document["tokens"] = _tokens(layout, document["seq"])
+    finally:
+        db.close()
+    return {"url": url, "known": bool(visited or documents), "frontier": visited, "documents": documents}
+
+
+def _tokens(layout: Layout, seq: int) -> dict[str, Any] | None:
+    """Where the document lies in the token files, or None where it does not."""
+    meta = processed.read_meta(layout)
+    if meta is None:
+        return None
+    table = processed.read_table(layout, meta)
+    place = int(np.searchsorted(table["seq"], seq))
+    if place == len(table) or table["seq"][place] != seq:
+        return None
+    row = table[place]
+    split = processed.SPLITS[row["split"]]
+    return {"file": processed.FILES[split], "offset": int(row["offset"]), "length": int(row["length"])}
+
+
+def as_text(found: dict[str, Any]) -> str:
+    """The same for a person, in the order of the way."""
+    if not found["known"]:
+        return f"{found['url']} was never proposed to this dataset"
+    lines = [found["url"]]
+    if visited := found["frontier"]:
+        lines.append(f"  found by    {visited['provider']} ({visited['query']}), {visited['depth']} links deep")
+        lines.append(f"  last visit  {visited['outcome'] or 'not visited yet'} {visited['detail'] or ''}".rstrip())
+    for document in found["documents"]:
+        entry = document["ledger"]
+        lines.append(f"  stored      as document {entry['seq']} on {entry['fetched_at']}: raw/{entry['path']}")
+        lines.append(f"              {entry['bytes']:,} bytes, {entry['split']}, {entry['title'] or 'no title'}")
+        outcome = document["outcome"] or "waits to be cleaned"
+        lines.append(f"  then        {outcome} {document['detail'] or ''}".rstrip())
+        if place := document["tokens"]:
+            lines.append(f"  tokens      {place['length']:,} in {place['file']} from {place['offset']:,}")
+    return "\n".join(lines)

@@ -1,0 +1,45 @@
+"""One page, one key: how URLs are compared, named and grouped by site."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+from w3lib.url import canonicalize_url
+
+# What campaigns add to a link; the page is the same without it.
+TRACKERS = re.compile(r"^(utm_\w+|gclid|dclid|fbclid|msclkid|mc_cid|mc_eid|igshid|yclid|_ga|ref_src)$", re.IGNORECASE)
+DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+def url_key(url: str) -> str:
+    """The canonical form: sorted query, no fragment, no default port, no campaign parameters."""
+    parts = urlsplit(canonicalize_url(url.strip(), keep_fragments=False))
+    host = parts.hostname or ""
+    if ":" in host:
+        host = f"[{host}]"
+    if parts.port and parts.port != DEFAULT_PORTS.get(parts.scheme):
+        host = f"{host}:{parts.port}"
+    query = urlencode([(k, v) for k, v in parse_qsl(parts.query, keep_blank_values=True) if not TRACKERS.match(k)])
+    return urlunsplit((parts.scheme, host, parts.path or "/", query, ""))
+
+
+def url_id(url: str) -> str:
+    """Twelve hexadecimal digits that name a URL in file names."""
+    return hashlib.sha256(url_key(url).encode()).hexdigest()[:12]
+
+
+def site_of(url: str) -> str:
+    """The host (with a port that is not the default one); `local` for files of the user's own disk."""
+    if urlsplit(url).scheme == "file":
+        return "local"
+    return urlsplit(url_key(url)).netloc.lower()
+
+
+def site_slug(site: str) -> str:
+    """A site as a folder name: short, and safe on every file system."""
+    slug = re.sub(r"[^a-z0-9.-]+", "_", site.lower()).strip("._-") or "unknown"
+    if len(slug) > 60:
+        slug = f"{slug[:50]}_{hashlib.sha256(site.encode()).hexdigest()[:8]}"
+    return slug

@@ -1,0 +1,36 @@
+"""Texts for the tests: made here, deterministic, different enough to be documents of their own."""
+
+from __future__ import annotations
+
+import random
+
+from tasks.records import Document
+
+WORDS = ["river", "stone", "bridge", "winter", "lantern", "market", "harbour", "garden", "letter", "window", "mountain", "kettle", "copper", "orchard", "ladder", "thunder", "candle", "meadow", "compass", "saddle", "timber", "anchor", "basket", "feather", "marble", "pepper", "ribbon", "shadow", "tunnel", "velvet", "whistle", "barley", "cobble", "drizzle", "ember", "fathom", "gravel", "hollow", "inlet", "juniper"]
+
+
+def prose(seed: int, words: int = 300) -> str:
+    """Sentences of random words; two seeds share next to no word 3-gram."""
+    generator = random.Random(seed)
+    sentences = []
+    while words > 0:
+        length = min(words, generator.randint(6, 14))
+        sentences.append(" ".join(generator.choices(WORDS, k=length)).capitalize() + ".")
+        words -= length
+    return "\n\n".join(" ".join(sentences[i : i + 4]) for i in range(0, len(sentences), 4)) + "\n"
+
+
+def document(seed: int, text: str | None = None, url: str | None = None) -> Document:
+    """A document as extraction would give it."""
+    url = url or f"https://site{seed % 3}.example/page/{seed}"
+    return Document(
+        text=prose(seed) if text is None else text,
+        url=url,
+        final_url=url,
+        title=f"Page {seed}",
+        provider="urls",
+        query="list.txt",
+        fetched_at="2026-11-22T03:00:00+00:00",
+        extractor="test 1",
+        robots="",
+    )

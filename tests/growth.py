@@ -1,0 +1,75 @@
+"""Grow a corpus the way a night does, without web, browser or Prefect, for the tests of the data stages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from model.tokenizer import load_tokenizer
+from tasks import ledger, processed
+from tasks.derive import Derivation, rebuild
+from tasks.layout import Layout
+from tasks.records import Document
+from tasks.settings import CleanSettings, Settings, TokenizeSettings
+from tasks.state import open_state_or_set_aside
+from tasks.tokenize import open_processed, prepare_tokenizer, tokenize
+
+
+def settings(batch: int = 7, freeze_bytes: int = 20_000, **clean: Any) -> Settings:
+    return Settings(
+        clean=CleanSettings(batch=batch, **clean),
+        tokenize=TokenizeSettings(vocab_size=400, freeze_bytes=freeze_bytes, batch=batch),
+    )
+
+
+def grow(layout: Layout, documents: Sequence[Document], chosen: Settings, stop_after: int | None = None) -> list[str]:
+    """One increment: mend, store, clean, dedup, tokenize. `stop_after` leaves after so many commits, as a kill would.
+
+    Returns what was said.
+    """
+    said = ledger.mend(layout) + processed.mend(layout)
+    db, damaged = open_state_or_set_aside(layout.database)
+    said += [damaged] if damaged else []
+    left = stop_after if stop_after is not None else 10**9
+    try:
+        derivation = Derivation(chosen, layout, db)
+        derivation.corpus.index_new()
+        if documents:
+            derivation.corpus.ledger().append(list(documents), 0.1)
+            derivation.corpus.index_new()
+        said += [message] if (message := derivation.apply_rules()) else []
+        while left > 0 and (batch := derivation.clean_batch()):
+            derivation.dedup_batch(batch)
+            left -= 1
+        if left > 0:
+            said += prepare_tokenizer(layout, derivation.corpus, chosen.tokenize)
+            said += _tokenize(layout, derivation, chosen, left)
+    finally:
+        db.close()
+    return said
+
+
+def _tokenize(layout: Layout, derivation: Derivation, chosen: Settings, left: int) -> list[str]:
+    meta = open_processed(layout, derivation.rules)
+    if meta is None:
+        return []
+    tokenizer = load_tokenizer(layout.tokenizer)
+    while left > 0 and (new := tokenize(layout, derivation.corpus, meta, tokenizer, chosen.tokenize.batch)) != meta:
+        meta, left = new, left - 1
+    return []
+
+
+def derived_bytes(root: Path) -> dict[str, bytes]:
+    """Every file of `cleaned/` and `processed/`, by its path."""
+    return {
+        str(path.relative_to(root)): path.read_bytes()
+        for folder in ("cleaned", "processed")
+        for path in sorted((root / folder).rglob("*"))
+        if path.is_file()
+    }
+
+
+def rebuilt_bytes(layout: Layout, target: Path, chosen: Settings) -> dict[str, bytes]:
+    rebuild(chosen, layout, target)
+    return derived_bytes(target)

@@ -1,0 +1,132 @@
+"""The extraction child: what it gives, and that it never costs more than its page."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tasks.extract import extract, extract_file
+from tasks.extractor import Extractor
+from tasks.layout import PROJECT
+from tasks.records import Dropped, Extracted, Hit, Page
+from tasks.settings import ExtractSettings
+from tests.loopback import article
+
+URL = "https://a.example/page"
+
+
+@pytest.fixture(scope="module")
+def extractor() -> Iterator[Extractor]:
+    with Extractor(ExtractSettings()) as opened:
+        yield opened
+
+
+def page(folder: Path, body: bytes, media_type: str = "text/html", charset: str | None = None) -> Page:
+    path = folder / f"{abs(hash(body))}"
+    path.write_bytes(body)
+    hit = Hit("https://a.example/asked", "urls", "list")
+    return Page(
+        hit, URL, 200, media_type, charset, str(path), "", False, "2026-11-22T03:00:00+00:00", "robots.txt: absent"
+    )
+
+
+def reason(result: Extracted) -> str:
+    return result.dropped.reason if result.dropped else "document"
+
+
+LINKS = "".join(f"<li><a href='/{n}'>A rather long title of article number {n}</a></li>" for n in range(40))
+
+
+def test_each_page_has_one_result_in_order(tmp_path: Path, extractor: Extractor) -> None:
+    gone = Dropped("render", "not_found")
+    pages: list[Page | Dropped] = [
+        page(tmp_path, article()),
+        gone,
+        page(tmp_path, b"<html><body></body></html>"),
+        page(tmp_path, b"<html><body><article><p>Only a few words here.</p></article></body></html>"),
+        page(tmp_path, f"<html><body><main><ul>{LINKS}</ul></main></body></html>".encode()),
+        page(tmp_path, article(head='<meta name="robots" content="noai">', extra="<a href=/on>on</a>")),
+        page(tmp_path, "Grüße aus dem Hafen. ".encode("latin-1") * 20, "text/plain", "latin-1"),
+    ]
+    results = extract(pages, extractor)
+    expected = ["document", "not_found", "no_text", "too_short", "listing", "noindex", "document"]
+    assert [reason(result) for result in results] == expected
+    assert results[1].dropped is gone
+    assert len(results[4].links) == 40 and results[5].links == ("https://a.example/on",)
+    document = results[0].document
+    assert document is not None
+    assert (document.title, document.url, document.final_url) == ("The harbour", "https://a.example/asked", URL)
+    assert document.robots == "robots.txt: absent; meta: -" and document.fetched_at == "2026-11-22T03:00:00+00:00"
+    assert results[6].document is not None and results[6].document.text == "Grüße aus dem Hafen. " * 20
+
+
+def test_the_child_is_reused(tmp_path: Path, extractor: Extractor) -> None:
+    extract([page(tmp_path, article())], extractor)
+    before = extractor.pid
+    extract([page(tmp_path, article("Other"))], extractor)
+    assert before is not None and extractor.pid == before
+
+
+def test_a_page_that_takes_too_long_is_killed(tmp_path: Path) -> None:
+    with Extractor(ExtractSettings(timeout_seconds=1.0)) as extractor:
+        extract([page(tmp_path, article())], extractor)
+        slow = page(tmp_path, b"<html><body>" + b"<p>word</p><br>" * 100_000)
+        started = time.monotonic()
+        results = extract([slow, page(tmp_path, article("After"))], extractor)
+        assert [reason(result) for result in results] == ["extract_timeout", "document"]
+        assert time.monotonic() - started < 10
+
+
+def test_a_page_that_takes_too_much_memory_costs_only_itself(tmp_path: Path) -> None:
+    with Extractor(ExtractSettings(memory_megabytes=400)) as extractor:
+        huge = page(tmp_path, b"\xff\xfe" + "<p>x ".encode("utf-16-le") * 3_000_000)
+        results = extract([huge, page(tmp_path, article("After"))], extractor)
+        assert [reason(result) for result in results] == ["extract_failed", "document"]
+
+
+def test_a_child_that_dies_is_replaced(tmp_path: Path, extractor: Extractor) -> None:
+    extract([page(tmp_path, article())], extractor)
+    assert extractor.pid is not None
+    os.kill(extractor.pid, signal.SIGKILL)
+    results = extract([page(tmp_path, article()), page(tmp_path, article())], extractor)
+    assert [reason(result) for result in results] == ["extract_failed", "document"]
+
+
+def test_the_child_does_not_outlive_us(tmp_path: Path) -> None:
+    script = (
+        "import sys, time\nfrom tasks.extractor import Extractor\nfrom tasks.settings import ExtractSettings\n"
+        "extractor = Extractor(ExtractSettings())\n"
+        "extractor.read(sys.argv[1], 'https://a.example/', None, 'text/html')\n"
+        "print(extractor.pid, flush=True)\ntime.sleep(60)\n"
+    )
+    path = page(tmp_path, article()).body_path
+    owner = subprocess.Popen([sys.executable, "-c", script, path], cwd=PROJECT, stdout=subprocess.PIPE)
+    assert owner.stdout is not None
+    child = psutil.Process(int(owner.stdout.readline()))
+    owner.kill()
+    owner.wait()
+    owner.stdout.close()
+    _, alive = psutil.wait_procs([child], timeout=5)
+    assert not [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]
+
+
+def test_files_of_the_users_own(tmp_path: Path, extractor: Extractor) -> None:
+    (tmp_path / "note.md").write_text("# Short\n\nbut *mine*\n")
+    (tmp_path / "page.html").write_bytes(article("Saved"))
+    (tmp_path / "empty.txt").write_text(" \n")
+    (tmp_path / "binary.txt").write_bytes(b"\0\1\2" * 100)
+    (tmp_path / "photo.jpg").write_bytes(b"x")
+    names = ("note.md", "page.html", "empty.txt", "binary.txt", "photo.jpg", "missing.txt")
+    results = [extract_file(tmp_path / name, extractor) for name in names]
+    expected = ["document", "document", "no_text", "unreadable", "unsupported_media_type", "unreadable"]
+    assert [reason(result) for result in results] == expected
+    note, saved = results[0].document, results[1].document
+    assert note is not None and note.text == "# Short\n\nbut *mine*\n" and note.provider == "local"
+    assert note.url == (tmp_path / "note.md").as_uri() and note.title == "note.md"
+    assert saved is not None and saved.title == "Saved"

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import pytest
+
+from tasks.clean import clean_text, judge
+from tasks.settings import CleanSettings
+from tests.corpora import prose
+
+
+@pytest.mark.parametrize(
+    ("raw", "cleaned"),
+    [
+        ("itâ€™s a cafÃ©", "it\u2019s a café"),
+        ("cafe\u0301", "café"),
+        ("zero\u200bwidth\ufeff and soft\u00adhyphen", "zerowidth and softhyphen"),
+        ("bell\x07 and escape\x1b[31m", "bell and escape"),
+        ("no-break\u00a0space, thin\u2009space", "no-break space, thin space"),
+        ("one\r\ntwo\rthree", "one\ntwo\nthree"),
+        ("a  \n\n\n\n\nb\t\n", "a\n\nb"),
+        ("\n\n    indented code stays\n", "    indented code stays"),
+        ("a &amp; b", "a & b"),
+        ("“curly quotes” stay", "“curly quotes” stay"),
+        ("，全角逗号", "，全角逗号"),
+        ("می\u200cخواهم", "می\u200cخواهم"),
+        ("", ""),
+    ],
+)
+def test_text_is_mended(raw: str, cleaned: str) -> None:
+    assert clean_text(raw) == cleaned + "\n"
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_clean_text_stays_as_it_is(seed: int) -> None:
+    assert clean_text(prose(seed)) == prose(seed)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("only a few words", "too_short"),
+        ("word " * 200, None),
+        ("word " * 100_001, "too_long"),
+        ("supercalifragilistic " * 100, "long_words"),
+        ("# heading " * 100, "symbols"),
+        ("12 34 56 78 " * 50, "not_alphabetic"),
+        ("the very same line of words again\n" * 30, "repetitive"),
+        ("这是一个关于河流和石头的故事。" * 10, None),
+    ],
+)
+def test_each_rule_refuses_by_its_name(text: str, reason: str | None) -> None:
+    verdict = judge(text, CleanSettings())
+    assert (verdict.reason if verdict else None) == reason
+    assert verdict is None or verdict.detail
+
+
+def test_ordinary_prose_passes() -> None:
+    assert judge(prose(1), CleanSettings()) is None
