@@ -29,7 +29,7 @@ from selenium.webdriver.chrome.service import Service
 from tasks.errors import BrowserError
 from tasks.layout import Layout
 from tasks.outcomes import Refused
-from tasks.process_tree import identity, is_alive, kill, tree_of
+from tasks.process_tree import identity, is_alive, kill, tree_of, with_environment
 from tasks.settings import RenderSettings
 
 MARKER = "MINIATURE_MEMORY_BROWSER"
@@ -146,6 +146,8 @@ class Browser:
             with suppress(Exception):  # nothing can be left to stop; its streams are still to be closed
                 service.stop()
         if self._profile is not None:
+            # Debian's headless shell is started by a script: where the driver died first, it is nobody's child.
+            kill(with_environment("TMPDIR", str(self._profile)))
             shutil.rmtree(self._profile, ignore_errors=True)
             self._profile = None
         self._pages = 0
@@ -257,12 +259,9 @@ def sweep_orphans(layout: Layout) -> int:
     """End the browsers of this data directory whose owner is dead, and remove their profiles. Gives how many
     processes were ended."""
     ended = 0
-    for process in psutil.process_iter():
+    for process in with_environment(MARKER, str(layout.state)):
         with suppress(psutil.Error, OSError):
-            if process.uids().real != os.getuid():
-                continue
-            environment = process.environ()
-            if environment.get(MARKER) == str(layout.state) and not is_alive(environment.get(OWNER, "")):
+            if not is_alive(process.environ().get(OWNER, "")):
                 ended += kill(tree_of(process.pid))
     for folder in (layout.state / "browser", Path(tempfile.gettempdir())):
         for profile in folder.glob(f"{PROFILE}*:*:*"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 
 import psutil
@@ -31,6 +32,16 @@ def tree_of(pid: int) -> list[psutil.Process]:
         return [*root.children(recursive=True), root]
     except psutil.Error:
         return []
+
+
+def with_environment(name: str, value: str) -> list[psutil.Process]:
+    """This user's processes that were started with a variable: found even when their parents are gone."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, OSError):
+            if process.uids().real == os.getuid() and process.environ().get(name) == value:
+                found.append(process)
+    return found
 
 
 def kill(processes: list[psutil.Process]) -> int:

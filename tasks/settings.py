@@ -7,6 +7,7 @@ docs and the code cannot disagree. Secrets are never settings; they come from th
 from __future__ import annotations
 
 import dataclasses
+import math
 import tomllib
 import types
 import typing
@@ -304,7 +305,7 @@ def _check_bounds(value: Any, described: dataclasses.Field[Any], origin: str, na
     if choices is not None and value not in choices:
         raise SettingsError(f"{origin}: {name} must be one of {', '.join(choices)}, not {value!r}")
     if isinstance(value, int | float) and not isinstance(value, bool):
-        if value != value or value in (float("inf"), float("-inf")):
+        if not math.isfinite(value):
             raise SettingsError(f"{origin}: {name} must be a finite number, not {value!r}")
         if minimum is not None and value < minimum:
             raise SettingsError(f"{origin}: {name} must be at least {minimum}, not {value!r}")

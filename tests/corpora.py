@@ -6,7 +6,13 @@ import random
 
 from tasks.records import Document
 
-WORDS = ["river", "stone", "bridge", "winter", "lantern", "market", "harbour", "garden", "letter", "window", "mountain", "kettle", "copper", "orchard", "ladder", "thunder", "candle", "meadow", "compass", "saddle", "timber", "anchor", "basket", "feather", "marble", "pepper", "ribbon", "shadow", "tunnel", "velvet", "whistle", "barley", "cobble", "drizzle", "ember", "fathom", "gravel", "hollow", "inlet", "juniper"]
+WORDS = (
+    "river", "stone", "bridge", "winter", "lantern", "market", "harbour", "garden", "letter",
+    "window", "mountain", "kettle", "copper", "orchard", "ladder", "thunder", "candle", "meadow",
+    "compass", "saddle", "timber", "anchor", "basket", "feather", "marble", "pepper", "ribbon",
+    "shadow", "tunnel", "velvet", "whistle", "barley", "cobble", "drizzle", "ember", "fathom",
+    "gravel", "hollow", "inlet", "juniper",
+)  # fmt: skip
 
 
 def prose(seed: int, words: int = 300) -> str:

@@ -197,6 +197,8 @@ def _indented(lines: list[str], literal: bool, markdown: bool) -> Iterator[str]:
 def _is_prose(chunk: str) -> bool:
     """Sentences rather than code: enough words, few signs, a beginning and an end. A guess."""
     text = chunk.strip()
+    if _ITEM.match(text):
+        return True
     if ">>>" in text or not re.match(r"[\w\"'`*(:-]", text):
         return False
     bare = re.sub(r"\"[^\"\n]*\"|`[^`\n]*`|\*\w+\*", "quoted", text)

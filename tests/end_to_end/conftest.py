@@ -109,7 +109,7 @@ class Household:
         process = subprocess.Popen(
             [sys.executable, str(PROJECT / "run.py"), "--data-dir", str(self.data), *arguments],
             env=self.env | env,
-            cwd=self.data.parent,
+            cwd=self.profile.parent,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

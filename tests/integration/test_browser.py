@@ -146,6 +146,17 @@ def test_a_page_that_does_not_load_is_never_the_page_before(site: Loopback, layo
     assert before & set(ours(layout.state)), "a dead host need not cost the browser"
 
 
+def test_a_driver_that_dies_leaves_no_chromium_behind(site: Loopback, layout: Layout, browser: Browser) -> None:
+    browser.read(site.url + "/static", 10)
+    drivers = [process for process in map(psutil.Process, ours(layout.state)) if process.name() == "chromedriver"]
+    assert len(drivers) == 1
+    drivers[0].kill()
+    with pytest.raises(Refused, match="browser_failed"):
+        browser.read(site.url + "/static", 10)
+    assert ours(layout.state) == []
+    assert "Static" in browser.read(site.url + "/static", 10).html
+
+
 def test_it_is_recycled_after_its_pages(site: Loopback, tmp_path: Path) -> None:
     layout = Layout(tmp_path)
     short = Browser(settings(pages=2).render, layout)

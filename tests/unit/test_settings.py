@@ -56,7 +56,7 @@ def test_overrides_win_and_are_checked(tmp_path: Path) -> None:
 def test_override_values_are_toml_or_text() -> None:
     assert parse_override("train.steps=50") == ("train.steps", 50)
     assert parse_override("name=my night") == ("name", "my night")
-    with pytest.raises(SettingsError, match="section.field=value"):
+    with pytest.raises(SettingsError, match=r"section\.field=value"):
         parse_override("train.steps")
 
 
