@@ -9,6 +9,7 @@ import shutil
 import sqlite3
 import sys
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -70,12 +71,13 @@ def _run_flow(options: argparse.Namespace, steps: dict[str, bool]) -> int:
     layout = find_data_directory(options.data_dir)
     _say_at_once_if_locked(layout)
     terminal = Terminal()
-    _prepare_prefect(terminal)
+    _prepare_prefect()
     from flows.grow_and_train import grow_and_train
     from tasks.prefect_tasks import tell
 
     tell.terminal = terminal
-    report = grow_and_train(options.profile, str(layout.root), overrides, **steps)
+    with _prefect_that_answers(terminal):
+        report = grow_and_train(options.profile, str(layout.root), overrides, **steps)
     if options.json:
         print(json.dumps(report, ensure_ascii=False))
     else:
@@ -91,7 +93,7 @@ def _say_at_once_if_locked(layout: Layout) -> None:
         pass
 
 
-def _prepare_prefect(terminal: Terminal) -> None:
+def _prepare_prefect() -> None:
     """Settings that Prefect reads when it is imported: no telemetry, our own lines on the terminal."""
     defaults = {
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -102,24 +104,22 @@ def _prepare_prefect(terminal: Terminal) -> None:
     }
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
-    url = _dead_prefect_server()
-    if url:
-        terminal.message(f"PREFECT_API_URL ({url}) does not answer: the night runs without it")
 
 
-def _dead_prefect_server() -> str | None:
-    """The address of a Prefect server that is configured and does not answer; Prefect is told to do without."""
+def _prefect_that_answers(terminal: Terminal) -> AbstractContextManager[Any]:
+    """The configured Prefect server; where it does not answer, that is said and Prefect does without."""
     import httpx
-    from prefect.settings import PREFECT_API_URL
+    from prefect.settings import PREFECT_API_URL, PREFECT_SERVER_ALLOW_EPHEMERAL_MODE, temporary_settings
 
     url = PREFECT_API_URL.value()
     if not url:
-        return None
+        return nullcontext()
     try:
         httpx.get(f"{url.rstrip('/')}/health", timeout=5).raise_for_status()
-        return None
+        return nullcontext()
     except httpx.HTTPError:
-        return str(url)
+        terminal.message(f"PREFECT_API_URL ({url}) does not answer: the night runs without it")
+        return temporary_settings({PREFECT_API_URL: None, PREFECT_SERVER_ALLOW_EPHEMERAL_MODE: True})
 
 
 # -- data ------------------------------------------------------------------------------------------------
