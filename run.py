@@ -271,9 +271,15 @@ def _overrides(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    return make_parser().parse_args(arguments)
+
+
+def make_parser(width: int | None = None) -> argparse.ArgumentParser:
     """The whole command line. Options that many commands share may stand before or after the command."""
     parser = argparse.ArgumentParser(
-        prog="run.py", description="Grow a text dataset and train a small GPT on it. Without a command: one night."
+        prog="run.py",
+        description="Grow a text dataset and train a small GPT on it. Without a command: one night.",
+        formatter_class=lambda prog: argparse.HelpFormatter(prog, width=width),
     )
     parser.set_defaults(run=run_night, profile="nightly", data_dir=None, set=[], steps=None, minutes=None, json=False)
     shared = _shared_options()
@@ -316,7 +322,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     one = command("report", run_report, "what a night did; the last one by default")
     one.add_argument("run_id", nargs="?", metavar="RUN", help="a folder name in reports/")
     command("doctor", run_doctor, "what is missing on this machine, and how to mend it")
-    return parser.parse_args(arguments)
+    return parser
 
 
 def _shared_options() -> argparse.ArgumentParser:

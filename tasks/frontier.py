@@ -12,7 +12,7 @@ from tasks.settings import SearchSettings
 from tasks.state import transaction
 from tasks.urls import site_of, url_key
 
-LISTING_LINKS = 3  # a page that gives so many new links is a listing: more will appear there
+LISTING_LINKS = 3  # a page without a text of its own that gives so many new links: more will appear there
 COOLING_SECONDS = 90.0  # a host that wants a longer pause than this is left for another night
 HOUR = 3600.0
 
@@ -94,8 +94,8 @@ class Visit:
 class Frontier:
     """The queue of the crawl, in the state database.
 
-    A page that was had (or refused for good) is due again after `revisit_days`, a start page or a page that gave
-    new links after `revisit_listing_hours`, a failure after `retry_hours`, doubled each time. Never twice in
+    A page that was had (or refused for good) is due again after `revisit_days`, a start page or a page
+    of links after `revisit_listing_hours`, a failure after `retry_hours`, doubled each time. Never twice in
     one night, whatever the settings.
     """
 
@@ -176,7 +176,8 @@ class Frontier:
         failures = row["failures"] + 1 if visit.retry else 0
         given_up = failures >= self.settings.max_failures
         start_page = row["provider"] == "site" and row["depth"] == 0
-        listing = bool(row["listing"] or start_page or links >= LISTING_LINKS)
+        gives_links = links >= LISTING_LINKS and visit.outcome not in ("stored", "unchanged")
+        listing = bool(row["listing"] or start_page or gives_links)
         values = {
             "visited_at": now,
             "status": "given_up" if given_up else "failed" if visit.retry else "done",

@@ -64,7 +64,7 @@ class SearchSettings:
     sources: tuple[Source, ...] = setting((), "Where hits come from, tried in this order.")
     max_pages: int = setting(300, "Pages to visit in one night.", minimum=1, maximum=1_000_000)
     revisit_listing_hours: float = setting(
-        20.0, "Hours before a page that gave new links is asked again for more (conditionally).", minimum=0.0
+        20.0, "Hours before a start page, or a page of links, is asked again (conditionally).", minimum=0.0
     )
     revisit_days: float = setting(30.0, "Days before an article is asked again.", minimum=0.0)
     retry_hours: float = setting(

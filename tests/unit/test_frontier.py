@@ -64,13 +64,14 @@ def test_a_start_page_comes_back_each_night_but_never_twice_in_one(tmp_path: Pat
     assert [h.etag for h in frontier.due(9, now=140, night=140)] == ['"1"']
 
 
-def test_a_page_that_gave_three_new_links_is_a_listing_for_good(tmp_path: Path) -> None:
+def test_a_page_without_text_that_gave_three_new_links_is_a_listing_for_good(tmp_path: Path) -> None:
     frontier = make(tmp_path, revisit_listing_hours=5.0)
     frontier.add([hit(START + "index"), hit(START + "article")], now=0)
     index, article = frontier.due(9, 0, 0)
     links = tuple(hit(START + name, 1) for name in "abc")
-    visits = [Visit(index, "listing", links=links), Visit(article, "stored", links=(*links, hit(START + "d")))]
-    assert frontier.finish(visits, now=10) == 4
+    related = tuple(hit(START + name, 1) for name in "defg")  # articles link to each other, and stay articles
+    visits = [Visit(index, "listing", links=links), Visit(article, "stored", links=(*links, *related))]
+    assert frontier.finish(visits, now=10) == 7
     late = 10 + 5 * HOUR
     assert START + "index" in urls(frontier.due(99, late, late))
     assert START + "article" not in urls(frontier.due(99, late, late))

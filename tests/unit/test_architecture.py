@@ -1,0 +1,74 @@
+"""Imports go one way, stages stand alone, and the stages are spelled the same everywhere."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parents[2]
+STAGES = ("search", "render", "extract", "clean", "dedup", "tokenize", "train_chunk")
+MODEL_NEEDS = {"model", "torch", "numpy", "safetensors", "tokenizers"}
+ABOVE = {"model": {"tasks", "flows", "deployments", "run"}, "tasks": {"flows", "deployments", "run"}}
+
+
+def imported(path: Path) -> set[str]:
+    """Every module that a file imports, at any depth."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+@pytest.mark.parametrize("path", sorted((PROJECT / "model").glob("*.py")), ids=lambda path: path.name)
+def test_the_model_knows_nothing_of_the_rest(path: Path) -> None:
+    roots = {name.partition(".")[0] for name in imported(path)}
+    assert roots - set(sys.stdlib_module_names) <= MODEL_NEEDS
+
+
+@pytest.mark.parametrize("folder", ABOVE)
+def test_nothing_imports_what_stands_above_it(folder: str) -> None:
+    for path in (PROJECT / folder).glob("*.py"):
+        assert not {name.partition(".")[0] for name in imported(path)} & ABOVE[folder], path
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_imports_no_other_stage_and_no_prefect(stage: str) -> None:
+    names = imported(PROJECT / "tasks" / f"{stage}.py")
+    assert not names & {f"tasks.{other}" for other in STAGES if other != stage}
+    assert not any(name.partition(".")[0] == "prefect" for name in names)
+
+
+def test_only_the_coat_imports_prefect_in_tasks() -> None:
+    with_prefect = {
+        path.name
+        for path in (PROJECT / "tasks").glob("*.py")
+        if any(name.partition(".")[0] == "prefect" for name in imported(path))
+    }
+    assert with_prefect == {"prefect_tasks.py"}
+
+
+def test_the_prefect_tasks_have_the_stages_names() -> None:
+    names = re.findall(r'@task\(name="([^"]+)"', (PROJECT / "tasks" / "prefect_tasks.py").read_text())
+    assert names == [stage.replace("_", "-") for stage in STAGES]
+
+
+def test_no_file_is_called_like_a_package_it_would_hide() -> None:
+    packages = {"prefect", "torch", "numpy", "httpx", "selenium", "model", "tasks"}
+    assert not {path.stem for path in (PROJECT / "flows").glob("*.py")} & packages
+
+
+def test_the_training_child_loads_no_web_package_and_no_prefect() -> None:
+    script = (
+        "import sys, model.trainer;"
+        "print(sorted({'prefect', 'httpx', 'selenium', 'trafilatura', 'tasks'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=PROJECT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
