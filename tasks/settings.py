@@ -164,8 +164,8 @@ class TrainSettings:
     batch_size: int = setting(16, "Windows in one step.", minimum=1, maximum=4096)
     steps: int = setting(1000, "Steps in one night.", minimum=1, maximum=10_000_000)
     minutes: float = setting(0.0, "Bound of the chunk in minutes; 0 leaves it to steps.", minimum=0.0)
-    muon_learning_rate: float = setting(0.02, "Trunk rate of the block matrices (Muon).", minimum=0.0)
-    adamw_learning_rate: float = setting(0.003, "Trunk rate of the embeddings and norms (AdamW).", minimum=0.0)
+    muon_learning_rate: float = setting(0.03, "Trunk rate of the block matrices (Muon).", minimum=0.0)
+    adamw_learning_rate: float = setting(0.004, "Trunk rate of the embeddings and norms (AdamW).", minimum=0.0)
     weight_decay: float = setting(0.1, "Decoupled weight decay of the matrices.", minimum=0.0)
     warmup_steps: int = setting(20, "Steps of linear warm-up at the start of a lineage.", minimum=0)
     decay_fraction: float = setting(
