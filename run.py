@@ -77,7 +77,8 @@ def _run_flow(options: argparse.Namespace, steps: dict[str, bool]) -> int:
 
     tell.terminal = terminal
     with _prefect_that_answers(terminal):
-        report = grow_and_train(options.profile, str(layout.root), overrides, **steps)
+        # Called directly, a flow that returns a state gives the state's data.
+        report: Any = grow_and_train(options.profile, str(layout.root), overrides, **steps)
     if options.json:
         print(json.dumps(report, ensure_ascii=False))
     else:

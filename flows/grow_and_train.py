@@ -5,9 +5,13 @@ search -> render -> extract -> | raw | -> clean -> dedup -> tokenize -> | train.
 
 from __future__ import annotations
 
-from typing import Any
+from datetime import datetime
+from typing import Annotated, Any
 
-from prefect import flow
+from prefect import State, flow
+from prefect.runtime import flow_run
+from prefect.states import Completed
+from pydantic import Field
 
 from flows.grow import clean_new, collect_pages, tokenize_new, validate_new
 from flows.train import finish_cut_chunk, train_and_publish
@@ -18,7 +22,13 @@ from tasks.report import write_report
 from tasks.settings import load_settings
 
 
-@flow(name="grow-and-train", persist_result=False, validate_parameters=True)
+def run_name() -> str:
+    """The night a run belongs to and its profile: `2026-11-22 03:00 nightly`."""
+    start = flow_run.scheduled_start_time or datetime.now()
+    return f"{start:%Y-%m-%d %H:%M} {flow_run.parameters.get('profile', 'nightly')}"
+
+
+@flow(name="grow-and-train", flow_run_name=run_name, persist_result=False)
 def grow_and_train(
     profile: str = "nightly",
     data_dir: str | None = None,
@@ -28,7 +38,10 @@ def grow_and_train(
     cleaning: bool = True,
     preparation: bool = True,
     training: bool = True,
-) -> dict[str, Any]:
+    max_pages: Annotated[int, Field(ge=1, le=1_000_000)] | None = None,
+    steps: Annotated[int, Field(ge=1, le=10_000_000)] | None = None,
+    minutes: Annotated[float, Field(ge=0, le=1440)] | None = None,
+) -> State[dict[str, Any]]:
     """One night. Every step goes on from where the last run stopped, however that ended.
 
     Args:
@@ -40,11 +53,16 @@ def grow_and_train(
         cleaning: clean what is new and compare it with all that is kept.
         preparation: turn what is newly kept into tokens.
         training: train one chunk and publish the model.
+        max_pages: pages to visit in this night; empty leaves it to the profile.
+        steps: training steps of this night; empty leaves it to the profile.
+        minutes: bound of this night's training in minutes, 0 for none; empty leaves it to the profile.
 
     Returns:
-        The run's record, as in `reports/<run>/report.json`.
+        Completed, with what happened as its message and the run's record (`reports/<run>/report.json`) as its data.
     """
-    settings = load_settings(profile, overrides)
+    bounds = {"search.max_pages": max_pages, "train.steps": steps, "train.minutes": minutes}
+    given = {name: value for name, value in bounds.items() if value is not None}
+    settings = load_settings(profile, (overrides or {}) | given)
     with open_night(settings, find_data_directory(data_dir), "grow-and-train", tell) as night:
         with write_report(night, publish_report):
             if training:
@@ -59,4 +77,4 @@ def grow_and_train(
                 tokenize_new(night)
             if training:
                 train_and_publish(night)
-        return night.record.as_dict()
+        return Completed(message=night.record.summary, data=night.record.as_dict())

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from prefect import get_run_logger, task
-from prefect.artifacts import create_markdown_artifact
+from prefect.artifacts import create_markdown_artifact, create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
+from prefect.runtime import flow_run
 from prefect.tasks import exponential_backoff
 from tokenizers import Tokenizer
 
@@ -39,6 +42,9 @@ Verdicts = list[tuple[int, Cleaned | Dropped]]
 # Raise one when what its stage gives for the same input changes.
 SEARCH_VERSION = 1
 RENDER_VERSION = 1
+
+# Between two drawings of a progress artifact: each is a call to the server.
+PROGRESS_SECONDS = 3.0
 
 OUTSIDE: dict[str, Any] = {
     "retries": 3,
@@ -118,9 +124,12 @@ def train_chunk(night: Night, job: TrainJob, hear: Callable[[Event], None]) -> E
 
 
 class Teller:
-    """Tells Prefect's log what happens and, when a person runs us, the terminal."""
+    """Tells Prefect what happens - its log, and an artifact of progress - and the terminal, where there is one."""
 
-    terminal: Listener | None = None
+    def __init__(self) -> None:
+        self.terminal: Listener | None = None
+        self._bars: dict[tuple[str, str], UUID] = {}  # artifact of (flow run, what)
+        self._drawn = 0.0
 
     def message(self, text: str) -> None:
         get_run_logger().info(text)
@@ -130,6 +139,17 @@ class Teller:
     def progress(self, what: str, done: int, of: int, detail: str) -> None:
         if self.terminal:
             self.terminal.progress(what, done, of, detail)
+        if done >= of or time.monotonic() - self._drawn >= PROGRESS_SECONDS:
+            self._drawn = time.monotonic()
+            without_failing(lambda: self._draw(what, 100.0 * done / max(of, 1), detail))
+
+    def _draw(self, what: str, percent: float, detail: str) -> None:
+        bar = (str(flow_run.id), what)
+        if bar in self._bars:
+            update_progress_artifact(self._bars[bar], progress=percent, description=f"{what} {detail}")
+        else:
+            made = create_progress_artifact(progress=percent, key=f"progress-{what}", description=what)
+            self._bars[bar] = made  # type: ignore[assignment]  # the sync call gives the id itself
 
 
 tell = Teller()
@@ -137,4 +157,13 @@ tell = Teller()
 
 def publish_report(markdown: str) -> None:
     """The report as an artifact of the flow run."""
-    create_markdown_artifact(key="report", markdown=markdown, description="What the night did.")
+    description = "What the night did."
+    without_failing(lambda: create_markdown_artifact(key="report", markdown=markdown, description=description))
+
+
+def without_failing(show: Callable[[], object]) -> None:
+    """What is only shown must not end a night: a server that is away is noted in the log."""
+    try:
+        show()
+    except Exception as error:
+        get_run_logger().warning("could not be shown in Prefect: %s", error)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from tasks.durable import write_atomically, write_json
 from tasks.night import Night
+from tasks.plots import draw_nights
 from tasks.stats import published_model
 
 Publish = Callable[[str], None]
@@ -21,16 +24,27 @@ def write_report(night: Night, publish: Publish) -> Iterator[None]:
         yield
         record.outcome = "done"
     except BaseException as error:
-        record.outcome = f"failed: {type(error).__name__}: {error}"
+        stopped = not isinstance(error, Exception)  # Ctrl-C, a cancellation
+        record.outcome = "stopped" if stopped else f"failed: {error}"
         raise
     finally:
         folder = night.layout.reports / record.run_id
         folder.mkdir(parents=True, exist_ok=True)
         values = record.as_dict() | {"documents": night.corpus.counts(), "model": published_model(night.layout)}
-        text = as_markdown(values)
+        record.summary = summary(values)
         write_json(folder / "report.json", values)
+        text = as_markdown(values)
         write_atomically(folder / "report.md", text.encode())
+        picture = folder / "nights.png"
+        # Someone who cancelled a run waits for its end, not for a picture.
+        if record.outcome == "done" and draw_nights(night.layout, picture):
+            text += "\n" + _inline(picture)
         publish(text)
+
+
+def _inline(picture: Path) -> str:
+    """A picture inside Markdown, as Prefect's UI shows it."""
+    return f"![all nights so far](data:image/png;base64,{base64.b64encode(picture.read_bytes()).decode()})\n"
 
 
 def as_markdown(report: dict[str, Any]) -> str:
@@ -47,14 +61,19 @@ def as_markdown(report: dict[str, Any]) -> str:
 
 
 def summary(report: dict[str, Any]) -> str:
-    """One line: what is new, what it changed."""
-    stages, training, documents = report["stages"], report["training"], report["documents"]
-    stored = stages.get("collect", {}).get("counts", {}).get("stored", 0)
-    parts = [f"{stored} new documents", f"{documents['kept']} kept of {documents['raw']}"]
+    """One line: what is new, and what it changed."""
+    stages, training = report["stages"], report["training"]
+    new = stages.get("collect", {}).get("counts", {}).get("stored", 0)
+    dropped = sum(_dropped(stages.get(name, {})) for name in ("clean", "dedup"))
+    parts = [f"{new} new", f"{dropped} dropped"]
     if training:
-        parts.append(f"{training['steps_done']} steps to step {training['step']}")
+        parts.append(f"{training['steps_done']} steps to {training['step']}")
         parts.append(_change(training["bits_per_byte_before"], training["bits_per_byte"]))
     return ", ".join(part for part in parts if part) + f" in {report['seconds']:.0f} s"
+
+
+def _dropped(stage: dict[str, Any]) -> int:
+    return sum(number for reason, number in stage.get("counts", {}).items() if reason != "kept")
 
 
 def _change(before: float | None, after: float | None) -> str:

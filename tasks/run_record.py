@@ -47,6 +47,7 @@ class RunRecord:
         self.messages: list[str] = []
         self.training: dict[str, Any] = {}
         self.outcome = "running"
+        self.summary = ""  # the night in one line, once it is over
         self.current = "start"
 
     def say(self, message: str) -> None:

@@ -61,6 +61,8 @@ def test_three_nights_over_a_growing_site(household: Household, site: DemoSite, 
 def test_what_a_night_leaves_can_be_read_by_a_person_and_by_the_tools(household: Household, site: DemoSite) -> None:
     site.publish(40)
     household.night()
+    (picture,) = (household.data / "reports").glob("*/nights.png")
+    assert picture.read_bytes().startswith(b"\x89PNG") and picture.stat().st_size < 100_000
     report = household.run("report")
     for part in ("| render |", "| train-chunk |", "bits/byte", "A sample:"):
         assert part in report.stdout

@@ -1,0 +1,79 @@
+"""Maintain: once a week, hold everything on disk against what was written, and prune what is old.
+
+A deployment is called `<its flow>/<its name>`, so for `grow-and-train/weekly-check` this is a second entry point of
+the flow `grow-and-train`: the UI then shows the nights and the checks of one household in one history.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from prefect import State, flow
+from prefect.artifacts import create_markdown_artifact
+from prefect.runtime import flow_run
+from prefect.states import Completed, Failed
+from pydantic import Field
+
+from deployments.watch import end_dead_runs, forget_old_runs, prefect_server
+from tasks.corpus import Corpus
+from tasks.layout import Layout, find_data_directory
+from tasks.lock import writer_lock
+from tasks.prune import prune
+from tasks.state import open_state
+from tasks.verify import verify
+
+SHOWN = 50
+
+
+def run_name() -> str:
+    start = flow_run.scheduled_start_time or datetime.now()
+    return f"{start.astimezone():%Y-%m-%d %H:%M} weekly-check"
+
+
+@flow(name="grow-and-train", flow_run_name=run_name, persist_result=False)
+def weekly_check(
+    data_dir: str | None = None,
+    keep_report_days: Annotated[int, Field(ge=1, le=36500)] = 90,
+    keep_run_days: Annotated[int, Field(ge=1, le=36500)] = 30,
+) -> State[dict[str, Any]]:
+    """Verify, then prune: here and in Prefect's own database.
+
+    Args:
+        data_dir: the data directory; empty takes MINIATURE_MEMORY_DATA, else `data/`.
+        keep_report_days: plots and Markdown of older reports go; their figures stay.
+        keep_run_days: flow runs that ended longer ago leave Prefect, with their task runs, logs and artifacts.
+
+    Returns:
+        Completed, or Failed with the first problem as its message; what was found and removed as its data.
+    """
+    problems, removed = check_and_prune(find_data_directory(data_dir), keep_report_days)
+    with prefect_server() as client:
+        end_dead_runs(client)
+        removed |= forget_old_runs(client, keep_run_days)
+    create_markdown_artifact(as_markdown(problems, removed), key="weekly-check", description="Verified and pruned.")
+    found = {"problems": problems, "removed": removed}
+    if problems:
+        return Failed(message=f"{len(problems)} problem(s): {problems[0]}", data=found)
+    return Completed(message=f"all is as it was written; pruned: {_counts(removed)}", data=found)
+
+
+def check_and_prune(layout: Layout, keep_report_days: int) -> tuple[list[str], dict[str, int]]:
+    """The problems found, and how many files of each kind were removed."""
+    with writer_lock(layout.lock, "weekly-check"):
+        db = open_state(layout.database)
+        try:
+            return list(verify(layout, Corpus(layout, db))), prune(layout, db, keep_report_days)
+        finally:
+            db.close()
+
+
+def as_markdown(problems: list[str], removed: dict[str, int]) -> str:
+    lines = [f"# {len(problems)} problem(s) found" if problems else "# All is as it was written", ""]
+    lines += [f"- {problem}" for problem in problems[:SHOWN]]
+    lines += [f"- and {len(problems) - SHOWN} more: `python run.py verify`"] if len(problems) > SHOWN else []
+    return "\n".join([*lines, "", f"Pruned: {_counts(removed)}.", ""])
+
+
+def _counts(removed: dict[str, int]) -> str:
+    return ", ".join(f"{number} {kind}" for kind, number in removed.items()) or "nothing"
