@@ -1,4 +1,4 @@
-"""Clean: mend the text, then judge it. A pure function of the raw text and the rules.
+"""Clean: mend the text, replace personal data, then judge it. Pure functions of the text and the rules.
 
 The rules suit small corpora: the full Gopher and FineWeb set keeps 17 % of real documentation pages.
 Sources of the thresholds: Gopher (Rae et al. 2021, appendix A1.1), C4 (Raffel et al. 2020).
@@ -6,6 +6,7 @@ Sources of the thresholds: Gopher (Rae et al. 2021, appendix A1.1), C4 (Raffel e
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -13,11 +14,13 @@ from pathlib import Path
 
 import ftfy
 
+from tasks.language import detect_language
+from tasks.placeholders import replace_personal_data
 from tasks.records import Cleaned, Dropped
 from tasks.settings import CleanSettings
 
 # Raise it with every change here that can change a text or a verdict.
-RULE_VERSION = 1
+RULE_VERSION = 2
 
 FTFY = ftfy.TextFixerConfig(
     uncurl_quotes=False,  # curly quotes are no mistake
@@ -36,13 +39,13 @@ BLANK_LINES = re.compile(r"\n{3,}")
 WORD = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]|[^\s\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]+")
 
 
-def clean(documents: Sequence[tuple[int, str, str]], raw: Path, settings: CleanSettings) -> list[Cleaned | Dropped]:
-    """Clean documents, given as (seq, path below `raw`, split), in their order."""
-    cleaned: list[Cleaned | Dropped] = []
-    for seq, path, split in documents:
-        text = clean_text((raw / path).read_text(encoding="utf-8", errors="replace"))
-        cleaned.append(judge(text, settings) or Cleaned(seq, path, split, text))
-    return cleaned
+def clean(documents: Sequence[tuple[int, str, str]], raw: Path) -> list[Cleaned]:
+    """Mend documents, given as (seq, path below `raw`, site), in their order. They are judged by `judge`."""
+    return [Cleaned(seq, path, site, _read_clean(raw / path)) for seq, path, site in documents]
+
+
+def _read_clean(path: Path) -> str:
+    return replace_personal_data(clean_text(path.read_text(encoding="utf-8", errors="replace")))
 
 
 def clean_text(text: str) -> str:
@@ -63,8 +66,17 @@ def _fix_line(line: str) -> str:
     return unicodedata.normalize("NFC", line)
 
 
-def judge(text: str, settings: CleanSettings) -> Dropped | None:
-    """The first rule that a text breaks, or None."""
+def judge(document: Cleaned, settings: CleanSettings) -> Cleaned | Dropped:
+    """The document with its language, or the first rule that it breaks."""
+    language, score = detect_language(document.text)
+    if broken := _broken_rule(document.text, settings):
+        return broken
+    if settings.languages and (language not in settings.languages or score < settings.min_language_score):
+        return Dropped("clean", "language", f"{language}, score {score:.2f}")
+    return dataclasses.replace(document, language=language)
+
+
+def _broken_rule(text: str, settings: CleanSettings) -> Dropped | None:
     words = WORD.findall(text)
     count = len(words)
     if count < settings.min_words:
@@ -82,19 +94,23 @@ def judge(text: str, settings: CleanSettings) -> Dropped | None:
     alphabetic = sum(any(c.isalpha() for c in word) for word in words) / count
     if alphabetic < settings.min_alphabetic_ratio:
         return Dropped("clean", "not_alphabetic", f"{alphabetic:.2f} of the words")
-    repeated = _repeated_line_ratio(text)
+    if "lorem ipsum" in text.lower():
+        return Dropped("clean", "lorem_ipsum", "")
+    lines = [line.strip() for line in text.split("\n") if line.strip()]
+    ellipses = sum(line.endswith(("...", "\u2026")) for line in lines) / len(lines)
+    if ellipses > settings.max_ellipsis_line_ratio:
+        return Dropped("clean", "ellipsis_lines", f"{ellipses:.2f} of the lines")
+    repeated = _repeated_line_ratio(lines)
     if repeated > settings.max_repeated_line_ratio:
         return Dropped("clean", "repetitive", f"{repeated:.2f} of the characters")
     return None
 
 
-def _repeated_line_ratio(text: str) -> float:
+def _repeated_line_ratio(lines: list[str]) -> float:
     """Characters in lines that stood before, as a share of all."""
     seen: set[str] = set()
     total = repeated = 0
-    for line in text.split("\n"):
-        if not (line := line.strip()):
-            continue
+    for line in lines:
         total += len(line)
         repeated += len(line) if line in seen else 0
         seen.add(line)

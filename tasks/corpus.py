@@ -28,7 +28,8 @@ CREATE TABLE IF NOT EXISTS documents (
     outcome TEXT,                   -- NULL until cleaned and compared; then kept or the reason
     stage TEXT,                     -- that dropped it
     detail TEXT,
-    kept_bytes INTEGER              -- of the cleaned text
+    kept_bytes INTEGER,             -- of the cleaned text
+    language TEXT                   -- of it, ISO 639
 );
 CREATE INDEX IF NOT EXISTS documents_by_url ON documents (url_key, sha256);
 CREATE INDEX IF NOT EXISTS documents_by_outcome ON documents (outcome, split, kept_bytes);
@@ -59,7 +60,9 @@ class Corpus:
 
     def forget_derived(self, rules: str) -> None:
         """Every document is to be cleaned and compared again, under these rules. Called inside a transaction."""
-        self.db.execute("UPDATE documents SET outcome = NULL, stage = NULL, detail = NULL, kept_bytes = NULL")
+        self.db.execute(
+            "UPDATE documents SET outcome = NULL, stage = NULL, detail = NULL, kept_bytes = NULL, language = NULL"
+        )
         self.set_position("cleaned", 0)
         self.db.execute("INSERT OR REPLACE INTO positions VALUES ('rules', ?)", (rules,))
 
@@ -130,19 +133,19 @@ class Corpus:
     # -- cleaning and comparing ----------------------------------------------------------------------
 
     def uncleaned(self, limit: int) -> list[sqlite3.Row]:
-        """The next documents to clean, in ledger order: seq, path, split."""
-        query = "SELECT seq, path, split FROM documents WHERE seq >= ? ORDER BY seq LIMIT ?"
+        """The next documents to clean, in ledger order: seq, path, site."""
+        query = "SELECT seq, path, site FROM documents WHERE seq >= ? ORDER BY seq LIMIT ?"
         return self.db.execute(query, (self.position("cleaned"), limit)).fetchall()
 
     def settle(self, verdicts: list[tuple[int, Cleaned | Dropped]]) -> None:
         """Record where each document of a batch ended. Called inside the transaction that keeps its signatures."""
+        update = "UPDATE documents SET outcome=?, stage=?, detail=?, kept_bytes=?, language=? WHERE seq=?"
         for seq, verdict in verdicts:
-            row: tuple[str, str | None, str | None, int | None, int]
             if isinstance(verdict, Cleaned):
-                row = ("kept", None, None, len(verdict.text.encode()), seq)
+                size = len(verdict.text.encode())
+                self.db.execute(update, ("kept", None, None, size, verdict.language, seq))
             else:
-                row = (verdict.reason, verdict.stage, verdict.detail, None, seq)
-            self.db.execute("UPDATE documents SET outcome=?, stage=?, detail=?, kept_bytes=? WHERE seq=?", row)
+                self.db.execute(update, (verdict.reason, verdict.stage, verdict.detail, None, None, seq))
         if verdicts:
             self.set_position("cleaned", verdicts[-1][0] + 1)
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -128,15 +127,11 @@ class DedupIndex:
         self.db.executemany("INSERT OR IGNORE INTO bands VALUES (?, ?)", [(key, seq) for key in keys])
 
 
-def dedup(batch: Sequence[Cleaned | Dropped], index: DedupIndex, min_jaccard: float) -> list[Cleaned | Dropped]:
-    """Compare a batch with all kept documents, in ledger order; those that stay are written below `cleaned/`.
+def dedup(document: Cleaned, index: DedupIndex, min_jaccard: float) -> Cleaned | Dropped:
+    """Compare a document with all that were kept before it; one that stays is written below `cleaned/`.
 
-    What was dropped before passes through. Call it inside the transaction that also settles the verdicts.
+    Call it in ledger order, inside the transaction that also settles the verdicts.
     """
-    return [_compare(one, index, min_jaccard) if isinstance(one, Cleaned) else one for one in batch]
-
-
-def _compare(document: Cleaned, index: DedupIndex, min_jaccard: float) -> Cleaned | Dropped:
     exact = exact_hash(document.text)
     same = index.exact(exact)
     if same is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import sqlite3
 from dataclasses import dataclass, field
@@ -9,7 +10,8 @@ from pathlib import Path
 
 from model.tokenizer import load_tokenizer
 from tasks import processed
-from tasks.clean import clean
+from tasks.boilerplate import SiteLines
+from tasks.clean import clean, judge
 from tasks.corpus import Corpus
 from tasks.dedup import DedupIndex, dedup
 from tasks.durable import sync_filesystem
@@ -24,18 +26,20 @@ from tasks.tokenize import open_processed, read_tokenizer_record, tokenize
 
 @dataclass(slots=True)
 class Derivation:
-    """What the data stages share: the corpus index, the dedup index and the rules of this run."""
+    """What the data stages share: the corpus, what was seen before, and the rules of this run."""
 
     settings: Settings
     layout: Layout
     db: sqlite3.Connection
     corpus: Corpus = field(init=False)
     index: DedupIndex = field(init=False)
+    lines: SiteLines = field(init=False)
     rules: str = field(init=False)
 
     def __post_init__(self) -> None:
         self.corpus = Corpus(self.layout, self.db)
         self.index = DedupIndex(self.db, self.layout.cleaned)
+        self.lines = SiteLines(self.db)
         self.rules = rules_digest(self.settings)
 
     def apply_rules(self) -> str | None:
@@ -52,27 +56,35 @@ class Derivation:
         with transaction(self.db):
             self.corpus.forget_derived(self.rules)
             self.index.clear()
+            self.lines.clear()
         return "the cleaning rules changed: cleaned/ and processed/ are derived again from raw/" if changed else None
 
     def anything_uncleaned(self) -> bool:
         return bool(self.corpus.uncleaned(1))
 
-    def clean_batch(self) -> list[tuple[int, Cleaned | Dropped]]:
-        """The verdicts of cleaning on the next documents in ledger order; empty when all are done."""
+    def clean_batch(self) -> list[Cleaned]:
+        """The mended texts of the next documents in ledger order; empty when all are done."""
         rows = self.corpus.uncleaned(self.settings.clean.batch)
-        documents = [(row["seq"], row["path"], row["split"]) for row in rows]
-        verdicts = clean(documents, self.layout.raw, self.settings.clean)
-        return list(zip((seq for seq, _, _ in documents), verdicts, strict=True))
+        return clean([(row["seq"], row["path"], row["site"]) for row in rows], self.layout.raw)
 
-    def dedup_batch(self, cleaned: list[tuple[int, Cleaned | Dropped]]) -> list[tuple[int, Cleaned | Dropped]]:
-        """Compare a cleaned batch with everything kept and commit it: files, signatures and verdicts."""
+    def dedup_batch(self, cleaned: list[Cleaned]) -> list[tuple[int, Cleaned | Dropped]]:
+        """Settle a batch in ledger order and commit it: files, signatures, line counts and verdicts."""
         self.layout.cleaned.mkdir(parents=True, exist_ok=True)
         with transaction(self.db):
-            verdicts = dedup([one for _, one in cleaned], self.index, self.settings.dedup.min_jaccard)
-            settled = [(seq, verdict) for (seq, _), verdict in zip(cleaned, verdicts, strict=True)]
-            self.corpus.settle(settled)
+            verdicts = [(document.seq, self._settle(document)) for document in cleaned]
+            self.corpus.settle(verdicts)
             sync_filesystem(self.layout.cleaned)
-        return settled
+        return verdicts
+
+    def _settle(self, document: Cleaned) -> Cleaned | Dropped:
+        """Without its site's boilerplate: is it good, and is it new? Each kept document weighs in on the next."""
+        stripped = dataclasses.replace(document, text=self.lines.strip(document.site, document.text))
+        verdict = judge(stripped, self.settings.clean)
+        if isinstance(verdict, Cleaned):
+            verdict = dedup(verdict, self.index, self.settings.dedup.min_jaccard)
+        if isinstance(verdict, Cleaned):
+            self.lines.count(document.site, document.text)
+        return verdict
 
 
 def remove_cleaned(layout: Layout) -> None:

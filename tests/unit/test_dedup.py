@@ -35,9 +35,9 @@ def index(tmp_path: Path) -> DedupIndex:
 
 def compare(index: DedupIndex, texts: list[str], first: int = 0) -> list[str]:
     paths = {row["seq"]: row["path"] for row in index.db.execute("SELECT seq, path FROM documents")}
-    batch = [Cleaned(seq, paths[seq], "train", text) for seq, text in enumerate(texts, first)]
+    batch = [Cleaned(seq, paths[seq], "site.example", text) for seq, text in enumerate(texts, first)]
     with transaction(index.db):
-        verdicts = dedup(batch, index, 0.7)
+        verdicts = [dedup(one, index, 0.7) for one in batch]
     return [verdict.reason if isinstance(verdict, Dropped) else "kept" for verdict in verdicts]
 
 
