@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import os
 import shutil
@@ -30,20 +31,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except MiniatureMemoryError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_status
-    except sqlite3.DatabaseError as error:
-        database = find_data_directory(options.data_dir).database
-        print(
-            f"error: {database} cannot be used ({error}). If it is damaged, remove it and run again: "
-            "it is made anew, and no document is lost.",
-            file=sys.stderr,
-        )
-        return 1
-    except OSError as error:
-        print(f"error: {error}. What was stored is whole; mend the cause and run again.", file=sys.stderr)
+    except (sqlite3.DatabaseError, OSError) as error:
+        print(f"error: {_explain(error, options.data_dir)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("stopped; the next run goes on from here", file=sys.stderr)
         return 130
+
+
+def _explain(error: Exception, data_dir: str | None) -> str:
+    """What a failure of the disk or the database means for the user."""
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    if full or "disk is full" in str(error):
+        return f"no space left ({error}). Make room and run again: what was stored is whole."
+    if isinstance(error, sqlite3.DatabaseError):
+        database = find_data_directory(data_dir).database
+        return (
+            f"{database} cannot be used ({error}). If it is damaged, remove it and run again: "
+            "it is made anew, and no document is lost."
+        )
+    return f"{error}. What was stored is whole; mend the cause and run again."
 
 
 # -- the night and its steps -----------------------------------------------------------------------------
