@@ -153,9 +153,15 @@ def _scan(options: argparse.Namespace) -> None:
 
 
 def run_stats(options: argparse.Namespace) -> int:
-    from tasks.stats import as_text, collect_stats
+    from tasks.stats import as_text, collect_stats, refused
 
-    stats = collect_stats(find_data_directory(options.data_dir))
+    layout = find_data_directory(options.data_dir)
+    if options.reason:
+        for document in refused(layout, options.reason):
+            line = f"raw/{document['path']}  {document['url']}  {document['detail'] or ''}".rstrip()
+            print(json.dumps(document, ensure_ascii=False) if options.json else line)
+        return 0
+    stats = collect_stats(layout)
     print(json.dumps(stats, ensure_ascii=False, indent=2) if options.json else as_text(stats))
     return 0
 
@@ -220,7 +226,13 @@ def run_sample(options: argparse.Namespace) -> int:
 
 
 def run_export(options: argparse.Namespace) -> int:
-    folder, target = _published(find_data_directory(options.data_dir)), Path(options.to)
+    layout, target = find_data_directory(options.data_dir), Path(options.to)
+    if options.format == "dataset":
+        from tasks.export_dataset import export_dataset
+
+        print(f"exported {export_dataset(layout, target)} documents to {target}: open it with pandas.read_parquet")
+        return 0
+    folder = _published(layout)
     if target.exists() and any(target.iterdir()):
         raise DataDirectoryError(f"{target} is not empty: give export --to a new folder.")
     shutil.copytree(folder.resolve(), target, dirs_exist_ok=True)
@@ -312,7 +324,8 @@ def make_parser(width: int | None = None) -> argparse.ArgumentParser:
     command("train", run_step, "train one chunk and publish the model")
     one = command("add", run_add, "take in text, Markdown or HTML files of your own")
     one.add_argument("paths", nargs="+", metavar="PATH", help="files or folders")
-    command("stats", run_stats, "what there is, in numbers")
+    one = command("stats", run_stats, "what there is, in numbers")
+    one.add_argument("--reason", metavar="NAME", help="list the documents that ended for this reason instead")
     one = command("trace", run_trace, "the whole way of one page")
     one.add_argument("url", metavar="URL")
     command("verify", run_verify, "hold everything on disk against what was written")
@@ -324,9 +337,9 @@ def make_parser(width: int | None = None) -> argparse.ArgumentParser:
     one.add_argument("--temperature", type=float, default=0.8, help="0 takes the likeliest token")
     one.add_argument("--top-k", type=int, default=50, help="choose among so many tokens")
     one.add_argument("--seed", type=int, default=0, help="same seed, same text")
-    one = command("export", run_export, "copy the published model")
-    one.add_argument("format", choices=("hf",), help="hf: a folder for transformers")
-    one.add_argument("--to", required=True, metavar="DIR", help="a new or empty folder")
+    one = command("export", run_export, "copy the published model, or write the kept texts as a dataset")
+    one.add_argument("format", choices=("hf", "dataset"), help="hf: a folder for transformers; dataset: a Parquet file")
+    one.add_argument("--to", "--parquet", required=True, metavar="PATH", help="a new folder (hf) or file (dataset)")
     one = command("report", run_report, "what a night did; the last one by default")
     one.add_argument("run_id", nargs="?", metavar="RUN", help="a folder name in reports/")
     command("doctor", run_doctor, "what is missing on this machine, and how to mend it")

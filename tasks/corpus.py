@@ -25,6 +25,7 @@ CREATE TABLE IF NOT EXISTS documents (
     split TEXT NOT NULL,
     site TEXT NOT NULL,
     url_key TEXT NOT NULL,
+    fetched_at TEXT NOT NULL,
     outcome TEXT,                   -- NULL until cleaned and compared; then kept or the reason
     stage TEXT,                     -- that dropped it
     detail TEXT,
@@ -35,6 +36,8 @@ CREATE INDEX IF NOT EXISTS documents_by_url ON documents (url_key, sha256);
 CREATE INDEX IF NOT EXISTS documents_by_outcome ON documents (outcome, split, kept_bytes);
 CREATE TABLE IF NOT EXISTS positions (name TEXT PRIMARY KEY, value);
 """
+
+INDEXED = ("seq", "path", "sha256", "bytes", "split", "site", "fetched_at")
 
 
 class Corpus:
@@ -98,10 +101,9 @@ class Corpus:
         return seq - first
 
     def _index(self, entry: LedgerEntry, offset: int) -> None:
-        self.db.execute(
-            "INSERT INTO documents (seq, offset, path, sha256, bytes, split, site, url_key) VALUES (?,?,?,?,?,?,?,?)",
-            (entry.seq, offset, entry.path, entry.sha256, entry.bytes, entry.split, entry.site, url_key(entry.url)),
-        )
+        row = {name: getattr(entry, name) for name in INDEXED} | {"offset": offset, "url_key": url_key(entry.url)}
+        names, marks = ", ".join(row), ", ".join(f":{name}" for name in row)
+        self.db.execute(f"INSERT INTO documents ({names}) VALUES ({marks})", row)
 
     def ledger(self) -> Ledger:
         """The ledger, ready to append after what is indexed."""
@@ -152,9 +154,9 @@ class Corpus:
     # -- tokenizing ----------------------------------------------------------------------------------
 
     def kept(self, since: int, limit: int) -> list[sqlite3.Row]:
-        """The next kept documents in ledger order: seq, path, split, kept_bytes."""
+        """The next kept documents in ledger order: seq, path, split, kept_bytes, language."""
         query = (
-            "SELECT seq, path, split, kept_bytes FROM documents "
+            "SELECT seq, path, split, kept_bytes, language FROM documents "
             "WHERE seq >= ? AND +outcome = 'kept' ORDER BY seq LIMIT ?"  # + keeps it on the primary key
         )
         return self.db.execute(query, (since, limit)).fetchall()

@@ -1,4 +1,4 @@
-"""Stats: what there is, counted from the indexes and commit records, not from the files."""
+"""Stats: what there is, counted from the indexes and commit records, not from the texts."""
 
 from __future__ import annotations
 
@@ -7,14 +7,19 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
+
+from tasks import processed
 from tasks.corpus import Corpus
 from tasks.frontier import Frontier
 from tasks.layout import Layout
-from tasks.processed import read_meta
 from tasks.settings import SearchSettings
 from tasks.state import open_state
 
 MODEL_FIELDS = ("step", "bits_per_byte", "uniform_bits_per_byte", "anchor_bits_per_byte", "candidate")
+QUANTILES = (0.0, 0.1, 0.5, 0.9, 1.0)
+LONGEST_TABLE = 15
 
 
 def collect_stats(layout: Layout) -> dict[str, Any]:
@@ -23,21 +28,67 @@ def collect_stats(layout: Layout) -> dict[str, Any]:
     try:
         corpus = Corpus(layout, db)
         documents = corpus.counts()
-        urls = _url_counts(db)
+        urls = Frontier(db, SearchSettings()).counts()
+        table = load_documents(layout, db)
     finally:
         db.close()
-    meta = read_meta(layout)
+    meta = processed.read_meta(layout)
     return {
         "documents": documents,
         "urls": urls,
         "tokens": {"train": meta.train_tokens if meta else 0, "val": meta.val_tokens if meta else 0},
         "model": published_model(layout),
         "disk": {"bytes": folder_bytes(layout.root)},
+        **distributions(table),
     }
 
 
-def _url_counts(db: sqlite3.Connection) -> dict[str, int]:
-    return Frontier(db, SearchSettings()).counts()
+def load_documents(layout: Layout, db: sqlite3.Connection) -> pd.DataFrame:
+    """A row a raw document: seq, day, site, language, outcome, bytes, kept_bytes, tokens."""
+    query = "SELECT seq, substr(fetched_at, 1, 10) AS day, site, language, outcome, bytes, kept_bytes FROM documents"
+    table = pd.read_sql_query(query, db, index_col="seq")
+    meta = processed.read_meta(layout)
+    rows = processed.read_table(layout, meta) if meta else np.zeros(0, processed.DOCUMENT)
+    tokens = pd.Series(rows["length"].astype("int64"), index=rows["seq"].astype("int64"), dtype="Int64")
+    return table.assign(tokens=tokens.reindex(table.index))
+
+
+def distributions(table: pd.DataFrame) -> dict[str, Any]:
+    """Growth by day, sites, languages, lengths and duplication, as plain numbers."""
+    kept = table[table["outcome"] == "kept"]
+    copies = int(table["outcome"].isin(["duplicate_exact", "duplicate_near"]).sum())
+    settled = int(table["outcome"].notna().sum())
+    return {
+        "days": _raw_and_kept(table, "day", largest=False),
+        "sites": _raw_and_kept(table, "site", largest=True),
+        "languages": {str(name): int(number) for name, number in kept["language"].value_counts().items()},
+        "lengths": {"bytes": _quantiles(kept["kept_bytes"]), "tokens": _quantiles(kept["tokens"])},
+        "duplicates": {"documents": copies, "share": round(copies / settled, 4) if settled else 0.0},
+    }
+
+
+def _raw_and_kept(table: pd.DataFrame, by: str, largest: bool) -> dict[str, dict[str, int]]:
+    groups = table.groupby(by).agg(raw=("bytes", "size"), kept=("kept_bytes", "count"), bytes=("kept_bytes", "sum"))
+    groups = groups.sort_values(["raw"], ascending=False, kind="stable") if largest else groups.sort_index()
+    return {str(name): {key: int(row[key]) for key in groups.columns} for name, row in groups.iterrows()}
+
+
+def _quantiles(values: pd.Series[Any]) -> dict[str, int]:
+    values = values.dropna()
+    return {f"p{100 * q:.0f}": int(values.quantile(q)) for q in QUANTILES} if len(values) else {}
+
+
+def refused(layout: Layout, reason: str) -> list[dict[str, Any]]:
+    """The documents that ended for this reason, with what there was to say, newest last."""
+    db = open_state(layout.database)
+    try:
+        corpus = Corpus(layout, db)
+        rows = db.execute(
+            "SELECT seq, path, detail FROM documents WHERE outcome = ? ORDER BY seq", (reason,)
+        ).fetchall()
+        return [dict(row) | {"url": corpus.entry(row["seq"]).url} for row in rows]
+    finally:
+        db.close()
 
 
 def published_model(layout: Layout) -> dict[str, Any]:
@@ -60,10 +111,10 @@ def as_text(stats: dict[str, Any]) -> str:
     lines = [
         f"documents  {documents['raw']:,} raw = {documents['kept']:,} kept + "
         f"{sum(documents['dropped'].values()):,} dropped + {documents['waiting']:,} waiting",
-        *(f"           {number:>8,} {reason}" for reason, number in documents["dropped"].items()),
+        *_column(documents["dropped"]),
         f"           {documents['validation']:>8,} of the kept are held out",
         f"urls       {sum(stats['urls'].values()):,} known",
-        *(f"           {number:>8,} {outcome}" for outcome, number in stats["urls"].items()),
+        *_column(stats["urls"]),
         f"tokens     {tokens['train']:,} to train on, {tokens['val']:,} held out",
     ]
     if model["step"] is None:
@@ -74,4 +125,22 @@ def as_text(stats: dict[str, Any]) -> str:
             score += f" (a uniform guess: {model['uniform_bits_per_byte']:.4f})"
         lines.append(f"model      step {model['step']:,}, {score}")
     lines.append(f"disk       {stats['disk']['bytes'] / 1e6:,.1f} MB")
+    lines += ["languages", *_column(stats["languages"])] if stats["languages"] else []
+    for name in ("days", "sites"):
+        lines += [f"{name:<11}     raw     kept  kept MB", *_groups(stats[name], newest=name == "days")]
+    for name, values in stats["lengths"].items():
+        lines.append(f"{name:<10} " + ", ".join(f"{quantile} {value:,}" for quantile, value in values.items()))
+    lines.append(
+        f"copies     {stats['duplicates']['documents']:,} ({stats['duplicates']['share']:.1%} of the documents)"
+    )
     return "\n".join(lines)
+
+
+def _column(counts: dict[str, int]) -> list[str]:
+    return [f"           {number:>8,} {name}" for name, number in list(counts.items())[:LONGEST_TABLE]]
+
+
+def _groups(groups: dict[str, dict[str, int]], newest: bool) -> list[str]:
+    shown = list(groups.items())
+    shown = shown[-LONGEST_TABLE:] if newest else shown[:LONGEST_TABLE]
+    return [f"           {g['raw']:>8,} {g['kept']:>8,} {g['bytes'] / 1e6:>8.2f} {name}" for name, g in shown]
