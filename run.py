@@ -9,16 +9,17 @@ import os
 import shutil
 import sqlite3
 import sys
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from tasks.errors import DataDirectoryError, MiniatureMemoryError
+from tasks.errors import DataDirectoryError, MiniatureMemoryError, SettingsError
 from tasks.layout import Layout, find_data_directory
 from tasks.settings import Settings, load_settings, parse_override
 from tasks.terminal import Terminal
 
+INTERRUPTED = 130
 STEPS = ("collection", "validation", "cleaning", "preparation", "training")
 STEP_COMMANDS = dict(zip(("collect", "validate", "clean", "prepare", "train"), STEPS, strict=True))
 
@@ -36,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         print("stopped; the next run goes on from here", file=sys.stderr)
-        return 130
+        return INTERRUPTED
 
 
 def _explain(error: Exception, data_dir: str | None) -> str:
@@ -106,7 +107,6 @@ def _prepare_prefect() -> None:
     defaults = {
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
-        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "90",
         "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
         "PREFECT_CLI_WRAP_LINES": "false",
     }
@@ -114,20 +114,22 @@ def _prepare_prefect() -> None:
         os.environ.setdefault(name, value)
 
 
-def _prefect_that_answers(terminal: Terminal) -> AbstractContextManager[Any]:
-    """The configured Prefect server; where it does not answer, that is said and Prefect does without."""
+def _prefect_that_answers(terminal: Terminal) -> AbstractContextManager[None]:
+    """The configured Prefect server; where none is, or it does not answer (which is said), one for this night."""
     import httpx
-    from prefect.settings import PREFECT_API_URL, PREFECT_SERVER_ALLOW_EPHEMERAL_MODE, temporary_settings
+    from prefect.settings import PREFECT_API_URL
+
+    from deployments.short_server import short_server
 
     url = PREFECT_API_URL.value()
     if not url:
-        return nullcontext()
+        return short_server()
     try:
         httpx.get(f"{url.rstrip('/')}/health", timeout=5).raise_for_status()
         return nullcontext()
-    except httpx.HTTPError:
+    except (httpx.HTTPError, httpx.InvalidURL):
         terminal.message(f"PREFECT_API_URL ({url}) does not answer: the night runs without it")
-        return temporary_settings({PREFECT_API_URL: None, PREFECT_SERVER_ALLOW_EPHEMERAL_MODE: True})
+        return short_server()
 
 
 # -- data ------------------------------------------------------------------------------------------------
@@ -169,7 +171,8 @@ def run_stats(options: argparse.Namespace) -> int:
 def run_trace(options: argparse.Namespace) -> int:
     from tasks.trace import as_text, trace
 
-    found = trace(options.url, find_data_directory(options.data_dir))
+    with _said_plainly():
+        found = trace(options.url, find_data_directory(options.data_dir))
     print(json.dumps(found, ensure_ascii=False, indent=2) if options.json else as_text(found))
     return 0 if found["known"] else 1
 
@@ -182,6 +185,7 @@ def run_verify(options: argparse.Namespace) -> int:
 
     layout = find_data_directory(options.data_dir)
     with writer_lock(layout.lock, "verify"):
+        _mend_ledger(layout)
         db = open_state(layout.database)
         try:
             problems = list(verify(layout, Corpus(layout, db)))
@@ -191,12 +195,20 @@ def run_verify(options: argparse.Namespace) -> int:
     return 1 if problems else 0
 
 
+def _mend_ledger(layout: Layout) -> None:
+    from tasks import ledger
+
+    for message in ledger.mend(layout):
+        print(f"mended: {message}", file=sys.stderr)
+
+
 def run_rebuild(options: argparse.Namespace) -> int:
     from tasks.derive import rebuild
     from tasks.lock import writer_lock
 
     settings, layout = _open(options)
     with writer_lock(layout.lock, "rebuild"):
+        _mend_ledger(layout)
         meta = rebuild(settings, layout, Path(options.to))
     tokens = f"{meta.documents} documents, {meta.train_tokens + meta.val_tokens} tokens" if meta else "no tokens yet"
     print(f"rebuilt into {options.to}: {tokens}")
@@ -206,21 +218,31 @@ def run_rebuild(options: argparse.Namespace) -> int:
 # -- the model -------------------------------------------------------------------------------------------
 
 
+@contextmanager
+def _said_plainly() -> Iterator[None]:
+    """What the model package calls a wrong value, as an error of ours."""
+    try:
+        yield
+    except ValueError as error:
+        raise SettingsError(str(error)) from error
+
+
 def run_sample(options: argparse.Namespace) -> int:
     from model.export import load_published
     from model.sample import sample
     from model.tokenizer import load_tokenizer
 
     folder = _published(find_data_directory(options.data_dir))
-    text = sample(
-        load_published(folder),
-        load_tokenizer(folder / "tokenizer.json"),
-        options.prompt,
-        options.tokens,
-        options.temperature,
-        options.top_k,
-        options.seed,
-    )
+    with _said_plainly():
+        text = sample(
+            load_published(folder),
+            load_tokenizer(folder / "tokenizer.json"),
+            options.prompt,
+            options.tokens,
+            options.temperature,
+            options.top_k,
+            options.seed,
+        )
     print(text)
     return 0
 
@@ -259,6 +281,15 @@ def run_report(options: argparse.Namespace) -> int:
         known = f"Known: {', '.join(runs[-5:])}." if runs else "No run has been reported yet."
         raise DataDirectoryError(f"no report {name!r} in {layout.reports}. {known}")
     print((folder / ("report.json" if options.json else "report.md")).read_text(encoding="utf-8"), end="")
+    return 0
+
+
+def run_init(options: argparse.Namespace) -> int:
+    from tasks.init_profile import write_profile
+
+    path = Path(options.path)
+    write_profile(path)
+    print(f"{path} is yours to change. One night of it: python run.py --profile {path}")
     return 0
 
 
@@ -342,6 +373,8 @@ def make_parser(width: int | None = None) -> argparse.ArgumentParser:
     one.add_argument("--to", "--parquet", required=True, metavar="PATH", help="a new folder (hf) or file (dataset)")
     one = command("report", run_report, "what a night did; the last one by default")
     one.add_argument("run_id", nargs="?", metavar="RUN", help="a folder name in reports/")
+    one = command("init", run_init, "write a commented profile of your own")
+    one.add_argument("path", nargs="?", default="my.toml", metavar="PATH", help="a new .toml file (my.toml)")
     command("doctor", run_doctor, "what is missing on this machine, and how to mend it")
     return parser
 
@@ -358,4 +391,10 @@ def _shared_options() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    status = main()
+    if status == INTERRUPTED:
+        # Prefect would wait at exit for a server that is being taken down; everything of ours is on disk.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
+import time
 from pathlib import Path
 
 import psutil
@@ -134,3 +137,48 @@ def test_torn_files_are_mended_and_named(household: Household, site: DemoSite) -
     assert derived_bytes(household.data) == before
     assert set(household.files("raw")) == set(raw)
     assert household.stats()["documents"]["waiting"] == 0
+
+
+def own_servers(household: Household) -> list[psutil.Process]:
+    """The short-lived Prefect servers of this household."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if (
+                "deployments.short_server" in process.cmdline()
+                and process.environ().get("HOME") == household.env["HOME"]
+            ):
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+def begin_training_without_a_server(household: Household, site: DemoSite) -> subprocess.Popen[str]:
+    """A night with a Prefect server of its own, up to its first checkpoint."""
+    site.publish(40)
+    household.env["PREFECT_API_URL"] = ""
+    household.env["PREFECT_HOME"] = household.env["HOME"] + "/prefect"
+    process = start_night(household, "--steps", "3000")
+    deadline = time.monotonic() + 120
+    while not any(step > 0 for step in checkpoints(household)):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.1)
+    assert len(own_servers(household)) == 1
+    return process
+
+
+def test_a_killed_night_leaves_no_server_and_no_open_pipe(household: Household, site: DemoSite) -> None:
+    process = begin_training_without_a_server(household, site)
+    process.kill()
+    process.communicate(timeout=20)  # whoever reads our output sees its end
+    psutil.wait_procs(own_servers(household), timeout=5)
+    assert own_servers(household) == []
+
+
+def test_ctrl_c_saves_and_leaves_at_once(household: Household, site: DemoSite) -> None:
+    process = begin_training_without_a_server(household, site)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to everybody
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130 and "Traceback" not in errors, errors
+    assert own_servers(household) == []
