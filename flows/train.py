@@ -8,13 +8,14 @@ from tasks.errors import NothingToTrainError
 from tasks.night import Night
 from tasks.processed import read_meta
 from tasks.tokenize import read_tokenizer_record
-from tasks.train_chunk import describe, make_job
+from tasks.train_chunk import covers, describe, make_job
 
 
 def finish_cut_chunk(night: Night) -> None:
     """A chunk that was cut comes first, on its own data, before anything new is collected or rebuilt."""
-    chunk = pending_chunk(night.layout.checkpoints)
-    if chunk is not None and read_meta(night.layout) is not None:
+    chunk, meta = pending_chunk(night.layout.checkpoints), read_meta(night.layout)
+    # While the token files are made anew, its data is not there: then it waits until they are.
+    if chunk and meta and meta.generation == chunk["generation"] and covers(meta, chunk):
         night.record.say(f"a chunk was cut: finishing steps {chunk['start_step']} to {chunk['target_step']} first")
         train_and_publish(night)
 

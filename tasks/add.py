@@ -9,18 +9,17 @@ from pathlib import Path
 
 from tasks.corpus import Corpus
 from tasks.errors import SettingsError
-from tasks.extract import extract_file
+from tasks.extract import LOCAL_TYPES, extract_file
 from tasks.extractor import Extractor
 from tasks.layout import Layout
 from tasks.night import open_night
-from tasks.records import Document
+from tasks.records import Document, as_text
 from tasks.run_record import Listener
 from tasks.settings import Settings
 from tasks.store import store
 from tasks.validate import find_unregistered
 
-BATCH = 100
-ENDINGS = {".txt", ".text", ".md", ".markdown", ".rst", ".html", ".htm", ".xhtml"}
+BATCH = 10  # texts of the user's may be long, and a batch is held in memory
 
 
 def find_files(paths: Iterable[Path]) -> list[Path]:
@@ -32,7 +31,7 @@ def find_files(paths: Iterable[Path]) -> list[Path]:
     files: list[Path] = []
     for path in paths:
         if path.is_dir():
-            files += sorted(p for p in path.rglob("*") if p.is_file() and p.suffix.lower() in ENDINGS)
+            files += sorted(p for p in path.rglob("*") if p.is_file() and p.suffix.lower() in LOCAL_TYPES)
         elif path.is_file():
             files.append(path)
         else:
@@ -79,4 +78,4 @@ def _dropped_document(path: Path) -> Document | None:
     except UnicodeDecodeError:
         return None
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    return Document(text, path.as_uri(), path.as_uri(), path.stem, "local", "scan", now, "none", "")
+    return Document(text, path.as_uri(), path.as_uri(), as_text(path.stem), "local", "scan", now, "none", "")

@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import xxhash
 
+from tasks.layout import Layout, read_cleaned
 from tasks.records import Cleaned, Dropped
 
 # Raise it with every change here that can change a verdict.
@@ -94,9 +94,9 @@ def exact_hash(text: str) -> bytes:
 class DedupIndex:
     """Everything ever kept, on disk. All writes belong to the caller's transaction."""
 
-    def __init__(self, db: sqlite3.Connection, cleaned: Path) -> None:
+    def __init__(self, db: sqlite3.Connection, layout: Layout) -> None:
         self.db = db
-        self.cleaned = cleaned
+        self.layout = layout
         db.executescript(SCHEMA)
 
     def clear(self) -> None:
@@ -119,7 +119,7 @@ class DedupIndex:
 
     def text(self, seq: int) -> str:
         path: str = self.db.execute("SELECT path FROM documents WHERE seq = ?", (seq,)).fetchone()[0]
-        return (self.cleaned / path).read_text(encoding="utf-8")
+        return read_cleaned(self.layout, path)
 
     def add(self, seq: int, exact: bytes, of: Signature, keys: list[int]) -> None:
         self.db.execute("INSERT OR REPLACE INTO exact VALUES (?, ?)", (exact, seq))
@@ -145,7 +145,7 @@ def dedup(document: Cleaned, index: DedupIndex, min_jaccard: float) -> Cleaned |
         similarity = jaccard(grams, shingles(index.text(seq)))
         if similarity >= min_jaccard:
             return Dropped("dedup", "duplicate_near", f"of document {seq}, Jaccard {similarity:.2f}")
-    path = index.cleaned / document.path
+    path = index.layout.cleaned / document.path
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(document.text, encoding="utf-8")
     index.add(document.seq, exact, mine, keys)

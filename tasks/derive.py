@@ -38,18 +38,19 @@ class Derivation:
 
     def __post_init__(self) -> None:
         self.corpus = Corpus(self.layout, self.db)
-        self.index = DedupIndex(self.db, self.layout.cleaned)
+        self.index = DedupIndex(self.db, self.layout)
         self.lines = SiteLines(self.db)
         self.rules = rules_digest(self.settings)
 
     def apply_rules(self) -> str | None:
         """Begin the derived data anew where it was made under other rules. Says so, or None."""
         before = self.corpus.digest_of_rules()
-        if before == self.rules:
+        lost = not self.layout.cleaned.exists() and self.corpus.kept_bytes() > 0
+        if before == self.rules and not lost:
             return None
         meta = processed.read_meta(self.layout)
         # A lost state with intact token files needs no reset: the same rules make the same bytes again.
-        changed = before is not None or (meta is not None and meta.rules != self.rules)
+        changed = before not in (None, self.rules) or (meta is not None and meta.rules != self.rules)
         if changed:
             processed.reset(self.layout)
             remove_cleaned(self.layout)
@@ -57,7 +58,13 @@ class Derivation:
             self.corpus.forget_derived(self.rules)
             self.index.clear()
             self.lines.clear()
-        return "the cleaning rules changed: cleaned/ and processed/ are derived again from raw/" if changed else None
+        if changed:
+            return "the cleaning rules changed: cleaned/ and processed/ are derived again from raw/"
+        return "cleaned/ was gone: it is derived again from raw/" if lost else None
+
+    def rules_of_cleaned(self) -> str:
+        """The rules that `cleaned/` was made with: not this run's, where cleaning is left out."""
+        return self.corpus.digest_of_rules() or self.rules
 
     def anything_uncleaned(self) -> bool:
         return bool(self.corpus.uncleaned(1))

@@ -21,6 +21,7 @@ def sync_folder(folder: Path) -> None:
 def write_atomically(path: Path, content: bytes, *, mode: int = 0o644) -> None:
     """Temporary name, flush, fsync, rename, fsync of the folder."""
     temporary = path.with_name(f".{path.name}.tmp")
+    temporary.unlink(missing_ok=True)  # one that a kill left may be read-only
     with open(temporary, "wb") as file:
         os.fchmod(file.fileno(), mode)
         file.write(content)

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from tasks.corpus import Corpus
 from tasks.errors import DataDirectoryError
-from tasks.layout import Layout
+from tasks.layout import Layout, read_cleaned
 from tasks.state import open_state
 
 BATCH = 500
@@ -64,7 +64,7 @@ def _batches(corpus: Corpus, layout: Layout) -> Iterator[list[dict[str, object]]
         for row in rows:
             entry = corpus.entry(row["seq"])
             values = entry.as_dict() | {"raw_sha256": entry.sha256, "language": row["language"]}
-            values["text"] = (layout.cleaned / row["path"]).read_text(encoding="utf-8")
+            values["text"] = read_cleaned(layout, row["path"])
             batch.append({name: values[name] for name in SCHEMA.names})
         yield batch
         seq = rows[-1]["seq"] + 1

@@ -9,10 +9,21 @@ from typing import Any
 
 from tasks.extractor import Extractor
 from tasks.outcomes import Refused, forbids_use
-from tasks.records import Document, Dropped, Extracted, Page
+from tasks.records import Document, Dropped, Extracted, Page, as_text
 
 LISTING = 0.5  # share of the text that is links, above which a page is a listing
-LOCAL_TYPES = {".txt": "text/plain", ".md": "text/plain", ".html": "text/html", ".htm": "text/html"}
+PLAIN, HTML = "text/plain", "text/html"
+LOCAL_TYPES = {
+    ".txt": PLAIN,
+    ".text": PLAIN,
+    ".md": PLAIN,
+    ".markdown": PLAIN,
+    ".rst": PLAIN,
+    ".html": HTML,
+    ".htm": HTML,
+    ".xhtml": HTML,
+}
+LARGEST_FILE = 20_000_000  # bytes of a file of the user's own
 
 
 def extract(pages: Sequence[Page | Dropped], extractor: Extractor) -> list[Extracted]:
@@ -53,10 +64,14 @@ def extract_file(path: Path, extractor: Extractor) -> Extracted:
         known = ", ".join(LOCAL_TYPES)
         return Extracted(None, Dropped("extract", "unsupported_media_type", f"{path.name}: not one of {known}"))
     try:
+        if path.stat().st_size > LARGEST_FILE:
+            raise Refused("too_large", f"{as_text(str(path))}: more than {LARGEST_FILE // 1_000_000} MB; split it")
         modified = datetime.fromtimestamp(path.stat().st_mtime, UTC)
         path.open("rb").close()
+    except Refused as refused:
+        return Extracted(None, refused.dropped("extract"))
     except OSError as error:
-        return Extracted(None, Dropped("extract", "unreadable", f"{path}: {error.strerror}"))
+        return Extracted(None, Dropped("extract", "unreadable", f"{as_text(str(path))}: {error.strerror}"))
     url = path.resolve().as_uri()
     try:
         article = extractor.read(str(path.resolve()), url, None, media_type)
@@ -70,9 +85,9 @@ def extract_file(path: Path, extractor: Extractor) -> Extracted:
         text=article["text"],
         url=url,
         final_url=url,
-        title=article["title"] or path.name,
+        title=article["title"] or as_text(path.name),
         provider="local",
-        query=str(path),
+        query=as_text(str(path)),
         fetched_at=modified.isoformat(timespec="seconds"),
         extractor=article["extractor"] if media_type == "text/html" else "as it is",
         robots="-",

@@ -99,3 +99,17 @@ def find_data_directory(argument: str | os.PathLike[str] | None = None) -> Layou
             "Give another one with --data-dir or MINIATURE_MEMORY_DATA, or mend its permissions."
         )
     return layout
+
+
+def read_cleaned(layout: Layout, path: str) -> str:
+    """A kept document's text.
+
+    Raises:
+        DataDirectoryError: it is gone; says how it comes back.
+    """
+    try:
+        return (layout.cleaned / path).read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise DataDirectoryError(
+            f"{layout.cleaned / path} is missing. Remove {layout.cleaned} and run again: it is derived again from raw/."
+        ) from error

@@ -37,6 +37,15 @@ def parse_line(line: bytes) -> LedgerEntry:
     return LedgerEntry(**values)
 
 
+def _parse_or_refuse(line: bytes, where: str) -> LedgerEntry:
+    try:
+        return parse_line(line)
+    except (ValueError, TypeError) as error:
+        raise TruthDamagedError(
+            f"{where} is damaged ({error}). Restore raw/ from your backup; nothing else was changed."
+        ) from error
+
+
 class Ledger:
     """Append to the truth and read it in order.
 
@@ -67,9 +76,11 @@ class Ledger:
     def adopt(self, files: list[tuple[str, Document]], validation_fraction: float) -> list[LedgerEntry]:
         """Give files that a user dropped under `raw/` their lines; they stay where and as they are."""
         entries = self._entries(files, validation_fraction)
+        lines = b"".join(entry_line(entry) for entry in entries)
+        write_atomically(self.layout.journal, lines)
         for path, _ in files:
             os.chmod(self.layout.raw / path, 0o444)
-        append_durably(self.layout.ledger, b"".join(entry_line(entry) for entry in entries))
+        append_durably(self.layout.ledger, lines)
         return entries
 
     def _entries(self, files: list[tuple[str, Document]], validation_fraction: float) -> list[LedgerEntry]:
@@ -137,13 +148,7 @@ def read_entries(ledger: Path, offset: int = 0) -> Iterator[tuple[LedgerEntry, i
         file.seek(offset)
         for line in file:
             offset += len(line)
-            try:
-                yield parse_line(line), offset
-            except (ValueError, TypeError) as error:
-                raise TruthDamagedError(
-                    f"{ledger}: the line that ends at byte {offset} is damaged ({error}). "
-                    "Restore raw/ from your backup; nothing else was changed."
-                ) from error
+            yield _parse_or_refuse(line, f"{ledger}: the line that ends at byte {offset}"), offset
 
 
 def mend(layout: Layout) -> list[str]:
@@ -173,7 +178,7 @@ def _tail(ledger: Path, lines: int) -> list[LedgerEntry]:
             file.seek(start)
             found = file.read().splitlines()
             if start == 0 or len(found) > lines:  # the first line of a window may be half of one
-                return [parse_line(line) for line in found[-lines:]]
+                return [_parse_or_refuse(line, f"{ledger}: one of its last lines") for line in found[-lines:]]
             window *= 4
 
 
@@ -203,7 +208,8 @@ def _replay(layout: Layout) -> int:
     """Append the journal's lines that the ledger lacks and whose raw file is whole."""
     if not layout.journal.exists():
         return 0
-    batch = [parse_line(line) for line in layout.journal.read_bytes().splitlines()]
+    lines = layout.journal.read_bytes().splitlines()
+    batch = [_parse_or_refuse(line, f"{layout.journal} (the journal of the last batch)") for line in lines]
     tail = _tail(layout.ledger, max(1, len(batch)))
     stored = {entry.path for entry in tail}
     next_seq = tail[-1].seq + 1 if tail else 0

@@ -8,6 +8,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
+import shutil
 import sqlite3
 import zlib
 from dataclasses import dataclass
@@ -57,13 +58,16 @@ class PageCache:
 
     def __init__(self, db: sqlite3.Connection, folder: Path, max_bytes: int) -> None:
         self.db, self.folder, self.max_bytes = db, folder, max_bytes
-        folder.mkdir(parents=True, exist_ok=True)
         db.executescript(TABLES)
+        if folder.exists() and db.execute("SELECT 1 FROM pages LIMIT 1").fetchone() is None:
+            shutil.rmtree(folder)  # the state was lost: no row names these files any more
+        folder.mkdir(parents=True, exist_ok=True)
 
     def put(self, hit: Hit, fetched: Fetched, now: float) -> Page:
         """Keep a page. The row goes first: a row without its file is a miss, a file without a row would be litter."""
         sha256 = hashlib.sha256(fetched.body).hexdigest()
         packed = gzip.compress(fetched.body, compresslevel=1, mtime=0)
+        before = self._row(hit)
         self.db.execute(
             "INSERT OR REPLACE INTO pages VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
             (
@@ -76,6 +80,8 @@ class PageCache:
         temporary = self.folder / ".page.tmp"
         temporary.write_bytes(packed)
         os.replace(temporary, path)
+        if before is not None:
+            self._remove_unnamed(before["sha256"])
         return _page(hit, self._row(hit), path, from_cache=False)
 
     def unused(self, hit: Hit) -> Page | None:
@@ -93,13 +99,15 @@ class PageCache:
     def trim(self) -> None:
         """Keep to the bound, oldest out first. Between batches only: within one, pages are still to be extracted."""
         total = self.db.execute("SELECT coalesce(sum(bytes), 0) FROM pages").fetchone()[0]
-        for row in self.db.execute("SELECT url_key, sha256, bytes FROM pages ORDER BY fetched_at, url_key").fetchall():
-            if total <= self.max_bytes:
-                return
+        oldest = "SELECT url_key, sha256, bytes FROM pages ORDER BY fetched_at, url_key LIMIT 1"
+        while total > self.max_bytes and (row := self.db.execute(oldest).fetchone()):
             self.db.execute("DELETE FROM pages WHERE url_key = ?", (row["url_key"],))
-            if not self.db.execute("SELECT 1 FROM pages WHERE sha256 = ?", (row["sha256"],)).fetchone():
-                self._path(row["sha256"]).unlink(missing_ok=True)
+            self._remove_unnamed(row["sha256"])
             total -= row["bytes"]
+
+    def _remove_unnamed(self, sha256: str) -> None:
+        if not self.db.execute("SELECT 1 FROM pages WHERE sha256 = ?", (sha256,)).fetchone():
+            self._path(sha256).unlink(missing_ok=True)
 
     def _row(self, hit: Hit) -> sqlite3.Row | None:
         row: sqlite3.Row | None

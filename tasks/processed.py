@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -82,10 +83,14 @@ def mend(layout: Layout) -> list[str]:
             reset(layout)
             return [f"processed/{path.name} has {max(size, 0)} of {committed} committed bytes: processed/ is made anew"]
         if size > committed:
-            with open(path, "r+b") as file:
-                file.truncate(committed)
+            _cut(path, committed)
             said.append(f"processed/{path.name}: {size - committed} bytes of a batch that was cut are removed")
     return said
+
+
+def _cut(path: Path, size: int) -> None:
+    if path.exists() and path.stat().st_size > size:
+        os.truncate(path, size)
 
 
 def reset(layout: Layout) -> None:
@@ -110,6 +115,8 @@ def append(
         row["seq"], row["offset"], row["length"], row["split"] = seq, ends[split], len(ids), SPLITS.index(split)
         ends[split] += len(ids)
     layout.processed.mkdir(parents=True, exist_ok=True)
+    for path, committed in committed_sizes(layout, meta).items():
+        _cut(path, committed)  # a batch that failed halfway and is tried again
     for split in SPLITS:
         parts = [ids for (_, own), ids in zip(documents, tokens, strict=True) if own == split]
         content = np.concatenate(parts).astype("<u2").tobytes() if parts else b""

@@ -120,6 +120,11 @@ class Dropped:
     retry: bool = False  # the world may be better tomorrow (a timeout, a 503)
 
 
+def as_text(name: str) -> str:
+    """A file name as text: bytes that are no UTF-8, which Linux allows in names, become question marks."""
+    return name.encode("utf-8", "replace").decode()
+
+
 def to_json(record: Any) -> dict[str, Any]:
     """A record as plain JSON values, with its kind, for Prefect's stored results."""
     return {"kind": type(record).__name__, **dataclasses.asdict(record)}

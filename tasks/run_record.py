@@ -69,7 +69,10 @@ class RunRecord:
         try:
             yield
         finally:
-            self._stage(name).seconds += time.monotonic() - start
+            record = self._stage(name)
+            record.seconds += time.monotonic() - start
+            if not record.peak_bytes:  # over before the watcher looked
+                record.peak_bytes = tree_bytes()
             self.current = before
 
     @contextmanager

@@ -20,7 +20,7 @@ from tasks import processed
 from tasks.corpus import Corpus
 from tasks.durable import write_atomically, write_json
 from tasks.errors import TruthDamagedError
-from tasks.layout import Layout
+from tasks.layout import Layout, read_cleaned
 from tasks.processed import Meta, generation_of
 from tasks.settings import TokenizeSettings
 
@@ -44,7 +44,12 @@ def read_tokenizer_record(layout: Layout) -> TokenizerRecord | None:
     """
     if not layout.tokenizer_record.exists():
         return None
-    record = TokenizerRecord(**json.loads(layout.tokenizer_record.read_text()))
+    try:
+        record = TokenizerRecord(**json.loads(layout.tokenizer_record.read_text()))
+    except (ValueError, TypeError) as error:
+        raise TruthDamagedError(
+            f"{layout.tokenizer_record} is damaged ({error}). Restore raw/ from your backup."
+        ) from error
     if layout.tokenizer.exists() and tokenizer_digest(layout.tokenizer) == record.sha256:
         return record
     if record.frozen:
@@ -90,7 +95,7 @@ class _Texts:
                     return
                 self.documents += 1
                 self.bytes += row["kept_bytes"]
-                yield (self.layout.cleaned / row["path"]).read_text(encoding="utf-8")
+                yield read_cleaned(self.layout, row["path"])
             seq = rows[-1]["seq"] + 1
 
 
@@ -115,7 +120,7 @@ def tokenize(layout: Layout, corpus: Corpus, meta: Meta, tokenizer: Tokenizer, b
     rows = corpus.kept(meta.next_seq, batch)
     if not rows:
         return meta
-    texts = [(layout.cleaned / row["path"]).read_text(encoding="utf-8") for row in rows]
+    texts = [read_cleaned(layout, row["path"]) for row in rows]
     ids = [_closed(one) for one in encode_documents(tokenizer, texts)]
     documents = [(row["seq"], row["split"]) for row in rows]
     return processed.append(layout, meta, documents, ids, next_seq=rows[-1]["seq"] + 1)

@@ -15,9 +15,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from model.job import TrainJob
+from model.job import TrainJob, chunk_path
 from tasks.durable import write_atomically
-from tasks.errors import NothingToTrainError, TrainingError
+from tasks.errors import NothingToTrainError, SettingsError, TrainingError
 from tasks.layout import PROJECT, Layout
 from tasks.processed import Meta
 from tasks.run_record import RunRecord
@@ -51,7 +51,14 @@ def make_job(layout: Layout, meta: Meta, provisional: bool, settings: TrainSetti
             f"the model keeps the shape it began with; the profile's {', '.join(other)} needs a new lineage: "
             f"move {layout.checkpoints} and {layout.models} aside for one"
         )
-    job = TrainJob(
+    try:
+        return _job(layout, meta, provisional, settings, shape), messages
+    except ValueError as error:
+        raise SettingsError(f"train: {error}") from error
+
+
+def _job(layout: Layout, meta: Meta, provisional: bool, settings: TrainSettings, shape: dict[str, int]) -> TrainJob:
+    return TrainJob(
         processed_dir=layout.processed,
         checkpoints_dir=layout.checkpoints,
         models_dir=layout.models,
@@ -77,7 +84,12 @@ def make_job(layout: Layout, meta: Meta, provisional: bool, settings: TrainSetti
         evaluate_tokens=settings.evaluate_tokens,
         prompts=settings.prompts,
     )
-    return job, messages
+
+
+def covers(meta: Meta, chunk: dict[str, Any]) -> bool:
+    """Whether the token files hold all that a chunk was begun with."""
+    recipe: dict[str, int] = chunk["recipe"]
+    return meta.train_tokens >= recipe["train_tokens"] and meta.val_tokens >= recipe["val_tokens"]
 
 
 def _settled_shape(layout: Layout) -> dict[str, int]:
@@ -102,6 +114,7 @@ def train_chunk(job: TrainJob, layout: Layout, lock_handle: int, hear: Callable[
     Raises:
         TrainingError: it failed; the message is the child's own.
     """
+    newest = _newest_step(layout)
     path = layout.state / "train_job.json"
     write_atomically(path, job.to_json().encode())
     child = subprocess.Popen(
@@ -128,8 +141,15 @@ def train_chunk(job: TrainJob, layout: Layout, lock_handle: int, hear: Callable[
         raise
     reader.join(timeout=5)
     if status != 0 or last.get("event") != "done":
+        if status == -signal.SIGKILL and _newest_step(layout) == newest:
+            # Out of memory, most likely: with the same recipe it would be killed every night.
+            chunk_path(layout.checkpoints).unlink(missing_ok=True)
         raise TrainingError(_reason(status, last, errors))
     return last
+
+
+def _newest_step(layout: Layout) -> int:
+    return max((_step(folder) for folder in layout.checkpoints.glob("step_*")), default=-1)
 
 
 def _event(line: str) -> Event | None:
@@ -176,6 +196,8 @@ def describe(event: Event, record: RunRecord) -> None:
                 record.say(f"this resumption is not bit for bit: {', '.join(event['inexact'])}")
         case "step":
             record.progress("train", event["step"], event["target_step"], f"loss {event['loss']:.3f} nats/token")
+        case "compile" if not event["ok"]:
+            record.say(f"torch.compile does not work here; training is slower without it: {event['reason']}")
         case "damaged":
             record.say(f"{event['name']} is damaged ({event['reason']}); the newest whole one is taken")
         case "lineage":

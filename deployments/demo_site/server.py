@@ -278,5 +278,5 @@ def _listen(site: DemoSite, port: int) -> _Server:
         raise PortTakenError(
             errno.EADDRINUSE,
             f"port {port} on {HOST} is taken by another program: stop that program, or choose another port"
-            f" (--port N, or DemoSite(port=N); 0 takes a free one)",
+            f" (run.py --set demo.port=N, python -m deployments.demo_site --port N)",
         ) from error

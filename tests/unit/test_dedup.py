@@ -30,7 +30,7 @@ def index(tmp_path: Path) -> DedupIndex:
     corpus = Corpus(layout, db)
     corpus.ledger().append([document(i) for i in range(100)], 0.0)
     corpus.index_new()
-    return DedupIndex(db, layout.cleaned)
+    return DedupIndex(db, layout)
 
 
 def compare(index: DedupIndex, texts: list[str], first: int = 0) -> list[str]:

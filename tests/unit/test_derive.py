@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,11 +10,13 @@ import pytest
 
 from model.tokenizer import END_OF_TEXT_ID, load_tokenizer
 from tasks import processed
+from tasks.derive import Derivation
 from tasks.errors import DataDirectoryError, TruthDamagedError
 from tasks.layout import Layout, find_data_directory
 from tasks.records import Document
 from tasks.settings import DedupSettings
-from tasks.tokenize import read_tokenizer_record
+from tasks.state import open_state
+from tasks.tokenize import open_processed, read_tokenizer_record
 from tests.corpora import document, prose
 from tests.growth import derived_bytes, grow, rebuilt_bytes, settings
 
@@ -179,3 +182,32 @@ def test_rebuild_refuses_a_folder_that_is_not_empty(layout: Layout, tmp_path: Pa
     with pytest.raises(DataDirectoryError, match="not empty"):
         rebuilt_bytes(layout, target, settings())
     assert (target / "mine.txt").read_text() == "precious"
+
+
+def test_a_batch_that_failed_halfway_and_is_tried_again_is_in_once(layout: Layout) -> None:
+    meta = processed.Meta("g", "r", "t", 300, 0, 0, 0, 0)
+    first, second = np.arange(5, dtype=np.uint16), np.arange(7, dtype=np.uint16)
+    meta = processed.append(layout, meta, [(0, "train")], [first], 1)
+    with open(layout.processed / "train.bin", "ab") as file:
+        file.write(second.tobytes())  # then the disk was full
+    meta = processed.append(layout, meta, [(1, "train")], [second], 2)
+    assert np.fromfile(layout.processed / "train.bin", "<u2").tolist() == [*range(5), *range(7)]
+    assert meta.train_tokens == 12
+
+
+def test_a_lost_cleaned_folder_is_derived_again_and_said(layout: Layout) -> None:
+    grow(layout, [mixed(i) for i in range(30)], settings())
+    before = derived_bytes(layout.root)
+    shutil.rmtree(layout.cleaned)
+    assert any("cleaned/ was gone" in message for message in grow(layout, [], settings()))
+    assert derived_bytes(layout.root) == before
+
+
+def test_where_cleaning_is_left_out_the_tokens_belong_to_the_rules_that_cleaned(layout: Layout) -> None:
+    grow(layout, [mixed(i) for i in range(30)], settings())
+    before = processed.read_meta(layout)
+    db = open_state(layout.database)
+    derivation = Derivation(settings(min_words=290), layout, db)
+    assert derivation.rules != before.rules if before else False
+    assert open_processed(layout, derivation.rules_of_cleaned()) == before
+    db.close()

@@ -114,3 +114,24 @@ def test_the_split_does_not_depend_on_the_batches(tmp_path: Path) -> None:
         shutil.rmtree(layout.root)
     assert splits[0] == splits[1]
     assert splits[0].count("validation") > 8
+
+
+def test_files_taken_in_by_a_scan_double_nothing_afterwards(layout: Layout) -> None:
+    db = open_state(layout.database)
+    corpus = Corpus(layout, db)
+    corpus.ledger().append([document(i) for i in range(4)], 0.0)
+    corpus.index_new()
+    (layout.raw / "mine.txt").write_text("My own text.")
+    corpus.ledger().adopt([("mine.txt", document(9, "My own text."))], 0.0)
+    whole = layout.ledger.read_bytes()
+    assert mend(layout) == [] and layout.ledger.read_bytes() == whole
+    layout.ledger.write_bytes(whole[:-10])
+    assert mend(layout) and layout.ledger.read_bytes() == whole
+
+
+def test_a_read_only_leftover_is_no_obstacle(layout: Layout) -> None:
+    leftover = layout.journal.with_name(f".{layout.journal.name}.tmp")
+    leftover.write_bytes(b"half")
+    leftover.chmod(0o444)
+    Ledger(layout, 0, 0).append([document(1)], 0.0)
+    assert len(paths(layout)) == 1 and not leftover.exists()
