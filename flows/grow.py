@@ -9,12 +9,13 @@ from contextlib import contextmanager
 from deployments.demo_site import DemoSite
 from model.tokenizer import load_tokenizer
 from tasks import prefect_tasks as stages
+from tasks.browser import INSTALL
 from tasks.extractor import Extractor
 from tasks.frontier import Visit
 from tasks.night import Night
 from tasks.records import Dropped, Extracted, Hit, Page
 from tasks.render import Renderer
-from tasks.search import follow
+from tasks.search import Searcher, follow
 from tasks.store import store
 from tasks.tokenize import open_processed, prepare_tokenizer
 from tasks.validate import validate
@@ -23,17 +24,13 @@ from tasks.validate import validate
 def collect_pages(night: Night) -> None:
     """Ask the sources, then visit what is due, batch by batch, until the night's bound is reached."""
     settings, record = night.settings, night.record
-    with record.stage("search"):
-        for source in settings.search.sources:
-            hits = stages.search(source)
-            record.count("search", source.provider, len(hits))
-            night.frontier.add(hits, time.time())
     left = settings.search.max_pages
     with (
         _demo_site(night),
         Renderer(settings, night.layout, night.derivation.db) as renderer,
         Extractor(settings.extract) as extractor,
     ):
+        ask_sources(night)
         while hits := night.frontier.due(min(settings.render.batch, left), time.time(), night.began):
             with record.stage("render"):
                 pages = stages.render(hits, renderer)
@@ -42,6 +39,36 @@ def collect_pages(night: Night) -> None:
                 _keep(night, hits, pages, extracted)
             left -= len(hits)
             record.progress("collect", settings.search.max_pages - left, settings.search.max_pages)
+    say_what_is_missing(night)
+
+
+def say_what_is_missing(night: Night) -> None:
+    """Why a night brought less than it should have, where the user can do something about it."""
+    record, sources = night.record, night.settings.search.sources
+    counts = record.stages["collect"].counts if "collect" in record.stages else {}
+    if not sources:
+        record.say("no sources: the profile names none in [[search.sources]], so nothing is collected")
+    if hosts := night.frontier.dead_hosts(night.began):
+        record.say(f"no answer from {', '.join(hosts)}: check the network and the address; asked again later")
+    if counts.get("browser_missing"):
+        record.say(f"{counts['browser_missing']} page(s) need Chromium, which does not start here: {INSTALL}")
+
+
+def ask_sources(night: Night) -> None:
+    """Put tonight's questions to search engines, feeds, sitemaps, lists and sites; their hits go to the frontier."""
+    record = night.record
+    with record.stage("search"), Searcher(night.settings, night.layout, night.frontier) as searcher:
+        for message in searcher.agenda.opening(searcher.clock()):
+            record.say(message)
+        while question := searcher.next():
+            answer = stages.search(question, searcher)
+            new, trouble = searcher.settle(question, answer)
+            record.count("search", question.source.provider, len(answer.hits))
+            record.count("search", "new", new)
+            if answer.outcome != "results":
+                record.count("search", f"{question.source.provider} {answer.outcome}")
+            if trouble:
+                record.say(trouble)
 
 
 def _keep(night: Night, hits: list[Hit], pages: list[Page | Dropped], extracted: list[Extracted]) -> None:
@@ -100,7 +127,7 @@ def tokenize_new(night: Night) -> None:
     with night.record.stage("tokenize"):
         for message in prepare_tokenizer(night.layout, night.corpus, night.settings.tokenize):
             night.record.say(message)
-        meta = open_processed(night.layout, night.derivation.rules)
+        meta = open_processed(night.layout, night.derivation.rules_of_cleaned())
         if meta is None:
             return
         tokenizer = load_tokenizer(night.layout.tokenizer)

@@ -40,6 +40,7 @@ CREATE TABLE IF NOT EXISTS frontier (
     last_modified TEXT
 );
 CREATE INDEX IF NOT EXISTS frontier_by_due ON frontier (due_at);
+CREATE INDEX IF NOT EXISTS frontier_by_source ON frontier (provider, query);
 CREATE TABLE IF NOT EXISTS hosts (
     host TEXT PRIMARY KEY,
     next_at REAL NOT NULL           -- no request before
@@ -107,7 +108,33 @@ class Frontier:
     def add(self, hits: Iterable[Hit], now: float) -> int:
         """Remember hits; one that is known already stays as it is. Gives how many were new."""
         with transaction(self.db):
-            return self._add(hits, now)
+            return self.insert(hits, now)
+
+    def insert(self, hits: Iterable[Hit], now: float) -> int:
+        """`add` within a transaction of the caller's. A site gets no more pages than its source allows."""
+        insert = (
+            "INSERT INTO frontier (url_key, url, provider, query, depth, rank, host, first_seen, due_at) "
+            "VALUES (?,?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING"
+        )
+        new, room = 0, self._room_of_sites()
+        for hit in hits:
+            site = hit.query if hit.provider == "site" else ""
+            if site in room and room[site] <= 0:
+                continue
+            values = (url_key(hit.url), hit.url, hit.provider, hit.query, hit.depth, hit.rank, site_of(hit.url))
+            added = self.db.execute(insert, (*values, now, now)).rowcount
+            new += added
+            if site in room:
+                room[site] -= added
+        return new
+
+    def unknown(self, hits: list[Hit]) -> list[Hit]:
+        """Those never proposed before, each page once."""
+        by_key: dict[str, Hit] = {}
+        for hit in hits:
+            by_key.setdefault(url_key(hit.url), hit)
+        known = "SELECT 1 FROM frontier WHERE url_key = ?"
+        return [hit for key, hit in by_key.items() if not self.db.execute(known, (key,)).fetchone()]
 
     def due(self, limit: int, now: float, night: float) -> list[Hit]:
         """The next hits to visit: breadth first, hosts taking turns, none that was visited since `night` began.
@@ -141,10 +168,16 @@ class Frontier:
         with transaction(self.db):
             new = 0
             for key, visit in zip(keys, visits, strict=True):
-                links = self._add(visit.links, now)
+                links = self.insert(visit.links, now)
                 self._record(key, visit, links, now)
                 new += links
         return new
+
+    def dead_hosts(self, since: float) -> list[str]:
+        """The hosts of which nothing answered since a moment, a few of them at most."""
+        query = """SELECT host FROM frontier WHERE visited_at >= ? GROUP BY host
+                   HAVING min(outcome IN ('dead_host', 'robots_unreachable')) ORDER BY host LIMIT 5"""
+        return [row[0] for row in self.db.execute(query, (since,))]
 
     def counts(self) -> dict[str, int]:
         """How many URLs ended how; `waiting` have not been visited yet. The numbers add up to all URLs known."""
@@ -156,18 +189,11 @@ class Frontier:
         row = self.db.execute("SELECT * FROM frontier WHERE url_key = ?", (url_key(url),)).fetchone()
         return dict(row) if row else None
 
-    def _add(self, hits: Iterable[Hit], now: float) -> int:
-        insert = (
-            "INSERT INTO frontier (url_key, url, provider, query, depth, rank, host, first_seen, due_at) "
-            "VALUES (?,?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING"
-        )
-        return sum(
-            self.db.execute(
-                insert,
-                (url_key(h.url), h.url, h.provider, h.query, h.depth, h.rank, site_of(h.url), now, now),
-            ).rowcount
-            for h in hits
-        )
+    def _room_of_sites(self) -> dict[str, int]:
+        """How many more pages each site of the profile may have."""
+        count = "SELECT count(*) FROM frontier WHERE provider = 'site' AND query = ?"
+        sites = [source for source in self.settings.sources if source.provider == "site"]
+        return {site.url: site.max_urls - self.db.execute(count, (site.url,)).fetchone()[0] for site in sites}
 
     def _record(self, key: str, visit: Visit, links: int, now: float) -> None:
         row = self.db.execute("SELECT * FROM frontier WHERE url_key = ?", (key,)).fetchone()

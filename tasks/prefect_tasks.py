@@ -10,12 +10,13 @@ import hashlib
 import json
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from prefect import get_run_logger, task
+from prefect import State, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact, create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.runtime import flow_run
@@ -28,31 +29,44 @@ from tasks import render as render_stage
 from tasks import search as search_stage
 from tasks import tokenize as tokenize_stage
 from tasks import train_chunk as train_chunk_stage
+from tasks.errors import MiniatureMemoryError
 from tasks.extractor import Extractor
 from tasks.night import Night
 from tasks.processed import Meta
+from tasks.questions import Answer, Question
 from tasks.records import Cleaned, Dropped, Extracted, Hit, Page, from_json, to_json
 from tasks.run_record import Listener
-from tasks.settings import Source
 from tasks.train_chunk import Event
 
 Json = dict[str, Any]
 Verdicts = list[tuple[int, Cleaned | Dropped]]
 
 # Raise one when what its stage gives for the same input changes.
-SEARCH_VERSION = 1
+SEARCH_VERSION = 2
 RENDER_VERSION = 1
 
 # Between two drawings of a progress artifact: each is a call to the server.
 PROGRESS_SECONDS = 3.0
 
+
+def _worth_retrying(_task: object, _run: object, state: State[Any]) -> bool:
+    """A fault of the world or the disk may pass; what is told to the user in one line does not."""
+    return not isinstance(state.result(raise_on_failure=False), MiniatureMemoryError)
+
+
 OUTSIDE: dict[str, Any] = {
     "retries": 3,
+    "retry_condition_fn": _worth_retrying,
     "retry_delay_seconds": exponential_backoff(backoff_factor=2),
     "retry_jitter_factor": 0.5,
 }
 CACHED: dict[str, Any] = {"persist_result": True, "result_serializer": "json", "cache_expiration": timedelta(hours=12)}
-ON_DISK: dict[str, Any] = {"retries": 2, "retry_delay_seconds": [1, 5], "cache_policy": NO_CACHE}
+ON_DISK: dict[str, Any] = {
+    "retries": 2,
+    "retry_condition_fn": _worth_retrying,
+    "retry_delay_seconds": [1, 5],
+    "cache_policy": NO_CACHE,
+}
 
 
 def _key(version: int, *parts: Any) -> str:
@@ -60,9 +74,12 @@ def _key(version: int, *parts: Any) -> str:
 
 
 def _search_key(_: Any, arguments: Json) -> str:
-    source: Source = arguments["source"]
-    content = Path(source.file).read_text(encoding="utf-8", errors="replace") if Path(source.file).is_file() else ""
-    return "search-" + _key(SEARCH_VERSION, repr(source), content)
+    question: Question = arguments["question"]
+    searcher: search_stage.Searcher = arguments["searcher"]
+    file = Path(question.source.file)
+    content = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
+    # A question names its night and result page, so that a night that was cut asks a search engine once.
+    return "search-" + _key(SEARCH_VERSION, str(searcher.layout.root), asdict(question), content)
 
 
 def _render_key(_: Any, arguments: Json) -> str:
@@ -72,9 +89,10 @@ def _render_key(_: Any, arguments: Json) -> str:
     return "render-" + _key(RENDER_VERSION, str(renderer.layout.root), [to_json(hit) for hit in hits])
 
 
-@task(name="search", cache_key_fn=_search_key, **OUTSIDE, **CACHED)
-def _search(source: Source) -> list[Json]:
-    return [to_json(hit) for hit in search_stage.search(source)]
+# No retries: what fails outside is an answer, and asking again at once is what search engines mind.
+@task(name="search", cache_key_fn=_search_key, **CACHED)
+def _search(question: Question, searcher: search_stage.Searcher) -> Json:
+    return search_stage.search(question, searcher).to_json()
 
 
 @task(name="render", cache_key_fn=_render_key, **OUTSIDE, **CACHED)
@@ -82,8 +100,8 @@ def _render(hits: list[Hit], renderer: render_stage.Renderer) -> list[Json]:
     return [to_json(page) for page in render_stage.render(hits, renderer)]
 
 
-def search(source: Source) -> list[Hit]:
-    return [from_json(hit, Hit) for hit in _search(source)]
+def search(question: Question, searcher: search_stage.Searcher) -> Answer:
+    return Answer.from_json(_search(question, searcher))
 
 
 def render(hits: list[Hit], renderer: render_stage.Renderer) -> list[Page | Dropped]:

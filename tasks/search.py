@@ -1,14 +1,30 @@
-"""search: which URLs are worth a visit. Providers give the first hits; links of visited pages give more."""
+"""search: which URLs are worth a visit. Sources give the first hits; links of visited pages give more."""
 
 from __future__ import annotations
 
+import random
+import time
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 from urllib.parse import urlsplit
 
+from tasks.agenda import Agenda
+from tasks.engines import ask_brave, ask_searxng
 from tasks.errors import SettingsError
+from tasks.frontier import Frontier
+from tasks.google import ask_google
+from tasks.http_client import HttpClient
+from tasks.layout import Layout
+from tasks.listings import ask_listing
+from tasks.questions import Answer, Question
 from tasks.records import Hit
-from tasks.settings import Source
+from tasks.robots import Hosts
+from tasks.settings import ENGINES, Settings, Source
 from tasks.urls import site_of, url_key
 
 # Never text; asking costs the site and us. PDFs are asked for, so that they end in an outcome with a name.
@@ -18,17 +34,78 @@ MEDIA = (
 )
 
 
-def search(source: Source) -> list[Hit]:
-    """The hits that a source gives by itself, best first, each URL once.
+def search(question: Question, searcher: Searcher) -> Answer:
+    """What a source answers, each URL once, media left out; a refusal is an answer too.
 
     Raises:
         SettingsError: the source's file cannot be read, or holds something that is no URL.
     """
-    hits = PROVIDERS[source.provider](source)
-    for hit in hits:
-        if not is_web_address(hit.url):
-            raise SettingsError(f"search.sources: {hit.url!r} is not a web address (http:// or https://)")
-    return _each_once(hits)
+    searcher.wait(question.source)
+    answer = searcher.providers[question.source.provider](question, searcher)
+    return replace(answer, hits=tuple(_each_once(hit for hit in answer.hits if _is_text(hit.url))))
+
+
+class Searcher:
+    """What asking needs, open for one night: HTTP clients, hosts' wishes, the agenda of questions."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        layout: Layout,
+        frontier: Frontier,
+        *,
+        clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], None] = time.sleep,
+        providers: dict[str, Provider] | None = None,
+    ) -> None:
+        self.settings, self.layout, self.frontier = settings.render, layout, frontier
+        self.clock, self.sleep = clock, sleep
+        self.providers = providers or PROVIDERS
+        self.agenda = Agenda(frontier, settings.search, clock())
+        self.allow_loopback = settings.search.allow_loopback
+        self._opened = ExitStack()
+
+    @cached_property
+    def client(self) -> HttpClient:
+        return self._open_client(self.allow_loopback)
+
+    @cached_property
+    def engines(self) -> HttpClient:
+        """For search engines: their address is the user's own choice, often this machine's."""
+        return self._open_client(allow_loopback=True)
+
+    @cached_property
+    def hosts(self) -> Hosts:
+        return Hosts(self.frontier.db, self.client, self.settings, self.clock, self.sleep)
+
+    def _open_client(self, allow_loopback: bool) -> HttpClient:
+        client = HttpClient(self.settings.user_agent, allow_loopback=allow_loopback)
+        self._opened.callback(client.close)
+        return client
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._opened.close()
+
+    def next(self) -> Question | None:
+        return self.agenda.next(self.clock())
+
+    def settle(self, question: Question, answer: Answer) -> tuple[int, str | None]:
+        """How many hits were new, and what a person should know."""
+        return self.agenda.settle(question, answer, self.clock())
+
+    def wait(self, source: Source) -> None:
+        """The human pace of questions to one search engine."""
+        pause = self.agenda.pause(source, self.clock()) if source.provider in ENGINES else 0.0
+        if pause > 0:
+            self.sleep(pause + source.pause_seconds * random.uniform(0.0, 0.5))
+
+
+Provider = Callable[[Question, Searcher], Answer]
 
 
 def follow(hit: Hit, links: Iterable[str], sources: Iterable[Source]) -> list[Hit]:
@@ -37,22 +114,55 @@ def follow(hit: Hit, links: Iterable[str], sources: Iterable[Source]) -> list[Hi
     if source is None or hit.depth >= source.max_depth:
         return []
     home = _home(source.url)
-    inside = (link for link in links if _home(link) == home and not urlsplit(link).path.lower().endswith(MEDIA))
+    inside = (link for link in links if _home(link) == home and _is_text(link))
     return _each_once(Hit(link, "site", hit.query, hit.depth + 1, rank) for rank, link in enumerate(inside))
 
 
-def search_site(source: Source) -> list[Hit]:
+def _google(question: Question, searcher: Searcher) -> Answer:
+    return ask_google(question, searcher.layout, searcher.settings.timeout_seconds)
+
+
+def _searxng(question: Question, searcher: Searcher) -> Answer:
+    return ask_searxng(question, searcher.engines, searcher.settings.timeout_seconds)
+
+
+def _brave(question: Question, searcher: Searcher) -> Answer:
+    return ask_brave(question, searcher.engines, searcher.settings.timeout_seconds)
+
+
+def _listing(question: Question, searcher: Searcher) -> Answer:
+    seconds = searcher.settings.timeout_seconds
+    return ask_listing(question, searcher.client, searcher.hosts, seconds, searcher.frontier.unknown)
+
+
+def _site(question: Question, _: Searcher) -> Answer:
     """The start page; `follow` does the rest."""
-    return [Hit(source.url, "site", source.url)]
+    start = question.source.url
+    return Answer("results", hits=(_checked(Hit(start, "site", start)),))
 
 
-def search_urls(source: Source) -> list[Hit]:
+def _urls(question: Question, _: Searcher) -> Answer:
     """The listed URLs, then the file's."""
-    listed = [Hit(url, "urls", "profile", rank=rank) for rank, url in enumerate(source.urls)]
-    return listed + (_read_list(Path(source.file)) if source.file else [])
+    source = question.source
+    listed = [_checked(Hit(url, "urls", "profile", rank=rank)) for rank, url in enumerate(source.urls)]
+    return Answer("results", hits=(*listed, *(_read_list(Path(source.file)) if source.file else [])))
 
 
-PROVIDERS: dict[str, Callable[[Source], list[Hit]]] = {"site": search_site, "urls": search_urls}
+PROVIDERS: dict[str, Provider] = {
+    "google": _google,
+    "searxng": _searxng,
+    "brave": _brave,
+    "feed": _listing,
+    "sitemap": _listing,
+    "site": _site,
+    "urls": _urls,
+}
+
+
+def _checked(hit: Hit) -> Hit:
+    if not is_web_address(hit.url):
+        raise SettingsError(f"search.sources: {hit.url!r} is not a web address (http:// or https://)")
+    return hit
 
 
 def _read_list(path: Path) -> list[Hit]:
@@ -77,6 +187,10 @@ def is_web_address(url: str) -> bool:
         return parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
     except ValueError:
         return False
+
+
+def _is_text(url: str) -> bool:
+    return is_web_address(url) and not urlsplit(url).path.lower().endswith(MEDIA)
 
 
 def _home(url: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 import tomllib
 import types
 import typing
@@ -19,7 +20,10 @@ from urllib.parse import urlsplit
 from tasks.errors import SettingsError
 from tasks.layout import PROJECT
 
-PROVIDERS = ("site", "urls")
+ENGINES = ("google", "searxng", "brave")
+LISTINGS = ("feed", "sitemap")
+PROVIDERS = (*ENGINES, *LISTINGS, "site", "urls")
+BASE_URLS = {"google": "https://www.google.com", "brave": "https://api.search.brave.com"}
 
 
 def setting(
@@ -42,36 +46,100 @@ class Source:
     """One entry of `[[search.sources]]`: where hits come from."""
 
     provider: str = setting("site", "Who proposes URLs.", choices=PROVIDERS)
-    url: str = setting("", "site: the start page, whose links are followed within its host.")
+    url: str = setting(
+        "", "site: the start page, whose links are followed within its host; feed, sitemap: its address."
+    )
     urls: tuple[str, ...] = setting((), "urls: the pages to fetch.")
     file: str = setting("", "urls: a file with one URL a line (# starts a comment), relative to the profile.")
     max_depth: int = setting(3, "site: links to follow from the start page.", minimum=0, maximum=100)
+    max_urls: int = setting(
+        2000, "site: pages of it that are ever asked; feed, sitemap: new addresses taken from one visit.", minimum=1
+    )
+    base_url: str = setting("", "google, searxng, brave: where it answers; only searxng has no default.")
+    hl: str = setting("en", "google, searxng, brave: the language to ask in.")
+    lr: str = setting("", "google: the language of the results, such as lang_en.")
+    cr: str = setting("", "google: the country of the results, such as countryGB.")
+    pause_seconds: float = setting(
+        30.0, "google, searxng, brave: least pause between two queries; up to half as much is added.", minimum=0.0
+    )
+    max_result_pages: int = setting(
+        5, "google, searxng, brave: how deep into the result pages of one topic.", minimum=1, maximum=10
+    )
+    headless: bool = setting(True, "google: false shows the window (it needs a display), which Google trusts more.")
 
     def __post_init__(self) -> None:
-        if self.provider == "site" and not self.url:
-            raise SettingsError("a source with provider 'site' needs url, its start page")
+        if self.provider in ("site", *LISTINGS) and not self.url:
+            what = "its start page" if self.provider == "site" else "its address"
+            raise SettingsError(f"a source with provider {self.provider!r} needs url, {what}")
         if self.provider == "urls" and not (self.urls or self.file):
             raise SettingsError("a source with provider 'urls' needs urls or file")
-        for url in (*self.urls, *([self.url] if self.url else [])):
-            if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
+        if self.provider == "searxng" and not self.base_url:
+            raise SettingsError("a source with provider 'searxng' needs base_url, the address of an instance")
+        for url in (*self.urls, *filter(None, (self.url, self.base_url))):
+            if not _is_web_address(url):
                 raise SettingsError(f"{url!r} is not a web address: it must start with http:// or https://")
+        if self.provider == "brave" and urlsplit(self.base).scheme == "http" and not _is_here(self.base):
+            raise SettingsError(
+                "a source with provider 'brave' needs a base_url with https://: the key travels with it"
+            )
+
+    @property
+    def base(self) -> str:
+        """Where a search engine answers, without a slash at the end."""
+        return (self.base_url or BASE_URLS.get(self.provider, "")).rstrip("/")
+
+    @property
+    def name(self) -> str:
+        """How reports call it, and what a search engine's cool-down is remembered under."""
+        own = self.base if self.provider in ENGINES and self.base != BASE_URLS.get(self.provider) else self.url
+        return f"{self.provider} {own}".strip()
+
+
+def _is_web_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:  # a port or an IPv6 address that is none
+        return False
+
+
+def _is_here(url: str) -> bool:
+    return urlsplit(url).hostname in ("localhost", "127.0.0.1", "::1")
 
 
 @dataclass(frozen=True, slots=True)
 class SearchSettings:
     """Which URLs are worth a visit."""
 
-    sources: tuple[Source, ...] = setting((), "Where hits come from, tried in this order.")
+    sources: tuple[Source, ...] = setting(
+        (), "Where hits come from. Search engines are tried in this order until one answers; all others are asked."
+    )
+    topics: tuple[str, ...] = setting((), "What search engines are asked for; the least recently asked comes first.")
+    queries_per_night: int = setting(
+        6, "Result pages asked of search engines in one night (from noon to noon).", minimum=0, maximum=1000
+    )
+    block_hours: float = setting(
+        12.0, "Hours a search engine that blocks us is left alone; doubles with each block, up to a week.", minimum=0.0
+    )
     max_pages: int = setting(300, "Pages to visit in one night.", minimum=1, maximum=1_000_000)
     revisit_listing_hours: float = setting(
-        20.0, "Hours before a start page, or a page of links, is asked again (conditionally).", minimum=0.0
+        20.0,
+        "Hours before a start page, a page of links, a feed or a sitemap is asked again (conditionally).",
+        minimum=0.0,
     )
     revisit_days: float = setting(30.0, "Days before an article is asked again.", minimum=0.0)
     retry_hours: float = setting(
-        6.0, "Hours before a page that failed is asked again; doubles with each failure.", minimum=0.0
+        6.0, "Hours before what failed is asked again; doubles with each failure.", minimum=0.0
     )
     max_failures: int = setting(5, "Failures in a row after which a URL is given up.", minimum=1, maximum=100)
     allow_loopback: bool = setting(False, "Let pages be fetched from this machine (the demo, tests).")
+
+    def __post_init__(self) -> None:
+        if not all(topic.strip() for topic in self.topics):
+            raise SettingsError("search.topics: a topic is empty")
+        engines = [source.provider for source in self.sources if source.provider in ENGINES]
+        if engines and not self.topics:
+            raise SettingsError(f"search.sources: {engines[0]} has nothing to ask for: give search.topics a few topics")
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,14 +239,16 @@ class TrainSettings:
     batch_size: int = setting(16, "Windows in one step.", minimum=1, maximum=4096)
     steps: int = setting(1000, "Steps in one night.", minimum=1, maximum=10_000_000)
     minutes: float = setting(0.0, "Bound of the chunk in minutes; 0 leaves it to steps.", minimum=0.0)
-    muon_learning_rate: float = setting(0.03, "Trunk rate of the block matrices (Muon).", minimum=0.0)
-    adamw_learning_rate: float = setting(0.004, "Trunk rate of the embeddings and norms (AdamW).", minimum=0.0)
+    muon_learning_rate: float = setting(0.03, "Trunk rate of the block matrices (Muon).", minimum=1e-6, maximum=1.0)
+    adamw_learning_rate: float = setting(
+        0.004, "Trunk rate of the embeddings and norms (AdamW).", minimum=1e-6, maximum=1.0
+    )
     weight_decay: float = setting(0.1, "Decoupled weight decay of the matrices.", minimum=0.0)
     warmup_steps: int = setting(20, "Steps of linear warm-up at the start of a lineage.", minimum=0)
     decay_fraction: float = setting(
         0.2, "Share of a chunk's steps spent on the branch that is published.", minimum=0.0, maximum=0.3
     )
-    checkpoint_seconds: float = setting(180.0, "Seconds between checkpoints within a chunk.", minimum=0.0)
+    checkpoint_seconds: float = setting(180.0, "Seconds between checkpoints within a chunk.", minimum=0.1)
     evaluate_tokens: int = setting(200_000, "Held-out tokens scored at most.", minimum=1000)
     dtype: str = setting("auto", "Arithmetic.", choices=("auto", "float32", "bfloat16"))
     compile: str = setting("auto", "torch.compile where a compiler is there.", choices=("auto", "off"))
@@ -186,12 +256,18 @@ class TrainSettings:
     seed: int = setting(1337, "Of initialisation and sampling.", minimum=0, maximum=2**31 - 1)
     prompts: tuple[str, ...] = setting(("The ",), "What the sample in the report begins with.")
 
+    def __post_init__(self) -> None:
+        if self.n_embd % self.n_head or (self.n_embd // self.n_head) % 2:
+            raise SettingsError(f"n_embd ({self.n_embd}) must be an even multiple of n_head ({self.n_head})")
+        if self.n_head % self.n_kv_head:
+            raise SettingsError(f"n_kv_head ({self.n_kv_head}) must divide n_head ({self.n_head})")
+
 
 @dataclass(frozen=True, slots=True)
 class DemoSettings:
     """The site that the demo profile serves from this machine; no part of a real night."""
 
-    serve: bool = setting(False, "Serve the demo site while the night runs.")
+    serve: bool = setting(False, "Serve the demo site while the night runs, and collect it.")
     port: int = setting(8765, "Its loopback port.", minimum=1, maximum=65535)
     night: int = setting(3, "How much of it is there: 1, 2 or 3 (all).", minimum=1, maximum=3)
 
@@ -200,7 +276,7 @@ class DemoSettings:
 class Settings:
     """A whole profile."""
 
-    name: str = setting("nightly", "The profile's name, shown in runs and reports.")
+    name: str = setting("nightly", "The profile's name, shown in runs and reports: letters, digits, . _ -")
     search: SearchSettings = field(default_factory=SearchSettings)
     render: RenderSettings = field(default_factory=RenderSettings)
     extract: ExtractSettings = field(default_factory=ExtractSettings)
@@ -209,6 +285,10 @@ class Settings:
     tokenize: TokenizeSettings = field(default_factory=TokenizeSettings)
     train: TrainSettings = field(default_factory=TrainSettings)
     demo: DemoSettings = field(default_factory=DemoSettings)
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"\w[\w.-]{0,59}", self.name):
+            raise SettingsError(f"name {self.name!r} must be letters, digits, '.', '_' and '-', 60 at most")
 
 
 def find_profile(name_or_path: str) -> Path:
@@ -236,11 +316,15 @@ def load_settings(profile: str = "nightly", overrides: dict[str, Any] | None = N
         raise SettingsError(f"{path} is not valid TOML: {error}") from error
     except OSError as error:
         raise SettingsError(f"cannot read {path}: {error.strerror}") from error
-    values.setdefault("name", path.stem)
+    values.setdefault("name", re.sub(r"[^\w.-]+", "_", path.stem)[:60])
     for name, value in (overrides or {}).items():
         _put(values, name, value)
     settings: Settings = _build(Settings, values, str(path), "")
-    return dataclasses.replace(settings, search=_with_absolute_files(settings.search, path.parent))
+    search = _with_absolute_files(settings.search, path.parent)
+    if settings.demo.serve:
+        start = Source("site", url=f"http://127.0.0.1:{settings.demo.port}/", max_depth=6)
+        search = dataclasses.replace(search, sources=(start, *search.sources), allow_loopback=True)
+    return dataclasses.replace(settings, search=search)
 
 
 def parse_override(text: str) -> tuple[str, Any]:

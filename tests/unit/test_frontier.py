@@ -5,7 +5,7 @@ import pytest
 
 from tasks.frontier import HOUR, Frontier, Visit
 from tasks.records import Dropped, Extracted, Hit
-from tasks.settings import SearchSettings
+from tasks.settings import SearchSettings, Source
 from tasks.state import open_state
 
 START = "https://a.example/"
@@ -154,3 +154,19 @@ def test_visit_of_a_dropped_page_keeps_stage_reason_and_retry() -> None:
     dropped = Dropped("render", "timeout", "30 s", retry=True)
     visit = Visit.of(hit(START), dropped, Extracted(None, dropped))
     assert (visit.stage, visit.outcome, visit.detail, visit.retry) == ("render", "timeout", "30 s", True)
+
+
+def test_a_site_gets_no_more_pages_than_its_source_allows(tmp_path: Path) -> None:
+    site = Source("site", url=START, max_urls=3)
+    frontier = Frontier(open_state(tmp_path / "state.sqlite"), SearchSettings(sources=(site,)))
+    found = [Hit(f"{START}{number}", "site", START, 1) for number in range(9)]
+    assert frontier.add([Hit(START, "site", START)], now=0) == 1
+    assert frontier.add(found[:1] + found, now=0) == 2
+    assert frontier.add(found, now=1) == 0
+    assert frontier.add([hit("https://b.example/")], now=1) == 1, "others have no such bound"
+
+
+def test_unknown_leaves_out_what_was_ever_proposed(tmp_path: Path) -> None:
+    frontier = make(tmp_path)
+    frontier.add([hit(START)], now=0)
+    assert urls(frontier.unknown([hit(START + "#x"), hit(START + "1"), hit(START + "1?utm_source=z")])) == [START + "1"]

@@ -1,50 +1,113 @@
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tasks.errors import SettingsError
+from tasks.frontier import Frontier
+from tasks.layout import Layout
+from tasks.questions import ANSWERED, BLOCKED, FAILED, UNAVAILABLE, Answer, Listing, Question, meaning
 from tasks.records import Hit
 from tasks.search import PROVIDERS as SEARCHED
-from tasks.search import follow, search
-from tasks.settings import PROVIDERS, Source
+from tasks.search import Searcher, follow, search
+from tasks.settings import PROVIDERS, SearchSettings, Settings, Source
+from tasks.state import open_state
 
 SITE = Source("site", url="https://example.com/start", max_depth=2)
 START = Hit("https://example.com/start", "site", "https://example.com/start")
+
+
+@pytest.fixture
+def searcher(tmp_path: Path) -> Iterator[Searcher]:
+    layout = Layout(tmp_path)
+    db = open_state(layout.database)
+    with Searcher(Settings(), layout, Frontier(db, SearchSettings())) as opened:
+        yield opened
+    db.close()
+
+
+def hits(source: Source, searcher: Searcher) -> list[Hit]:
+    return list(search(Question(source, "2026-11-22"), searcher).hits)
 
 
 def test_every_provider_that_settings_allow_is_there() -> None:
     assert set(SEARCHED) == set(PROVIDERS)
 
 
-def test_site_gives_its_start_page() -> None:
-    assert search(SITE) == [START]
+def test_every_outcome_of_a_question_is_explained_once() -> None:
+    kinds = (ANSWERED, BLOCKED, UNAVAILABLE, FAILED)
+    assert len({name for kind in kinds for name in kind}) == sum(map(len, kinds))
+    assert meaning("captcha") and meaning("timeout")
+    text = (Path(__file__).parents[2] / "docs" / "search.md").read_text()
+    assert all(f"`{name}`" in text for kind in (BLOCKED, UNAVAILABLE) for name in kind)
 
 
-def test_urls_gives_list_and_file_each_once(tmp_path: Path) -> None:
+def test_an_answer_survives_json() -> None:
+    answer = Answer("results", hits=(START,), listings=(Listing("https://a.example/", 3.0),), etag='"1"')
+    assert Answer.from_json(answer.to_json()) == answer
+
+
+def test_site_gives_its_start_page(searcher: Searcher) -> None:
+    assert hits(SITE, searcher) == [START]
+
+
+def test_urls_gives_list_and_file_each_once(tmp_path: Path, searcher: Searcher) -> None:
     listing = tmp_path / "pages.txt"
     listing.write_text("\ufeff# ours\nhttps://a.example/2  # two\n\nhttps://a.example/1#part\n", encoding="utf-8")
     source = Source("urls", urls=("https://a.example/1", "https://a.example/1?utm_source=x"), file=str(listing))
-    hits = search(source)
-    assert [hit.url for hit in hits] == ["https://a.example/1", "https://a.example/2"]
-    assert [hit.query for hit in hits] == ["profile", "pages.txt"]
-    assert {hit.depth for hit in hits} == {0}
+    found = hits(source, searcher)
+    assert [hit.url for hit in found] == ["https://a.example/1", "https://a.example/2"]
+    assert [hit.query for hit in found] == ["profile", "pages.txt"]
+    assert {hit.depth for hit in found} == {0}
 
 
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
+def test_a_missing_file_is_named(tmp_path: Path, searcher: Searcher) -> None:
     with pytest.raises(SettingsError, match=r"nowhere\.txt"):
-        search(Source("urls", file=str(tmp_path / "nowhere.txt")))
+        hits(Source("urls", file=str(tmp_path / "nowhere.txt")), searcher)
 
 
 @pytest.mark.parametrize("line", ["ftp://a.example/", "a.example", "http://", "https://a.example:99999/"])
-def test_a_line_that_is_no_address_is_named(tmp_path: Path, line: str) -> None:
+def test_a_line_that_is_no_address_is_named(tmp_path: Path, line: str, searcher: Searcher) -> None:
     (tmp_path / "list").write_text(f"https://a.example/\n{line}\n")
     with pytest.raises(SettingsError, match="line 2"):
-        search(Source("urls", file=str(tmp_path / "list")))
+        hits(Source("urls", file=str(tmp_path / "list")), searcher)
 
 
-def test_a_source_with_an_impossible_port_is_refused() -> None:
+def test_a_source_with_an_impossible_port_is_refused(searcher: Searcher) -> None:
     with pytest.raises(SettingsError, match="99999"):
-        search(Source("site", url="https://a.example:99999/"))
+        hits(Source("site", url="https://a.example:99999/"), searcher)
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"provider": "searxng"}, "base_url"),
+        ({"provider": "feed"}, "its address"),
+        ({"provider": "google", "base_url": "ftp://x.example"}, "http"),
+        ({"provider": "brave", "base_url": "http://api.example"}, "https://"),
+    ],
+)
+def test_a_source_says_what_it_needs(values: dict[str, str], said: str) -> None:
+    with pytest.raises(SettingsError, match=said):
+        Source(**values)  # type: ignore[arg-type]
+
+
+def test_a_search_engine_needs_topics() -> None:
+    with pytest.raises(SettingsError, match=r"search\.topics"):
+        SearchSettings(sources=(Source("google"),))
+
+
+def test_a_source_has_a_name_for_reports() -> None:
+    assert Source("google").name == "google" and Source("brave").name == "brave"
+    assert Source("searxng", base_url="https://s.example/").name == "searxng https://s.example"
+    assert Source("feed", url="https://f.example/").name == "feed https://f.example/"
+
+
+def test_media_and_nonsense_among_the_hits_are_left_out(searcher: Searcher) -> None:
+    urls = ("https://a.example/x.mp3", "https://a.example/x", "javascript:void(0)", "https://a.example:99999/", "")
+    answer = Answer("results", hits=tuple(Hit(url, "feed", "q") for url in urls))
+    searcher.providers = {"feed": lambda *_: answer}
+    assert [hit.url for hit in hits(Source("feed", url="https://a.example/"), searcher)] == [urls[1]]
 
 
 def test_follow_stays_within_the_site() -> None:
@@ -58,9 +121,9 @@ def test_follow_stays_within_the_site() -> None:
         "mailto:x@example.com",
         "https://example.com/paper.pdf",
     ]
-    hits = follow(START, links, [SITE])
-    assert [hit.url for hit in hits] == [links[0], links[1], links[7]]
-    assert {(hit.provider, hit.query, hit.depth) for hit in hits} == {("site", SITE.url, 1)}
+    found = follow(START, links, [SITE])
+    assert [hit.url for hit in found] == [links[0], links[1], links[7]]
+    assert {(hit.provider, hit.query, hit.depth) for hit in found} == {("site", SITE.url, 1)}
 
 
 def test_follow_ends_at_the_depth() -> None:

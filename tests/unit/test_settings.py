@@ -32,6 +32,11 @@ def test_shipped_profiles_are_valid(name: str) -> None:
         ("[[search.sources]]\nprovider = 'site'", ["search.sources[0]", "start page"]),
         ("[[search.sources]]\nurl = 'ftp://x.example/'", ["ftp://x.example/", "http"]),
         ("train = 3", ["train", "table"]),
+        ("[train]\nn_head = 3", ["train", "n_embd (256)", "n_head (3)"]),
+        ("[train]\nn_kv_head = 3", ["n_kv_head (3)"]),
+        ("[train]\nmuon_learning_rate = 0", ["train.muon_learning_rate", "at least"]),
+        ("[[search.sources]]\nurl = 'http://[x'", ["http://[x"]),
+        ("name = '../out'", ["../out", "letters"]),
         ("[train", ["not valid TOML"]),
     ],
 )
