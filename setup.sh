@@ -95,7 +95,7 @@ has_chromium() { # a real one, not Ubuntu's stub that asks for a snap
 
 install_chromium() {
   if has_chromium; then return; fi
-  apt_install chromium-headless-shell chromium-driver || apt_install chromium chromium-driver || true
+  apt_install chromium-headless-shell chromium-driver chromium || apt_install chromium chromium-driver || true
   has_chromium || say "no real Chromium from apt-get here: Selenium Manager fetches one when the first page needs it"
 }
 
