@@ -11,6 +11,7 @@ from typing import Any
 from tasks.durable import write_atomically, write_json
 from tasks.night import Night
 from tasks.plots import draw_nights
+from tasks.questions import troubles
 from tasks.stats import published_model
 
 Publish = Callable[[str], None]
@@ -65,7 +66,7 @@ def summary(report: dict[str, Any]) -> str:
     stages, training = report["stages"], report["training"]
     new = stages.get("collect", {}).get("counts", {}).get("stored", 0)
     dropped = sum(_dropped(stages.get(name, {})) for name in ("clean", "dedup"))
-    parts = [f"{new} new", f"{dropped} dropped"]
+    parts = [f"{new} new", f"{dropped} dropped", *troubles(stages.get("search", {}).get("counts", {}))]
     if training:
         parts.append(f"{training['steps_done']} steps to {training['step']}")
         parts.append(_change(training["bits_per_byte_before"], training["bits_per_byte"]))
