@@ -1,0 +1,1 @@
+"""Each benchmark is a script; its results are committed in `results/`."""

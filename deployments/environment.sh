@@ -1,0 +1,8 @@
+# Source this in a terminal, from the project's folder: `. deployments/environment.sh`. It puts .venv/bin first and
+# sets what deployments/systemd/prefect.env says, except what is set already.
+if [ -d "$PWD/.venv/bin" ]; then export PATH="$PWD/.venv/bin:$PATH"; fi
+while IFS='=' read -r name value; do
+  case "$name" in '' | '#'*) continue ;; esac
+  if eval "[ -z \"\${$name+set}\" ]"; then export "$name=$value"; fi
+done <deployments/systemd/prefect.env
+unset name value
