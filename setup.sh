@@ -38,10 +38,10 @@ apt_updated() { [ -n "$(find /var/lib/apt/lists -maxdepth 1 -name '*Packages*' -
 find_python() {
   local candidate
   for candidate in ${PYTHON:-python3.13 python3.12 python3.11 python3}; do
-    if have "$candidate" && "$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null
+    if have "$candidate" && "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
     then echo "$candidate"; return; fi
   done
-  fail "no Python from 3.11 to 3.13 found (PYTHON=/path/to/python names one)"
+  fail "no Python 3.11 or later found (PYTHON=/path/to/python names one)"
 }
 
 make_venv() {
@@ -94,9 +94,11 @@ has_chromium() { # a real one, not Ubuntu's stub that asks for a snap
 }
 
 install_chromium() {
-  if has_chromium; then return; fi
+  if has_chromium || [ -e $VENV/.no-chromium-in-apt ]; then return; fi
   apt_install chromium-headless-shell chromium-driver chromium || apt_install chromium chromium-driver || true
-  has_chromium || say "no real Chromium from apt-get here: Selenium Manager fetches one when the first page needs it"
+  if has_chromium; then return; fi
+  touch $VENV/.no-chromium-in-apt # a second call does not ask again
+  say "no real Chromium from apt-get here: Selenium Manager fetches one when the first page needs it"
 }
 
 install_compiler() { # training is about twice as fast compiled; without a compiler it still works
