@@ -166,7 +166,11 @@ class Deployed:
         return any(worker["status"] == "ONLINE" for worker in workers)
 
     def ask(self, method: str, path: str, body: Json | None = None) -> Any:
-        answer = httpx.request(method, f"{self.api}{path}", json=body, timeout=30)
+        for _ in range(5):
+            answer = httpx.request(method, f"{self.api}{path}", json=body, timeout=30)
+            if answer.status_code != 503:  # its database is busy; Prefect's own client asks again, too
+                break
+            time.sleep(1)
         answer.raise_for_status()
         return answer.json()
 

@@ -27,6 +27,7 @@ from selenium.webdriver.common.by import By
 from deployments.demo_site import DemoSite
 from tasks.browser import find_binaries
 from tasks.lock import writer_lock
+from tasks.process_tree import kill, with_environment
 from tests.end_to_end.conftest import PROFILE, PROJECT, free_port
 
 NIGHT_SECONDS = 150.0
@@ -112,7 +113,11 @@ class Stand:
         return self.shell(f". deployments/environment.sh; prefect {arguments}")
 
     def ask(self, method: str, path: str, body: Json | list[Json] | None = None) -> Any:
-        answer = httpx.request(method, f"{self.api}{path}", json=body, timeout=30)
+        for _ in range(5):
+            answer = httpx.request(method, f"{self.api}{path}", json=body, timeout=30)
+            if answer.status_code != 503:  # its database is busy; Prefect's own client asks again, too
+                break
+            time.sleep(1)
         assert answer.is_success, answer.text
         return answer.json() if answer.content else None
 
@@ -185,7 +190,9 @@ class Stand:
         for flag in ("--no-sandbox", "--disable-gpu", "--hide-scrollbars", f"--window-size=1400,{height}"):
             options.add_argument(flag)
         options.binary_location = binaries.chromium or ""
-        driver = webdriver.Chrome(options, Service(binaries.driver))
+        scratch = self.folder / "browser"
+        scratch.mkdir(exist_ok=True)
+        driver = webdriver.Chrome(options, Service(binaries.driver, env=os.environ | {"TMPDIR": str(scratch)}))
         try:
             driver.get(f"http://127.0.0.1:{self.port}{path}")
 
@@ -198,6 +205,8 @@ class Stand:
             driver.save_screenshot(str(target))
         finally:
             driver.quit()
+            # Debian's headless shell is started by a script, so the driver ends the script alone.
+            kill(with_environment("TMPDIR", str(scratch)))
         assert target.stat().st_size > 10_000
         return target
 
