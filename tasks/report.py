@@ -12,7 +12,7 @@ from tasks.durable import write_atomically, write_json
 from tasks.night import Night
 from tasks.plots import draw_nights
 from tasks.questions import troubles
-from tasks.stats import published_model
+from tasks.stats import model_numbers
 
 Publish = Callable[[str], None]
 
@@ -31,7 +31,7 @@ def write_report(night: Night, publish: Publish) -> Iterator[None]:
     finally:
         folder = night.layout.reports / record.run_id
         folder.mkdir(parents=True, exist_ok=True)
-        values = record.as_dict() | {"documents": night.corpus.counts(), "model": published_model(night.layout)}
+        values = record.as_dict() | {"documents": night.corpus.counts(), "model": model_numbers(night.layout)}
         record.summary = summary(values)
         write_json(folder / "report.json", values)
         text = as_markdown(values)

@@ -17,7 +17,7 @@ from tasks.layout import Layout
 from tasks.settings import SearchSettings
 from tasks.state import open_state
 
-MODEL_FIELDS = ("step", "bits_per_byte", "uniform_bits_per_byte", "anchor_bits_per_byte", "candidate")
+MODEL_FIELDS = ("bits_per_byte", "uniform_bits_per_byte", "anchor_bits_per_byte", "candidate")
 QUANTILES = (0.0, 0.1, 0.5, 0.9, 1.0)
 LONGEST_TABLE = 15
 
@@ -37,7 +37,7 @@ def collect_stats(layout: Layout) -> dict[str, Any]:
         "documents": documents,
         "urls": urls,
         "tokens": {"train": meta.train_tokens if meta else 0, "val": meta.val_tokens if meta else 0},
-        "model": published_model(layout),
+        "model": model_numbers(layout),
         "disk": {"bytes": folder_bytes(layout.root)},
         **distributions(table),
     }
@@ -91,13 +91,16 @@ def refused(layout: Layout, reason: str) -> list[dict[str, Any]]:
         db.close()
 
 
-def published_model(layout: Layout) -> dict[str, Any]:
-    """Step and scores of the model that is served; None where there is none yet."""
+def model_numbers(layout: Layout) -> dict[str, Any]:
+    """How far the lineage is trained, and step and scores of the model that is served; None where there is none."""
     try:
         record = json.loads((layout.models / "latest" / "miniature_memory.json").read_text())
     except (OSError, ValueError):
         record = {}
-    return {name: record.get(name) for name in MODEL_FIELDS}
+    served = {name: record.get(name) for name in MODEL_FIELDS}
+    names = [path.parent.name.removeprefix("step_") for path in layout.checkpoints.glob("step_*/metadata.json")]
+    trained = max((int(name) for name in names if name.isdecimal()), default=record.get("step"))
+    return {"step": trained, "published_step": record.get("step"), **served}
 
 
 def folder_bytes(folder: Path) -> int:
@@ -117,13 +120,15 @@ def as_text(stats: dict[str, Any]) -> str:
         *_column(stats["urls"]),
         f"tokens     {tokens['train']:,} to train on, {tokens['val']:,} held out",
     ]
-    if model["step"] is None:
+    if model["published_step"] is None:
         lines.append("model      none yet")
     else:
         score = "not scored yet" if model["bits_per_byte"] is None else f"{model['bits_per_byte']:.4f} bits/byte"
         if model["uniform_bits_per_byte"]:
             score += f" (a uniform guess: {model['uniform_bits_per_byte']:.4f})"
-        lines.append(f"model      step {model['step']:,}, {score}")
+        lines.append(
+            f"model      trained to step {model['step']:,}; published is step {model['published_step']:,}, {score}"
+        )
     lines.append(f"disk       {stats['disk']['bytes'] / 1e6:,.1f} MB")
     lines += ["languages", *_column(stats["languages"])] if stats["languages"] else []
     for name in ("days", "sites"):

@@ -179,6 +179,6 @@ def test_a_killed_night_leaves_no_server_and_no_open_pipe(household: Household, 
 def test_ctrl_c_saves_and_leaves_at_once(household: Household, site: DemoSite) -> None:
     process = begin_training_without_a_server(household, site)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to everybody
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=90)
     assert process.returncode == 130 and "Traceback" not in errors, errors
     assert own_servers(household) == []
