@@ -140,6 +140,8 @@ def train_chunk(job: TrainJob, layout: Layout, lock_handle: int, hear: Callable[
         _stop(child)
         raise
     reader.join(timeout=5)
+    if status == 128 + signal.SIGINT:
+        raise KeyboardInterrupt  # Ctrl-C went to both of us, and the child was quicker
     if status != 0 or last.get("event") != "done":
         if status == -signal.SIGKILL and _newest_step(layout) == newest:
             # Out of memory, most likely: with the same recipe it would be killed every night.
