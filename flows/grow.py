@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from deployments.demo_site import DemoSite
 from model.tokenizer import load_tokenizer
 from tasks import prefect_tasks as stages
+from tasks.blocklists import open_blocklists
 from tasks.browser import INSTALL
 from tasks.extractor import Extractor
 from tasks.frontier import Visit
@@ -24,10 +25,12 @@ from tasks.validate import validate
 def collect_pages(night: Night) -> None:
     """Ask the sources, then visit what is due, batch by batch, until the night's bound is reached."""
     settings, record = night.settings, night.record
+    blocklists = open_blocklists(settings.search, night.layout, record.say)
+    night.frontier.obey(blocklists, time.time())
     left = settings.search.max_pages
     with (
         _demo_site(night),
-        Renderer(settings, night.layout, night.derivation.db) as renderer,
+        Renderer(settings, night.layout, night.derivation.db, blocklists=blocklists) as renderer,
         Extractor(settings.extract) as extractor,
     ):
         ask_sources(night)
@@ -38,8 +41,16 @@ def collect_pages(night: Night) -> None:
                 extracted = stages.extract(pages, extractor)
                 _keep(night, hits, pages, extracted)
             left -= len(hits)
+            count_stopped(night)
             record.progress("collect", settings.search.max_pages - left, settings.search.max_pages)
+    count_stopped(night)
     say_what_is_missing(night)
+
+
+def count_stopped(night: Night) -> None:
+    """What a blocklist stopped has its outcome without a visit."""
+    if number := night.frontier.newly_stopped():
+        night.record.count("collect", "blocklisted", number)
 
 
 def say_what_is_missing(night: Night) -> None:
@@ -48,6 +59,9 @@ def say_what_is_missing(night: Night) -> None:
     counts = record.stages["collect"].counts if "collect" in record.stages else {}
     if not sources:
         record.say("no sources: the profile names none in [[search.sources]], so nothing is collected")
+    for source in sources:
+        if source.url and (stopped := night.frontier.blocklists.find(source.url)):
+            record.say(f"{source.name} is a source, but a blocklist stops it ({stopped})")
     if hosts := night.frontier.dead_hosts(night.began):
         record.say(f"no answer from {', '.join(hosts)}: check the network and the address; asked again later")
     if counts.get("browser_missing"):

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tasks.blocklists import NO_BLOCKLISTS, Blocklists
 from tasks.records import Dropped, Extracted, Hit, Page
 from tasks.settings import SearchSettings
 from tasks.state import transaction
@@ -26,7 +27,7 @@ CREATE TABLE IF NOT EXISTS frontier (
     rank INTEGER NOT NULL,
     host TEXT NOT NULL,
     first_seen REAL NOT NULL,
-    due_at REAL,                    -- epoch seconds; NULL: given up
+    due_at REAL,                    -- epoch seconds; NULL: given up, or stopped by a blocklist
     visited_at REAL,
     status TEXT NOT NULL DEFAULT 'waiting',  -- waiting, done, failed (asked again), given_up
     stage TEXT,
@@ -45,6 +46,7 @@ CREATE TABLE IF NOT EXISTS hosts (
     host TEXT PRIMARY KEY,
     next_at REAL NOT NULL           -- no request before
 );
+CREATE TABLE IF NOT EXISTS obeyed (blocklists TEXT NOT NULL);  -- the digest of those last held against all this
 """
 
 # Each host's hits breadth first, the hosts taking turns.
@@ -97,13 +99,37 @@ class Frontier:
 
     A page that was had (or refused for good) is due again after `revisit_days`, a start page or a page
     of links after `revisit_listing_hours`, a failure after `retry_hours`, doubled each time. Never twice in
-    one night, whatever the settings.
+    one night, whatever the settings. What a blocklist names stays here, with its outcome, and is never due.
     """
 
     def __init__(self, db: sqlite3.Connection, settings: SearchSettings) -> None:
         self.db = db
         self.settings = settings
+        self.blocklists = NO_BLOCKLISTS
+        self._stopped = 0
         db.executescript(TABLES)
+
+    def obey(self, blocklists: Blocklists, now: float) -> None:
+        """Stop from now on what these lists name. What only earlier lists stopped waits again."""
+        self.blocklists = blocklists
+        before = self.db.execute("SELECT blocklists FROM obeyed").fetchone()
+        if (before[0] if before else "") == blocklists.digest:
+            return
+        stopped = "SELECT url_key, url FROM frontier WHERE outcome = 'blocklisted' AND due_at IS NULL"
+        free = [(now, row["url_key"]) for row in self.db.execute(stopped) if not blocklists.find(row["url"])]
+        with transaction(self.db):
+            self.db.executemany(
+                "UPDATE frontier SET due_at = ?, status = 'waiting', stage = NULL, outcome = NULL, detail = NULL "
+                "WHERE url_key = ?",
+                free,
+            )
+            self.db.execute("DELETE FROM obeyed")
+            self.db.execute("INSERT INTO obeyed VALUES (?)", (blocklists.digest,))
+
+    def newly_stopped(self) -> int:
+        """How many URLs the blocklists stopped since this was last asked."""
+        number, self._stopped = self._stopped, 0
+        return number
 
     def add(self, hits: Iterable[Hit], now: float) -> int:
         """Remember hits; one that is known already stays as it is. Gives how many were new."""
@@ -111,18 +137,25 @@ class Frontier:
             return self.insert(hits, now)
 
     def insert(self, hits: Iterable[Hit], now: float) -> int:
-        """`add` within a transaction of the caller's. A site gets no more pages than its source allows."""
+        """`add` within a transaction of the caller's. A site gets no more pages than its source allows.
+
+        What a blocklist names is remembered as such; it counts neither as new nor as a page of its site.
+        """
         insert = (
             "INSERT INTO frontier (url_key, url, provider, query, depth, rank, host, first_seen, due_at) "
             "VALUES (?,?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING"
         )
         new, room = 0, self._room_of_sites()
         for hit in hits:
-            site = hit.query if hit.provider == "site" else ""
+            key, stopped = url_key(hit.url), self.blocklists.find(hit.url)
+            site = hit.query if hit.provider == "site" and not stopped else ""
             if site in room and room[site] <= 0:
                 continue
-            values = (url_key(hit.url), hit.url, hit.provider, hit.query, hit.depth, hit.rank, site_of(hit.url))
+            values = (key, hit.url, hit.provider, hit.query, hit.depth, hit.rank, site_of(hit.url))
             added = self.db.execute(insert, (*values, now, now)).rowcount
+            if added and stopped:
+                self._stop(key, stopped)
+                continue
             new += added
             if site in room:
                 room[site] -= added
@@ -139,9 +172,16 @@ class Frontier:
     def due(self, limit: int, now: float, night: float) -> list[Hit]:
         """The next hits to visit: breadth first, hosts taking turns, none that was visited since `night` began.
 
-        `now` must be the current time: pages cached after a hit became due count as not yet used.
+        `now` must be the current time: pages cached after a hit became due count as not yet used. What a blocklist
+        names by now ends here, in the place of a visit.
         """
         values = {"now": now, "night": night, "cooling": COOLING_SECONDS, "limit": limit}
+        rows = self.db.execute(DUE, values).fetchall()
+        while stopped := [(row["url_key"], why) for row in rows if (why := self.blocklists.find(row["url"]))]:
+            with transaction(self.db):
+                for key, why in stopped:
+                    self._stop(key, why)
+            rows = self.db.execute(DUE, values).fetchall()
         return [
             Hit(
                 row["url"],
@@ -153,7 +193,7 @@ class Frontier:
                 row["etag"],
                 row["last_modified"],
             )
-            for row in self.db.execute(DUE, values)
+            for row in rows
         ]
 
     def finish(self, visits: Sequence[Visit], now: float) -> int:
@@ -191,9 +231,18 @@ class Frontier:
 
     def _room_of_sites(self) -> dict[str, int]:
         """How many more pages each site of the profile may have."""
-        count = "SELECT count(*) FROM frontier WHERE provider = 'site' AND query = ?"
+        count = "SELECT count(*) FROM frontier WHERE provider = 'site' AND query = ? AND outcome IS NOT 'blocklisted'"
         sites = [source for source in self.settings.sources if source.provider == "site"]
         return {site.url: site.max_urls - self.db.execute(count, (site.url,)).fetchone()[0] for site in sites}
+
+    def _stop(self, key: str, why: str) -> None:
+        """A blocklist names it: not asked, and not due until the lists change."""
+        self._stopped += 1
+        self.db.execute(
+            "UPDATE frontier SET due_at = NULL, status = 'done', stage = 'search', outcome = 'blocklisted', detail = ? "
+            "WHERE url_key = ?",
+            (why, key),
+        )
 
     def _record(self, key: str, visit: Visit, links: int, now: float) -> None:
         row = self.db.execute("SELECT * FROM frontier WHERE url_key = ?", (key,)).fetchone()

@@ -19,6 +19,8 @@ name = "{name}" # shown in runs and reports
 
 [search]
 max_pages = 100 # pages to visit in one night
+block_adult = true # a short list of adult content is never asked
+# blocklists = ["ut1/adult", "mine.txt"] # more such lists, beside this file: see docs/blocklists.md
 
 # What to ask search engines for. Each night takes the topics that waited longest.
 # topics = ["how tides work", "history of lighthouses"]

@@ -69,6 +69,10 @@ class Layout:
         return self.state / "pages"
 
     @property
+    def blocklists(self) -> Path:
+        return self.state / "blocklists"
+
+    @property
     def lock(self) -> Path:
         return self.root / "lock"
 

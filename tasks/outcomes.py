@@ -20,6 +20,8 @@ OUTCOMES: dict[str, Outcome] = {
     # The good ends.
     "stored": Outcome("a document, stored in raw/"),
     "unchanged": Outcome("the server said that nothing changed since the last visit (304)"),
+    # Search and render: it is never asked.
+    "blocklisted": Outcome("a blocklist of the profile, or the own one of adult content, names it: never asked"),
     # Render: the page cannot or may not be had.
     "robots_forbidden": Outcome("robots.txt forbids it"),
     "robots_unreachable": Outcome("robots.txt could not be read, so nothing may be fetched for now", retry=True),

@@ -86,7 +86,8 @@ def _render_key(_: Any, arguments: Json) -> str:
     hits: list[Hit] = arguments["hits"]
     renderer: render_stage.Renderer = arguments["renderer"]
     # A hit says when it became due, so a later visit of the same page has another key.
-    return "render-" + _key(RENDER_VERSION, str(renderer.layout.root), [to_json(hit) for hit in hits])
+    about = [str(renderer.layout.root), renderer.hosts.blocklists.digest]
+    return "render-" + _key(RENDER_VERSION, *about, [to_json(hit) for hit in hits])
 
 
 # No retries: what fails outside is an answer, and asking again at once is what search engines mind.

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
 
+from tasks.blocklists import NO_BLOCKLISTS, Blocklists
 from tasks.browser import Browser
 from tasks.errors import BrowserError
 from tasks.http_client import Deadline, HttpClient, Response, public_addresses
@@ -58,6 +59,7 @@ class Renderer:
         *,
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], None] = time.sleep,
+        blocklists: Blocklists = NO_BLOCKLISTS,
         browser: Browser | None = None,
     ) -> None:
         self.settings = settings.render
@@ -65,7 +67,7 @@ class Renderer:
         self.allow_loopback = settings.search.allow_loopback
         self.clock, self.sleep = clock, sleep
         self.client = HttpClient(self.settings.user_agent, allow_loopback=self.allow_loopback)
-        self.hosts = Hosts(db, self.client, self.settings, clock, sleep)
+        self.hosts = Hosts(db, self.client, self.settings, clock, sleep, blocklists)
         self.cache = PageCache(db, layout.pages, self.settings.cache_megabytes * 1_000_000)
         self.browser = browser or Browser(self.settings, layout)
         self.browser_missing: str | None = None  # why, once it is known
@@ -85,9 +87,16 @@ class Renderer:
     def visit(self, hit: Hit) -> Page | Dropped:
         """The page, from the cache where a cut run left it there."""
         try:
-            return self.cache.unused(hit) or self.cache.put(hit, self._fetch(hit), self.clock())
+            return self._unused(hit) or self.cache.put(hit, self._fetch(hit), self.clock())
         except Refused as refused:
             return refused.dropped("render")
+
+    def _unused(self, hit: Hit) -> Page | None:
+        """From the cache, held against the blocklists again: they may have grown since it was fetched."""
+        page = self.cache.unused(hit)
+        for url in (hit.url, page.final_url) if page else ():
+            self.hosts.blocklists.refuse(url)
+        return page
 
     def _fetch(self, hit: Hit) -> Fetched:
         budget = _Budget(self.settings.timeout_seconds)

@@ -1,5 +1,7 @@
 """What each host asks of us: robots.txt (RFC 9309), a pause between requests, a longer one after trouble.
 
+And what the blocklists say: whoever is about to fetch asks `permit` first, at each hop of a redirect.
+
 Kept in the state database, so that the pause holds across runs and robots.txt is read once a day.
 """
 
@@ -12,6 +14,7 @@ from urllib.parse import urlsplit
 
 from protego import Protego
 
+from tasks.blocklists import NO_BLOCKLISTS, Blocklists
 from tasks.frontier import COOLING_SECONDS, TABLES
 from tasks.http_client import Deadline, HttpClient, Response
 from tasks.outcomes import Refused
@@ -25,7 +28,9 @@ MAX_CRAWL_DELAY = 60.0
 MAX_COOLING = 86_400.0
 MAX_REDIRECTS = 5
 DEADLINE_SECONDS = 15.0
-ABSENT = frozenset(("not_found", "forbidden", "http_error", "bad_redirect", "redirect_loop", "bad_encoding"))
+ABSENT = frozenset(
+    ("not_found", "forbidden", "http_error", "bad_redirect", "redirect_loop", "bad_encoding", "blocklisted")
+)
 
 ROBOTS_TABLE = """
 CREATE TABLE IF NOT EXISTS robots (
@@ -60,17 +65,20 @@ class Hosts:
         settings: RenderSettings,
         clock: Callable[[], float],
         sleep: Callable[[float], None],
+        blocklists: Blocklists = NO_BLOCKLISTS,
     ) -> None:
         db.executescript(TABLES + ROBOTS_TABLE)
         self.db, self.client, self.settings, self.clock, self.sleep = db, client, settings, clock, sleep
+        self.blocklists = blocklists
         self._rules: dict[str, _Rules] = {}
 
     def permit(self, url: str) -> str:
         """What robots.txt says, as evidence.
 
         Raises:
-            Refused: `robots_forbidden`, or what kept us from reading it.
+            Refused: `robots_forbidden`, or what kept us from reading it; `blocklisted`, and then nothing was asked.
         """
+        self.blocklists.refuse(url)
         rules = self._rules_of(url)
         if rules.status not in ("read", "absent"):
             raise Refused(rules.status, f"robots.txt: {rules.detail}")
@@ -133,6 +141,7 @@ class Hosts:
     def _fetch(self, url: str) -> str:
         """Redirects are followed to other hosts too (RFC 9309, 2.3.1.2); a failure is tried once more."""
         for _ in range(MAX_REDIRECTS + 1):
+            self.blocklists.refuse(url)
             try:
                 self.wait(url)
                 answer = self._get(url)

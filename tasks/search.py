@@ -76,7 +76,8 @@ class Searcher:
 
     @cached_property
     def hosts(self) -> Hosts:
-        return Hosts(self.frontier.db, self.client, self.settings, self.clock, self.sleep)
+        blocklists = self.frontier.blocklists
+        return Hosts(self.frontier.db, self.client, self.settings, self.clock, self.sleep, blocklists)
 
     def _open_client(self, allow_loopback: bool) -> HttpClient:
         client = HttpClient(self.settings.user_agent, allow_loopback=allow_loopback)

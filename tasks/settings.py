@@ -132,6 +132,12 @@ class SearchSettings:
         6.0, "Hours before what failed is asked again; doubles with each failure.", minimum=0.0
     )
     max_failures: int = setting(5, "Failures in a row after which a URL is given up.", minimum=1, maximum=100)
+    blocklists: tuple[str, ...] = setting(
+        (),
+        "Files of domains and URL patterns, or folders of UT1 such as ut1/adult, that are never asked; "
+        "relative to the profile.",
+    )
+    block_adult: bool = setting(True, "Also never ask what the own short list of adult content names.")
     allow_loopback: bool = setting(False, "Let pages be fetched from this machine (the demo, tests).")
 
     def __post_init__(self) -> None:
@@ -354,7 +360,8 @@ def _with_absolute_files(search: SearchSettings, folder: Path) -> SearchSettings
         else source
         for source in search.sources
     )
-    return dataclasses.replace(search, sources=sources)
+    blocklists = tuple(str((folder / Path(path).expanduser()).resolve()) for path in search.blocklists)
+    return dataclasses.replace(search, sources=sources, blocklists=blocklists)
 
 
 def _build(kind: Any, values: Any, origin: str, prefix: str) -> Any:

@@ -138,7 +138,8 @@ def _scan(layout: Layout, database: Path | None) -> Iterator[File]:
     for name in (*TRUTH_AND_LINEAGE, *DISPOSABLE):
         for folder, folders, names in os.walk(layout.root / name):
             at = Path(folder)
-            folders[:] = sorted(one for one in folders if at / one != layout.pages and one != "browser")
+            left_out = (layout.pages, layout.blocklists, layout.state / "browser")
+            folders[:] = sorted(one for one in folders if at / one not in left_out)
             links = [one for one in folders if (at / one).is_symlink()]
             for path in (at / one for one in sorted([*names, *links])):
                 temporary = path.name.startswith(".") and path.name.endswith(".tmp")

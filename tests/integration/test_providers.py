@@ -18,6 +18,7 @@ from urllib.parse import parse_qs, urlsplit
 import psutil
 import pytest
 
+from tasks.blocklists import open_blocklists
 from tasks.browser import MARKER
 from tasks.frontier import HOUR, Frontier
 from tasks.google import find_chromium
@@ -295,6 +296,24 @@ def test_a_feed_on_this_machine_is_refused_by_default(web: Web, tmp_path: Path) 
     layout, settings = Layout(tmp_path), Settings(search=SearchSettings(sources=(Source("feed", url=web.url),)))
     frontier = Frontier(open_state(layout.database), settings.search)
     assert run(Searcher(settings, layout, frontier))[0] == ["forbidden_address"] and web.requests == []
+
+
+def test_a_sitemap_that_names_what_a_blocklist_names(web: Web, tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("127.0.0.1/bad\n")
+    index = f"<sitemapindex><sitemap><loc>{web.url}/bad/2.xml</loc></sitemap>"
+    index += f"<sitemap><loc>{web.url}/1.xml</loc></sitemap></sitemapindex>"
+    pages = "".join(f"<url><loc>{web.url}/{name}</loc></url>" for name in ("bad/a", "bad/b", "good"))
+    web.answers = {"/index.xml": index.encode(), "/1.xml": f"<urlset>{pages}</urlset>".encode(), "/bad/2.xml": b"x"}
+    searcher = make(
+        tmp_path,
+        sources=(Source("sitemap", url=web.url + "/index.xml"),),
+        blocklists=(str(tmp_path / "mine.txt"),),
+    )
+    frontier = searcher.frontier
+    frontier.obey(open_blocklists(frontier.settings, searcher.layout, lambda _: None), 0.0)
+    outcomes, said = run(searcher)
+    assert outcomes == ["results", "blocklisted", "results"] and "mine.txt: 127.0.0.1/bad" in said[0]
+    assert frontier.counts() == {"blocklisted": 2, "waiting": 1} and "/bad/2.xml" not in web.paths
 
 
 # -- Google ----------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tasks.blocklists import open_blocklists
 from tasks.errors import BrowserError
 from tasks.layout import Layout
 from tasks.records import Dropped, Hit, Page
@@ -34,11 +35,19 @@ class NoBrowser:
         pass
 
 
-def make(folder: Path, *, allow_loopback: bool = True, **settings: Any) -> Renderer:
+def make(folder: Path, *, allow_loopback: bool = True, blocked: tuple[str, ...] = (), **settings: Any) -> Renderer:
     values = {"delay_seconds": 0.0, "timeout_seconds": 2.0, "max_page_bytes": LIMIT, **settings}
-    whole = Settings(search=SearchSettings(allow_loopback=allow_loopback), render=RenderSettings(**values))
-    layout = Layout(folder)
-    return Renderer(whole, layout, open_state(layout.database), sleep=lambda _: None, browser=NoBrowser())  # type: ignore[arg-type]
+    (folder / "blocked.txt").write_text("\n".join(blocked))
+    search = SearchSettings(allow_loopback=allow_loopback, blocklists=(str(folder / "blocked.txt"),))
+    whole, layout = Settings(search=search, render=RenderSettings(**values)), Layout(folder)
+    return Renderer(
+        whole,
+        layout,
+        open_state(layout.database),
+        sleep=lambda _: None,
+        blocklists=open_blocklists(search, layout, lambda _: None),
+        browser=NoBrowser(),  # type: ignore[arg-type]
+    )
 
 
 @pytest.fixture
@@ -258,3 +267,38 @@ def test_memory_stays_small_under_a_bomb(site: Loopback, renderer: Renderer) -> 
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 5_000_000
+
+
+def test_a_redirect_to_what_a_blocklist_names_is_not_followed(site: Loopback, tmp_path: Path) -> None:
+    elsewhere = site.url.replace("127.0.0.1", "localhost")
+    site.answers = {
+        "/": (302, {"Location": "/on"}, b""),
+        "/on": (301, {"Location": f"{elsewhere}/bad/page"}, b""),
+        "/bad/page": TEXT,
+        "/fine": (302, {"Location": f"{elsewhere}/good"}, b""),
+        "/good": TEXT,
+    }
+    with make(tmp_path, blocked=("localhost/bad", "127.0.0.1/direct")) as renderer:
+        stopped = visit(renderer, site.url + "/")
+        assert stopped == Dropped("render", "blocklisted", f"blocked.txt: localhost/bad, at {elsewhere}/bad/page")
+        assert isinstance(visit(renderer, site.url + "/fine"), Page)
+        asked = len(site.requests)
+        assert reason(renderer, site.url + "/direct/x") == "blocklisted"
+        assert len(site.requests) == asked and "/bad/page" not in site.paths
+
+
+def test_a_page_cached_before_the_list_grew_is_not_used(site: Loopback, tmp_path: Path) -> None:
+    site.answers = {"/": (302, {"Location": "/landing"}, b""), "/landing": TEXT}
+    with make(tmp_path) as renderer:
+        assert isinstance(visit(renderer, site.url + "/"), Page)
+    with make(tmp_path, blocked=("127.0.0.1/landing",)) as renderer:
+        again = visit(renderer, site.url + "/", due_at=1.0)
+        assert isinstance(again, Dropped) and again.reason == "blocklisted"
+
+
+def test_robots_txt_is_not_fetched_from_a_blocked_host(site: Loopback, tmp_path: Path) -> None:
+    elsewhere = site.url.replace("127.0.0.1", "localhost")
+    site.answers = {"/robots.txt": (302, {"Location": f"{elsewhere}/robots2.txt"}, b""), "/": TEXT}
+    with make(tmp_path, blocked=("localhost",)) as renderer:
+        assert isinstance(visit(renderer, site.url + "/"), Page)
+        assert "/robots2.txt" not in site.paths
