@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from deployments.demo_site import DemoSite
-from model.tokenizer import load_tokenizer
 from tasks import prefect_tasks as stages
 from tasks.blocklists import open_blocklists
 from tasks.browser import INSTALL
+from tasks.encode import Encoder
 from tasks.extractor import Extractor
 from tasks.frontier import Visit
 from tasks.night import Night
@@ -144,10 +144,10 @@ def tokenize_new(night: Night) -> None:
         meta = open_processed(night.layout, night.derivation.rules_of_cleaned())
         if meta is None:
             return
-        tokenizer = load_tokenizer(night.layout.tokenizer)
+        encoder = Encoder(night.layout.tokenizer)
         while night.corpus.kept(meta.next_seq, 1):
             before = meta
-            meta = stages.tokenize(night, meta, tokenizer)
+            meta = stages.tokenize(night, meta, encoder)
             night.record.count("tokenize", "documents", meta.documents - before.documents)
             night.record.count("tokenize", "train_tokens", meta.train_tokens - before.train_tokens)
             night.record.count("tokenize", "val_tokens", meta.val_tokens - before.val_tokens)

@@ -1,76 +1,126 @@
 """What a site repeats on its pages - cookie notices, menus, share bars - is removed once it has been seen often enough.
 
-A line is boilerplate of a site when it stood in at least `SEEN` of the documents kept from it so far, and in at
-least `SHARE` of them. The documents before stay as they were; so the rule depends on ledger order alone, and a rebuild
-finds the same lines at the same places.
+A line is boilerplate of a site when it stood on at least `SEEN` of the site's pages so far, and on at least `SHARE`
+of those since it first appeared. A page counts with its first version: that it is fetched again makes nothing
+boilerplate. The documents before stay as they were; so the rule depends on ledger order alone, and a rebuild finds the
+same lines at the same places.
+
+What is remembered of a site is bounded by lossy counting (Manku and Motwani, "Approximate Frequency Counts over
+Data Streams", 2002): every `PERIOD` pages the lines go that were not seen more than once in so many.
 """
 
 from __future__ import annotations
 
 import sqlite3
+from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import xxhash
 
 # Raise it with every change here that can change a text.
-RULE_VERSION = 1
+RULE_VERSION = 2
 
 SEEN = 5
 SHARE = 0.1
+PERIOD = 64
 # Longer lines are paragraphs of an article; it takes more than a template to repeat them.
 LONGEST = 500
 
+LINE = np.dtype([("key", "<u4"), ("seen", "<u4"), ("first", "<u4")])
+
 SCHEMA = """
-CREATE TABLE IF NOT EXISTS site_lines (key INTEGER PRIMARY KEY, documents INTEGER NOT NULL);
-CREATE TABLE IF NOT EXISTS site_documents (site TEXT PRIMARY KEY, documents INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS site_lines (
+    site TEXT PRIMARY KEY,
+    pages INTEGER NOT NULL,
+    lines BLOB NOT NULL             -- sorted (hash of the line, pages it stood on, the site's pages before the first)
+) WITHOUT ROWID;
 """
 
 
+@dataclass(slots=True)
+class _Site:
+    pages: int
+    lines: npt.NDArray[np.void]  # (n,) of LINE, sorted by key, each key once
+
+
 class SiteLines:
-    """How often each line stood in a site's kept documents. All writes belong to the caller's transaction."""
+    """How often each line stood on a site's pages. Nothing is written before `save`."""
 
     def __init__(self, db: sqlite3.Connection) -> None:
         self.db = db
+        self._sites: dict[str, _Site] = {}
         db.executescript(SCHEMA)
 
     def clear(self) -> None:
+        self._sites = {}
         self.db.execute("DELETE FROM site_lines")
-        self.db.execute("DELETE FROM site_documents")
 
-    def strip(self, site: str, text: str) -> str:
+    def begin(self) -> None:
+        """Forget what was not saved."""
+        self._sites = {}
+
+    def save(self) -> None:
+        """Write what changed, in the caller's transaction."""
+        rows = [(name, site.pages, site.lines.tobytes()) for name, site in self._sites.items()]
+        self.db.executemany("INSERT OR REPLACE INTO site_lines VALUES (?, ?, ?)", rows)
+
+    def strip(self, name: str, text: str) -> str:
         """The text without the lines that this site is known to repeat."""
-        row = self.db.execute("SELECT documents FROM site_documents WHERE site = ?", (site,)).fetchone()
-        if row is None or row[0] < SEEN:
+        site = self._open(name)
+        if site.pages < SEEN:
             return text
-        keys = _keys(site, text)
-        enough = max(SEEN, SHARE * row[0])
-        query = "SELECT documents FROM site_lines WHERE key = ?"
-        seen = {key: self.db.execute(query, (key,)).fetchone() for key in keys}
-        repeated = {keys[key] for key, found in seen.items() if found and found[0] >= enough}
-        if not repeated:
+        candidates = _candidates(text)
+        lines, known = _look_up(site, _keys(candidates))
+        since = site.pages - lines["first"]
+        repeated = known & (lines["seen"] >= SEEN) & (lines["seen"] >= SHARE * since)
+        if not repeated.any():
             return text
-        return "\n".join(line for line in text.split("\n") if line not in repeated).strip("\n") + "\n"
+        gone = {candidates[i] for i in np.flatnonzero(repeated)}
+        return "\n".join(line for line in text.split("\n") if line not in gone).strip("\n") + "\n"
 
-    def count(self, site: str, text: str) -> None:
-        """A document of the site is kept: its lines, as they were before stripping, are seen once more."""
-        add = "INSERT INTO site_documents VALUES (?, 1) ON CONFLICT DO UPDATE SET documents = documents + 1"
-        self.db.execute(add, (site,))
-        add = "INSERT INTO site_lines VALUES (?, 1) ON CONFLICT DO UPDATE SET documents = documents + 1"
-        self.db.executemany(add, [(key,) for key in _keys(site, text)])
+    def count(self, name: str, text: str) -> None:
+        """A page of the site, as it was before stripping: its lines are seen once more."""
+        site = self._open(name)
+        keys = np.unique(_keys(_candidates(text)))
+        places = np.searchsorted(site.lines["key"], keys)
+        known = places < len(site.lines)
+        known[known] = site.lines["key"][places[known]] == keys[known]
+        site.lines["seen"][places[known]] += 1
+        new = np.zeros(int((~known).sum()), LINE)
+        new["key"], new["seen"], new["first"] = keys[~known], 1, site.pages
+        site.lines = np.insert(site.lines, places[~known], new)
+        site.pages += 1
+        if site.pages % PERIOD == 0:
+            rare = site.lines["seen"] * PERIOD <= site.pages - site.lines["first"]
+            site.lines = site.lines[~rare]
+
+    def _open(self, name: str) -> _Site:
+        if name not in self._sites:
+            row = self.db.execute("SELECT pages, lines FROM site_lines WHERE site = ?", (name,)).fetchone()
+            lines = np.frombuffer(row["lines"], LINE).copy() if row else np.zeros(0, LINE)
+            self._sites[name] = _Site(row["pages"] if row else 0, lines)
+        return self._sites[name]
 
 
-def _keys(site: str, text: str) -> dict[int, str]:
-    """A key for each distinct line that could be boilerplate: one with words, not indented as code is, not long."""
-    candidates = {
-        line for line in text.split("\n") if 0 < len(line) <= LONGEST and line[0] not in " \t" and _has_word(line)
-    }
-    return {_key(site, line): line for line in sorted(candidates)}
+def _look_up(site: _Site, keys: npt.NDArray[np.uint32]) -> tuple[npt.NDArray[np.void], npt.NDArray[np.bool_]]:
+    """For each key its line, and whether there is one."""
+    if not len(site.lines):
+        return np.zeros(len(keys), LINE), np.zeros(len(keys), bool)
+    places = np.minimum(np.searchsorted(site.lines["key"], keys), len(site.lines) - 1)
+    lines = site.lines[places]
+    return lines, lines["key"] == keys
+
+
+def _candidates(text: str) -> list[str]:
+    """The distinct lines that could be boilerplate: with words, not indented as code is, not long."""
+    lines = dict.fromkeys(text.split("\n"))
+    return [line for line in lines if 0 < len(line) <= LONGEST and line[0] not in " \t" and _has_word(line)]
 
 
 def _has_word(line: str) -> bool:
-    return any(c.isalpha() for c in line)
+    return line[0].isalpha() or any(c.isalpha() for c in line)
 
 
-def _key(site: str, line: str) -> int:
-    """A signed 64-bit hash of site and line."""
-    value = xxhash.xxh3_64_intdigest(f"{site}\0{line}".encode())
-    return value - 2**64 if value >= 2**63 else value
+def _keys(lines: list[str]) -> npt.NDArray[np.uint32]:
+    return np.array([xxhash.xxh3_64_intdigest(line.encode()) >> 32 for line in lines], dtype=np.uint32)

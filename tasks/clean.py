@@ -6,21 +6,21 @@ Sources of the thresholds: Gopher (Rae et al. 2021, appendix A1.1), C4 (Raffel e
 
 from __future__ import annotations
 
-import dataclasses
 import re
 import unicodedata
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import ftfy
 
 from tasks.language import detect_language
+from tasks.minhash import Signature, signature_of
 from tasks.placeholders import replace_personal_data
-from tasks.records import Cleaned, Dropped
+from tasks.records import Dropped
 from tasks.settings import CleanSettings
 
 # Raise it with every change here that can change a text or a verdict.
-RULE_VERSION = 2
+RULE_VERSION = 3
 
 FTFY = ftfy.TextFixerConfig(
     uncurl_quotes=False,  # curly quotes are no mistake
@@ -33,32 +33,48 @@ FTFY = ftfy.TextFixerConfig(
 KEPT_FORMAT = {"\n", "\t", "\u200c", "\u200d"}
 UNWANTED = {"Cc", "Cf", "Cs", "Co", "Cn"}
 SPACES = re.compile(r"[^\S\n\t]")
-TRAILING = re.compile(r"[ \t]+$", re.MULTILINE)
+# What ftfy and Unicode could change; most text has none of it, and most of the time is saved there.
+SUSPECT = re.compile(r"[^\n\t -%'-~]")
+LETTER = re.compile(r"[^\W\d_]")
 BLANK_LINES = re.compile(r"\n{3,}")
 # A word is a run between spaces; Chinese and Japanese write none, so there each character counts.
-WORD = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]|[^\s\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]+")
+CJK_WORD = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]|[^\s\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]+")
 
 
-def clean(documents: Sequence[tuple[int, str, str]], raw: Path) -> list[Cleaned]:
-    """Mend documents, given as (seq, path below `raw`, site), in their order. They are judged by `judge`."""
-    return [Cleaned(seq, path, site, _read_clean(raw / path)) for seq, path, site in documents]
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A good text: its language, and what it is compared by."""
+
+    language: str  # ISO 639
+    signature: Signature
 
 
-def _read_clean(path: Path) -> str:
-    return replace_personal_data(clean_text(path.read_text(encoding="utf-8", errors="replace")))
+def clean(path: str) -> str:
+    """The mended text of a raw file, without personal data."""
+    return replace_personal_data(clean_text(Path(path).read_text(encoding="utf-8", errors="replace")))
+
+
+def judge(text: str, settings: CleanSettings) -> Judged | Dropped:
+    """What is needed of a good text, or the first rule that it breaks."""
+    if broken := _broken_rule(text, settings):
+        return broken
+    language, score = detect_language(text)
+    if settings.languages and (language not in settings.languages or score < settings.min_language_score):
+        return Dropped("clean", "language", f"{language}, score {score:.2f}")
+    return Judged(language, signature_of(text))
 
 
 def clean_text(text: str) -> str:
     """Mend encoding, normalise to NFC, drop invisible characters, tidy white space; ends in a newline."""
     text = text.replace("\r\n", "\n").replace("\r", "\n")
-    text = "\n".join(_fix_line(line) for line in text.split("\n"))
-    text = TRAILING.sub("", text)
+    fix = _fix_line if SUSPECT.search(text) else str
+    text = "\n".join(fix(line).rstrip(" \t") for line in text.split("\n"))
     return BLANK_LINES.sub("\n\n", text).strip("\n") + "\n"
 
 
 def _fix_line(line: str) -> str:
-    if line.isascii() and line.isprintable() and "&" not in line:
-        return line  # nothing that ftfy or Unicode could change: most of the time is saved here
+    if not SUSPECT.search(line):
+        return line
     line = ftfy.fix_text(line, FTFY)
     line = SPACES.sub(" ", line)
     if not line.isprintable():
@@ -66,18 +82,8 @@ def _fix_line(line: str) -> str:
     return unicodedata.normalize("NFC", line)
 
 
-def judge(document: Cleaned, settings: CleanSettings) -> Cleaned | Dropped:
-    """The document with its language, or the first rule that it breaks."""
-    language, score = detect_language(document.text)
-    if broken := _broken_rule(document.text, settings):
-        return broken
-    if settings.languages and (language not in settings.languages or score < settings.min_language_score):
-        return Dropped("clean", "language", f"{language}, score {score:.2f}")
-    return dataclasses.replace(document, language=language)
-
-
 def _broken_rule(text: str, settings: CleanSettings) -> Dropped | None:
-    words = WORD.findall(text)
+    words = text.split() if text.isascii() else CJK_WORD.findall(text)
     count = len(words)
     if count < settings.min_words:
         return Dropped("clean", "too_short", f"{count} words")
@@ -91,7 +97,7 @@ def _broken_rule(text: str, settings: CleanSettings) -> Dropped | None:
     symbols = (text.count("#") + text.count("...") + text.count("\u2026")) / count
     if symbols > settings.max_symbol_ratio:
         return Dropped("clean", "symbols", f"{symbols:.2f} a word")
-    alphabetic = sum(any(c.isalpha() for c in word) for word in words) / count
+    alphabetic = sum(word.isalpha() or LETTER.search(word) is not None for word in words) / count
     if alphabetic < settings.min_alphabetic_ratio:
         return Dropped("clean", "not_alphabetic", f"{alphabetic:.2f} of the words")
     if "lorem ipsum" in text.lower():

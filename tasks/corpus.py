@@ -135,9 +135,21 @@ class Corpus:
     # -- cleaning and comparing ----------------------------------------------------------------------
 
     def uncleaned(self, limit: int) -> list[sqlite3.Row]:
-        """The next documents to clean, in ledger order: seq, path, site."""
-        query = "SELECT seq, path, site FROM documents WHERE seq >= ? ORDER BY seq LIMIT ?"
+        """The next documents to clean, in ledger order: seq, path, site, bytes, url_key."""
+        query = "SELECT seq, path, site, bytes, url_key FROM documents WHERE seq >= ? ORDER BY seq LIMIT ?"
         return self.db.execute(query, (self.position("cleaned"), limit)).fetchall()
+
+    def uncleaned_count(self) -> int:
+        return self.position("ledger_lines") - self.position("cleaned")
+
+    def is_first_version(self, seq: int, key: str) -> bool:
+        """Whether no document before has the same page's URL."""
+        query = "SELECT 1 FROM documents WHERE url_key = ? AND seq < ? LIMIT 1"
+        return self.db.execute(query, (key, seq)).fetchone() is None
+
+    def path(self, seq: int) -> str:
+        """Of a document, below `raw/` and `cleaned/`."""
+        return str(self.db.execute("SELECT path FROM documents WHERE seq = ?", (seq,)).fetchone()[0])
 
     def settle(self, verdicts: list[tuple[int, Cleaned | Dropped]]) -> None:
         """Record where each document of a batch ended. Called inside the transaction that keeps its signatures."""

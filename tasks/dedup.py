@@ -1,152 +1,102 @@
 """Dedup: exact on normalised text, near by MinHash, against everything ever kept. The first in the ledger stays.
 
-MinHash (Broder 1997) with banding (Leskovec, Rajaraman, Ullman, "Mining of Massive Datasets", ch. 3) only
-proposes candidates: 40 bands of 6 values over word 3-grams find 99 % of the pairs at a Jaccard similarity of
-0.7. The stored signatures sort out most false ones, and the true Jaccard of the two texts decides.
-
-Hashes are XXH3 (a written standard) and the permutations come from SplitMix64, so a signature depends on no
-library's version and no random generator.
+MinHash only proposes (`tasks.minhash`); the true Jaccard similarity of two texts over word 3-grams decides.
 """
 
 from __future__ import annotations
 
-import re
-import sqlite3
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 
 import numpy as np
-import numpy.typing as npt
-import xxhash
 
-from tasks.layout import Layout, read_cleaned
+from tasks.dedup_index import DedupIndex, Rows
+from tasks.minhash import Signature, estimate, jaccard, shingles
 from tasks.records import Cleaned, Dropped
+from tasks.words import words_of
 
-# Raise it with every change here that can change a verdict.
-RULE_VERSION = 1
+# Raise it with every change here, in `minhash` or in `words` that can change a verdict.
+RULE_VERSION = 2
 
-BANDS, ROWS = 40, 6
-SHINGLE_WORDS = 3
-# The signature's estimate has a standard deviation of at most 0.033 (240 values): five of them below the
-# threshold no near copy is missed in practice, and few texts are read in vain.
+# The estimate has a standard deviation of at most 0.033 (240 values): five of them below the threshold no near copy is
+# missed in practice, and few texts are read in vain.
 ESTIMATE_MARGIN = 0.16
-WORD = re.compile(r"\w+")
-
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS exact (hash BLOB PRIMARY KEY, seq INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS signatures (seq INTEGER PRIMARY KEY, signature BLOB NOT NULL);
-CREATE TABLE IF NOT EXISTS bands (key INTEGER NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY (key, seq)) WITHOUT ROWID;
-"""
-
-Signature = npt.NDArray[np.uint32]
+# The most similar ones by estimate are read; a site of pages that are all nearly copies must not cost its square.
+MOST_READ = 64
 
 
-def _splitmix64(count: int) -> npt.NDArray[np.uint64]:
-    """The first values of SplitMix64 (Steele, Lea, Flood 2014) from seed 0."""
-    values = []
-    state = 0
-    for _ in range(count):
-        state = (state + 0x9E3779B97F4A7C15) & (2**64 - 1)
-        z = state
-        z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & (2**64 - 1)
-        z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & (2**64 - 1)
-        values.append(z ^ (z >> 31))
-    return np.array(values, dtype=np.uint64)
+def dedup(
+    batch: Sequence[tuple[Cleaned, Signature]], index: DedupIndex, read: Callable[[int], str], min_jaccard: float
+) -> list[Cleaned | Dropped]:
+    """Compare documents, in ledger order, with all that were kept before; those kept are added to the index.
 
+    Call it inside the transaction that also settles the verdicts.
 
-_CONSTANTS = _splitmix64(2 * BANDS * ROWS)
-MULTIPLIERS = _CONSTANTS[: BANDS * ROWS] | np.uint64(1)
-OFFSETS = _CONSTANTS[BANDS * ROWS :]
-
-
-def shingles(text: str) -> npt.NDArray[np.uint64]:
-    """The distinct hashed word 3-grams of a text, sorted; of a shorter text, its words as one."""
-    words = WORD.findall(text.lower())
-    grams = {" ".join(words[i : i + SHINGLE_WORDS]) for i in range(max(1, len(words) - SHINGLE_WORDS + 1))}
-    return np.sort(np.array([xxhash.xxh3_64_intdigest(gram.encode()) for gram in grams], dtype=np.uint64))
-
-
-def signature(grams: npt.NDArray[np.uint64]) -> Signature:
-    """240 minima, (240,) uint32: multiply-shift hashing of each 3-gram, the upper half kept."""
-    minima = np.full(BANDS * ROWS, 2**32 - 1, dtype=np.uint32)
-    for start in range(0, len(grams), 1024):  # bounds the memory for long texts
-        block = grams[start : start + 1024, None] * MULTIPLIERS + OFFSETS
-        np.minimum(minima, (block >> np.uint64(32)).min(axis=0).astype(np.uint32), out=minima)
-    return minima
-
-
-def band_keys(of: Signature) -> list[int]:
-    """One signed 64-bit key a band, as SQLite stores integers."""
-    rows = of.astype("<u4").reshape(BANDS, ROWS)
-    keys = [xxhash.xxh3_64_intdigest(row.tobytes(), seed=band) for band, row in enumerate(rows)]
-    return [key - 2**64 if key >= 2**63 else key for key in keys]
-
-
-def jaccard(a: npt.NDArray[np.uint64], b: npt.NDArray[np.uint64]) -> float:
-    """Of two sorted sets of distinct 3-grams."""
-    common = len(np.intersect1d(a, b, assume_unique=True))
-    return common / (len(a) + len(b) - common)
-
-
-def exact_hash(text: str) -> bytes:
-    """Of the words alone: case, punctuation and white space make no other document."""
-    return xxhash.xxh3_128_digest(" ".join(WORD.findall(text.lower())).encode())
-
-
-class DedupIndex:
-    """Everything ever kept, on disk. All writes belong to the caller's transaction."""
-
-    def __init__(self, db: sqlite3.Connection, layout: Layout) -> None:
-        self.db = db
-        self.layout = layout
-        db.executescript(SCHEMA)
-
-    def clear(self) -> None:
-        for table in ("exact", "signatures", "bands"):
-            self.db.execute(f"DELETE FROM {table}")
-
-    def exact(self, of: bytes) -> int | None:
-        row = self.db.execute("SELECT seq FROM exact WHERE hash = ?", (of,)).fetchone()
-        return None if row is None else int(row[0])
-
-    def candidates(self, keys: list[int]) -> list[tuple[int, Signature]]:
-        """Documents that share a band, oldest first, with their signatures."""
-        marks = ",".join("?" * len(keys))
-        rows = self.db.execute(
-            f"SELECT seq, signature FROM signatures WHERE seq IN (SELECT seq FROM bands WHERE key IN ({marks})) "
-            "ORDER BY seq",
-            keys,
-        )
-        return [(row[0], np.frombuffer(row[1], dtype="<u4")) for row in rows]
-
-    def text(self, seq: int) -> str:
-        path: str = self.db.execute("SELECT path FROM documents WHERE seq = ?", (seq,)).fetchone()[0]
-        return read_cleaned(self.layout, path)
-
-    def add(self, seq: int, exact: bytes, of: Signature, keys: list[int]) -> None:
-        self.db.execute("INSERT OR REPLACE INTO exact VALUES (?, ?)", (exact, seq))
-        self.db.execute("INSERT OR REPLACE INTO signatures VALUES (?, ?)", (seq, of.astype("<u4").tobytes()))
-        self.db.executemany("INSERT OR IGNORE INTO bands VALUES (?, ?)", [(key, seq) for key in keys])
-
-
-def dedup(document: Cleaned, index: DedupIndex, min_jaccard: float) -> Cleaned | Dropped:
-    """Compare a document with all that were kept before it; one that stays is written below `cleaned/`.
-
-    Call it in ledger order, inside the transaction that also settles the verdicts.
+    Args:
+        read: the cleaned text of a document kept in an earlier batch, by its number in the ledger.
+        min_jaccard: from this similarity on a document is a copy.
     """
-    exact = exact_hash(document.text)
-    same = index.exact(exact)
-    if same is not None:
-        return Dropped("dedup", "duplicate_exact", f"of document {same}")
-    grams = shingles(document.text)
-    mine = signature(grams)
-    keys = band_keys(mine)
-    for seq, theirs in index.candidates(keys):
-        if float(np.mean(mine == theirs)) < min_jaccard - ESTIMATE_MARGIN:
-            continue
-        similarity = jaccard(grams, shingles(index.text(seq)))
+    if not batch:
+        return []
+    floor = min_jaccard - ESTIMATE_MARGIN
+    fresh = _Fresh()
+    verdicts: list[Cleaned | Dropped] = []
+    older = index.candidates(np.stack([signature.bands for _, signature in batch]))
+    for (document, signature), rows in zip(batch, older, strict=True):
+        similar = _similar(signature, index, rows, floor) + fresh.similar(signature, floor)
+        copy = _copy_of(document.text, similar, lambda seq: fresh.texts.get(seq) or read(seq), min_jaccard)
+        if copy is None:
+            fresh.add(document, signature)
+        verdicts.append(copy or document)
+    index.append(list(fresh.texts), fresh.signatures)
+    return verdicts
+
+
+def _copy_of(
+    text: str, similar: list[tuple[float, int]], read: Callable[[int], str], min_jaccard: float
+) -> Dropped | None:
+    """The verdict that the text is a copy, if one of the similar documents (estimate, number) really is."""
+    if not similar:
+        return None
+    words = words_of(text)
+    grams = shingles(words)
+    for _, seq in sorted(similar, key=lambda one: (-one[0], one[1]))[:MOST_READ]:
+        theirs = words_of(read(seq))
+        similarity = jaccard(grams, shingles(theirs))
         if similarity >= min_jaccard:
+            if words == theirs:
+                return Dropped("dedup", "duplicate_exact", f"of document {seq}")
             return Dropped("dedup", "duplicate_near", f"of document {seq}, Jaccard {similarity:.2f}")
-    path = index.layout.cleaned / document.path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(document.text, encoding="utf-8")
-    index.add(document.seq, exact, mine, keys)
-    return document
+    return None
+
+
+def _similar(signature: Signature, index: DedupIndex, rows: Rows, floor: float) -> list[tuple[float, int]]:
+    """Of these rows of the index the ones similar by estimate: (estimate, number in the ledger)."""
+    if not len(rows):
+        return []
+    ratings = estimate(signature.values, index.values(rows))
+    return [(float(ratings[i]), index.seq(int(rows[i]))) for i in np.flatnonzero(ratings >= floor)]
+
+
+class _Fresh:
+    """What this batch keeps: not in the index yet."""
+
+    def __init__(self) -> None:
+        self.texts: dict[int, str] = {}  # by number in the ledger, in its order
+        self.signatures: list[Signature] = []
+        self._seqs: list[int] = []
+        self._by_band: defaultdict[int, list[int]] = defaultdict(list)
+
+    def add(self, document: Cleaned, signature: Signature) -> None:
+        for key in signature.bands.tolist():
+            self._by_band[key].append(len(self._seqs))
+        self._seqs.append(document.seq)
+        self.texts[document.seq] = document.text
+        self.signatures.append(signature)
+
+    def similar(self, signature: Signature, floor: float) -> list[tuple[float, int]]:
+        places = sorted({place for key in signature.bands.tolist() for place in self._by_band.get(key, ())})
+        if not places:
+            return []
+        ratings = estimate(signature.values, np.stack([self.signatures[place].values for place in places]))
+        return [(float(r), self._seqs[p]) for r, p in zip(ratings, places, strict=True) if r >= floor]

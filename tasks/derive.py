@@ -2,26 +2,47 @@
 
 from __future__ import annotations
 
-import dataclasses
 import shutil
 import sqlite3
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import accumulate
 from pathlib import Path
 
-from model.tokenizer import load_tokenizer
 from tasks import processed
 from tasks.boilerplate import SiteLines
 from tasks.clean import clean, judge
 from tasks.corpus import Corpus
-from tasks.dedup import DedupIndex, dedup
+from tasks.dedup import dedup
+from tasks.dedup_index import DedupIndex
 from tasks.durable import sync_filesystem
+from tasks.encode import Encoder
 from tasks.errors import DataDirectoryError
-from tasks.layout import Layout
+from tasks.layout import Layout, read_cleaned
+from tasks.minhash import Signature
 from tasks.records import Cleaned, Dropped
 from tasks.rules import rules_digest
 from tasks.settings import Settings
 from tasks.state import open_state, transaction
 from tasks.tokenize import open_processed, read_tokenizer_record, tokenize
+from tasks.workers import Workers
+
+# A batch is cut at so many raw bytes, whatever its number of documents: it bounds the memory.
+BATCH_BYTES = 8_000_000
+# From so many documents on a second process saves more than its start costs.
+WORTH_A_SECOND_PROCESS = 2000
+
+
+class CleanedBatch:
+    """Documents on their way from clean to dedup. No dataclass: Prefect walks through those that tasks are given."""
+
+    def __init__(self) -> None:
+        self.dropped: list[tuple[int, Cleaned | Dropped]] = []
+        self.good: list[tuple[Cleaned, Signature]] = []
+
+    def __len__(self) -> int:
+        return len(self.dropped) + len(self.good)
 
 
 @dataclass(slots=True)
@@ -35,17 +56,19 @@ class Derivation:
     index: DedupIndex = field(init=False)
     lines: SiteLines = field(init=False)
     rules: str = field(init=False)
+    workers: Workers = field(init=False)
 
     def __post_init__(self) -> None:
         self.corpus = Corpus(self.layout, self.db)
-        self.index = DedupIndex(self.db, self.layout)
+        self.index = DedupIndex(self.corpus, self.layout)
         self.lines = SiteLines(self.db)
         self.rules = rules_digest(self.settings)
+        self.workers = Workers(self.settings.clean.workers)
 
     def apply_rules(self) -> str | None:
         """Begin the derived data anew where it was made under other rules. Says so, or None."""
         before = self.corpus.digest_of_rules()
-        lost = not self.layout.cleaned.exists() and self.corpus.kept_bytes() > 0
+        lost = self._lost()
         if before == self.rules and not lost:
             return None
         meta = processed.read_meta(self.layout)
@@ -60,7 +83,13 @@ class Derivation:
             self.lines.clear()
         if changed:
             return "the cleaning rules changed: cleaned/ and processed/ are derived again from raw/"
-        return "cleaned/ was gone: it is derived again from raw/" if lost else None
+        return f"{lost} was gone: it is derived again from raw/" if lost else None
+
+    def _lost(self) -> str | None:
+        """What was removed or cut short although it belongs to committed documents."""
+        if not self.index.is_whole():
+            return "state/dedup/"
+        return "cleaned/" if self.index.rows and not self.layout.cleaned.exists() else None
 
     def rules_of_cleaned(self) -> str:
         """The rules that `cleaned/` was made with: not this run's, where cleaning is left out."""
@@ -69,29 +98,60 @@ class Derivation:
     def anything_uncleaned(self) -> bool:
         return bool(self.corpus.uncleaned(1))
 
-    def clean_batch(self) -> list[Cleaned]:
-        """The mended texts of the next documents in ledger order; empty when all are done."""
+    def clean_batch(self) -> CleanedBatch:
+        """The next documents in ledger order, mended, without their sites' boilerplate, judged; empty at the end."""
+        rows = self._next_rows()
+        self.lines.begin()
+        if self.settings.clean.workers > 1 or self.corpus.uncleaned_count() >= WORTH_A_SECOND_PROCESS:
+            self.workers.start()
+        sizes = [row["bytes"] for row in rows]
+        mended = self.workers.map(clean, [str(self.layout.raw / row["path"]) for row in rows], sizes)
+        texts = [self._strip(row, text) for row, text in zip(rows, mended, strict=True)]
+        judged = self.workers.map(partial(judge, settings=self.settings.clean), texts, sizes)
+        batch = CleanedBatch()
+        for row, text, verdict in zip(rows, texts, judged, strict=True):
+            if isinstance(verdict, Dropped):
+                batch.dropped.append((row["seq"], verdict))
+            else:
+                batch.good.append((Cleaned(row["seq"], row["path"], text, verdict.language), verdict.signature))
+        return batch
+
+    def _next_rows(self) -> list[sqlite3.Row]:
         rows = self.corpus.uncleaned(self.settings.clean.batch)
-        return clean([(row["seq"], row["path"], row["site"]) for row in rows], self.layout.raw)
+        fitting = sum(total <= BATCH_BYTES for total in accumulate(row["bytes"] for row in rows))
+        return rows[: max(1, fitting)]
 
-    def dedup_batch(self, cleaned: list[Cleaned]) -> list[tuple[int, Cleaned | Dropped]]:
+    def _strip(self, row: sqlite3.Row, text: str) -> str:
+        stripped = self.lines.strip(row["site"], text)
+        if self.corpus.is_first_version(row["seq"], row["url_key"]):
+            self.lines.count(row["site"], text)
+        return stripped
+
+    def dedup_batch(self, batch: CleanedBatch) -> list[tuple[int, Cleaned | Dropped]]:
         """Settle a batch in ledger order and commit it: files, signatures, line counts and verdicts."""
-        self.layout.cleaned.mkdir(parents=True, exist_ok=True)
         with transaction(self.db):
-            verdicts = [(document.seq, self._settle(document)) for document in cleaned]
-            self.corpus.settle(verdicts)
-            sync_filesystem(self.layout.cleaned)
-        return verdicts
+            verdicts = dict(batch.dropped)
+            compared = dedup(batch.good, self.index, self._kept_text, self.settings.dedup.min_jaccard)
+            for (document, _), verdict in zip(batch.good, compared, strict=True):
+                verdicts[document.seq] = verdict
+            settled = sorted(verdicts.items())
+            self._write(verdict for _, verdict in settled if isinstance(verdict, Cleaned))
+            self.lines.save()
+            self.corpus.settle(settled)
+            sync_filesystem(self.layout.state)
+        return settled
 
-    def _settle(self, document: Cleaned) -> Cleaned | Dropped:
-        """Without its site's boilerplate: is it good, and is it new? Each kept document weighs in on the next."""
-        stripped = dataclasses.replace(document, text=self.lines.strip(document.site, document.text))
-        verdict = judge(stripped, self.settings.clean)
-        if isinstance(verdict, Cleaned):
-            verdict = dedup(verdict, self.index, self.settings.dedup.min_jaccard)
-        if isinstance(verdict, Cleaned):
-            self.lines.count(document.site, document.text)
-        return verdict
+    def _kept_text(self, seq: int) -> str:
+        return read_cleaned(self.layout, self.corpus.path(seq))
+
+    def _write(self, documents: Iterable[Cleaned]) -> None:
+        folders: set[Path] = set()
+        for document in documents:
+            path = self.layout.cleaned / document.path
+            if path.parent not in folders:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                folders.add(path.parent)
+            path.write_bytes(document.text.encode())
 
 
 def remove_cleaned(layout: Layout) -> None:
@@ -113,14 +173,15 @@ def rebuild(settings: Settings, truth: Layout, target: Path) -> processed.Meta |
     layout = Layout(target.resolve(), truth=truth.raw)
     layout.state.mkdir(parents=True)
     db = open_state(layout.database)
+    derivation = Derivation(settings, layout, db)
     try:
-        derivation = Derivation(settings, layout, db)
         derivation.corpus.index_new()
         derivation.apply_rules()
         while batch := derivation.clean_batch():
             derivation.dedup_batch(batch)
         return _tokenize_all(derivation)
     finally:
+        derivation.workers.close()
         db.close()
         shutil.rmtree(layout.state)
 
@@ -130,7 +191,7 @@ def _tokenize_all(derivation: Derivation) -> processed.Meta | None:
     meta = open_processed(layout, derivation.rules)
     if meta is None or read_tokenizer_record(layout) is None:
         return None
-    tokenizer = load_tokenizer(layout.tokenizer)
-    while (new := tokenize(layout, derivation.corpus, meta, tokenizer, derivation.settings.tokenize.batch)) != meta:
+    encoder = Encoder(layout.tokenizer)
+    while (new := tokenize(layout, derivation.corpus, meta, encoder, derivation.settings.tokenize.batch)) != meta:
         meta = new
     return meta

@@ -57,7 +57,10 @@ def open_night(settings: Settings, layout: Layout, purpose: str, listen: Listene
                     record.say(f"mended: {damaged}")
                 night = Night(settings, layout, handle, db, record)
                 night.corpus.index_new()
-                yield night
+                try:
+                    yield night
+                finally:
+                    night.derivation.workers.close()
             finally:
                 db.close()
 

@@ -21,7 +21,6 @@ from prefect.artifacts import create_markdown_artifact, create_progress_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.runtime import flow_run
 from prefect.tasks import exponential_backoff
-from tokenizers import Tokenizer
 
 from model.job import TrainJob
 from tasks import extract as extract_stage
@@ -29,6 +28,8 @@ from tasks import render as render_stage
 from tasks import search as search_stage
 from tasks import tokenize as tokenize_stage
 from tasks import train_chunk as train_chunk_stage
+from tasks.derive import CleanedBatch
+from tasks.encode import Encoder
 from tasks.errors import MiniatureMemoryError
 from tasks.extractor import Extractor
 from tasks.night import Night
@@ -123,18 +124,18 @@ def extract(pages: list[Page | Dropped], extractor: Extractor) -> list[Extracted
 
 
 @task(name="clean", **ON_DISK)
-def clean(night: Night) -> list[Cleaned]:
+def clean(night: Night) -> CleanedBatch:
     return night.derivation.clean_batch()
 
 
 @task(name="dedup", **ON_DISK)
-def dedup(night: Night, cleaned: list[Cleaned]) -> Verdicts:
+def dedup(night: Night, cleaned: CleanedBatch) -> Verdicts:
     return night.derivation.dedup_batch(cleaned)
 
 
 @task(name="tokenize", **ON_DISK)
-def tokenize(night: Night, meta: Meta, tokenizer: Tokenizer) -> Meta:
-    return tokenize_stage.tokenize(night.layout, night.corpus, meta, tokenizer, night.settings.tokenize.batch)
+def tokenize(night: Night, meta: Meta, encoder: Encoder) -> Meta:
+    return tokenize_stage.tokenize(night.layout, night.corpus, meta, encoder, night.settings.tokenize.batch)
 
 
 @task(name="train-chunk", cache_policy=NO_CACHE)

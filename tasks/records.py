@@ -105,7 +105,6 @@ class Cleaned:
 
     seq: int
     path: str
-    site: str
     text: str
     language: str = ""  # ISO 639, once it has been judged
 

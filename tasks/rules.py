@@ -13,9 +13,9 @@ from tasks.settings import Settings
 
 
 def rules_digest(settings: Settings) -> str:
-    """Equal digests promise equal derived bytes for equal truth. Batch sizes are no rule."""
+    """Equal digests promise equal derived bytes for equal truth. Batch sizes and workers are no rule."""
     cleaning = dataclasses.asdict(settings.clean)
-    cleaning.pop("batch")
+    del cleaning["batch"], cleaning["workers"]
     decides = {
         "clean": cleaning,
         "clean_version": clean.RULE_VERSION,

@@ -205,7 +205,13 @@ class CleanSettings:
     min_language_score: float = setting(
         0.4, "Below, the language counts as unsure, and as another one (FineWeb has 0.65).", minimum=0.0, maximum=1.0
     )
-    batch: int = setting(200, "Documents in one task run.", minimum=1, maximum=100_000)
+    batch: int = setting(500, "Documents in one task run.", minimum=1, maximum=100_000)
+    workers: int = setting(
+        0,
+        "Processes that clean; 0: two where there is much to clean and a second core, else one.",
+        minimum=0,
+        maximum=64,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +236,7 @@ class TokenizeSettings:
     validation_fraction: float = setting(
         0.02, "Share of documents held out, settled when a document is stored.", minimum=0.0, maximum=0.5
     )
-    batch: int = setting(200, "Documents between two commits.", minimum=1, maximum=100_000)
+    batch: int = setting(500, "Documents between two commits.", minimum=1, maximum=100_000)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from tokenizers import Tokenizer
 
-from model.tokenizer import END_OF_TEXT_ID, encode_documents, tokenizer_digest, train_tokenizer
+from model.tokenizer import END_OF_TEXT_ID, tokenizer_digest, train_tokenizer
 from tasks import processed
 from tasks.corpus import Corpus
 from tasks.durable import write_atomically, write_json
+from tasks.encode import Encoder
 from tasks.errors import TruthDamagedError
 from tasks.layout import Layout, read_cleaned
 from tasks.processed import Meta, generation_of
@@ -115,13 +115,13 @@ def open_processed(layout: Layout, rules: str) -> Meta | None:
     return Meta(generation, rules, record.sha256, record.vocab_size, 0, 0, 0, 0)
 
 
-def tokenize(layout: Layout, corpus: Corpus, meta: Meta, tokenizer: Tokenizer, batch: int) -> Meta:
+def tokenize(layout: Layout, corpus: Corpus, meta: Meta, encoder: Encoder, batch: int) -> Meta:
     """Append the next batch of kept documents and commit it. Returns the same record when nothing is left."""
     rows = corpus.kept(meta.next_seq, batch)
     if not rows:
         return meta
     texts = [read_cleaned(layout, row["path"]) for row in rows]
-    ids = [_closed(one) for one in encode_documents(tokenizer, texts)]
+    ids = [_closed(one) for one in encoder.encode(texts)]
     documents = [(row["seq"], row["split"]) for row in rows]
     return processed.append(layout, meta, documents, ids, next_seq=rows[-1]["seq"] + 1)
 

@@ -40,3 +40,23 @@ def document(seed: int, text: str | None = None, url: str | None = None) -> Docu
         extractor="test 1",
         robots="",
     )
+
+
+NOTICE = "We use cookies to make this site work and to see how you use it."
+
+
+def mixed(seed: int) -> Document:
+    """Good texts, copies, near copies, texts too short, boilerplate, mojibake, the special token, by turns."""
+    match seed % 8:
+        case 2:
+            return document(seed, f"{NOTICE}\n{prose(seed)}Write to someone{seed}@mail.example about it.\n")
+        case 3:
+            return document(seed, prose(seed - 3))
+        case 5:
+            return document(seed, prose(seed - 1) + "A closing line of its own, and nothing more.")
+        case 6:
+            return document(seed, "Too short.")
+        case 7:
+            return document(seed, prose(seed).replace("river", "cafÃ© <|endoftext|> &amp;"))
+        case _:
+            return document(seed)

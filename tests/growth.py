@@ -1,19 +1,26 @@
-"""Grow a corpus the way a night does, without web, browser or Prefect, for the tests of the data stages."""
+"""Grow a corpus the way a night does, without web, browser or Prefect, for the tests of the data stages.
+
+python -m tests.growth DATA FIRST COUNT BATCH WORKERS MIN_WORDS    one increment in a process that can be killed
+"""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from model.tokenizer import load_tokenizer
 from tasks import ledger, processed
+from tasks.add import add_unregistered
 from tasks.derive import Derivation, rebuild
-from tasks.layout import Layout
+from tasks.encode import Encoder
+from tasks.layout import Layout, find_data_directory
 from tasks.records import Document
+from tasks.run_record import Listener
 from tasks.settings import CleanSettings, Settings, TokenizeSettings
 from tasks.state import open_state_or_set_aside
 from tasks.tokenize import open_processed, prepare_tokenizer, tokenize
+from tests.corpora import mixed
 
 
 def settings(batch: int = 7, freeze_bytes: int = 20_000, **clean: Any) -> Settings:
@@ -26,7 +33,7 @@ def settings(batch: int = 7, freeze_bytes: int = 20_000, **clean: Any) -> Settin
 def grow(layout: Layout, documents: Sequence[Document], chosen: Settings, stop_after: int | None = None) -> list[str]:
     """One increment: mend, store, clean, dedup, tokenize. `stop_after` leaves after so many commits, as a kill would.
 
-    Returns what was said.
+    Documents that are stored already are not stored again. Returns what was said.
     """
     said = ledger.mend(layout) + processed.mend(layout)
     db, damaged = open_state_or_set_aside(layout.database)
@@ -35,8 +42,9 @@ def grow(layout: Layout, documents: Sequence[Document], chosen: Settings, stop_a
     try:
         derivation = Derivation(chosen, layout, db)
         derivation.corpus.index_new()
-        if documents:
-            derivation.corpus.ledger().append(list(documents), 0.1)
+        new = [one for one in documents if not derivation.corpus.has(one.url, one.sha256)]
+        if new:
+            derivation.corpus.ledger().append(new, 0.1)
             derivation.corpus.index_new()
         said += [message] if (message := derivation.apply_rules()) else []
         while left > 0 and (batch := derivation.clean_batch()):
@@ -45,6 +53,7 @@ def grow(layout: Layout, documents: Sequence[Document], chosen: Settings, stop_a
         if left > 0:
             said += prepare_tokenizer(layout, derivation.corpus, chosen.tokenize)
             said += _tokenize(layout, derivation, chosen, left)
+        derivation.workers.close()
     finally:
         db.close()
     return said
@@ -54,8 +63,8 @@ def _tokenize(layout: Layout, derivation: Derivation, chosen: Settings, left: in
     meta = open_processed(layout, derivation.rules)
     if meta is None:
         return []
-    tokenizer = load_tokenizer(layout.tokenizer)
-    while left > 0 and (new := tokenize(layout, derivation.corpus, meta, tokenizer, chosen.tokenize.batch)) != meta:
+    encoder = Encoder(layout.tokenizer)
+    while left > 0 and (new := tokenize(layout, derivation.corpus, meta, encoder, chosen.tokenize.batch)) != meta:
         meta, left = new, left - 1
     return []
 
@@ -73,3 +82,23 @@ def derived_bytes(root: Path) -> dict[str, bytes]:
 def rebuilt_bytes(layout: Layout, target: Path, chosen: Settings) -> dict[str, bytes]:
     rebuild(chosen, layout, target)
     return derived_bytes(target)
+
+
+def main(data: str, first: int, count: int, batch: int, workers: int, min_words: int) -> None:
+    """Files that were dropped under `raw/` get their lines, then so many documents of `mixed` are new."""
+    layout, chosen = find_data_directory(data), settings(batch, workers=workers, min_words=min_words)
+    print("begins", flush=True)
+    add_unregistered(chosen, layout, Quiet())
+    grow(layout, [mixed(seed) for seed in range(first, first + count)], chosen)
+
+
+class Quiet(Listener):
+    def message(self, text: str) -> None:
+        pass
+
+    def progress(self, what: str, done: int, of: int, detail: str) -> None:
+        pass
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], *map(int, sys.argv[2:]))

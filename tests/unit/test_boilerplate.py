@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.boilerplate import SEEN, SiteLines
+from tasks.boilerplate import LINE, PERIOD, SEEN, SiteLines
 from tasks.layout import find_data_directory
 from tasks.state import open_state
 from tests.corpora import document, prose
@@ -38,6 +38,42 @@ def test_a_line_of_few_among_many_documents_stays(lines: SiteLines) -> None:
     for seed in range(100):
         lines.count("a.example", prose(seed) + ("Examples\n" if seed < 8 else ""))
     assert "Examples" in lines.strip("a.example", prose(200) + "Examples\n")
+
+
+def test_a_notice_that_a_large_site_adds_late_is_found_as_soon(lines: SiteLines) -> None:
+    for seed in range(300):
+        lines.count("a.example", prose(seed, words=60))
+    for seed in range(300, 300 + SEEN):
+        lines.count("a.example", f"{NOTICE}\n{prose(seed, words=60)}")
+    assert NOTICE not in lines.strip("a.example", f"{NOTICE}\n{prose(9)}")
+
+
+def test_what_is_remembered_of_a_site_is_bounded_and_saved(lines: SiteLines) -> None:
+    for seed in range(20 * PERIOD):
+        lines.count("a.example", f"{NOTICE}\nthe heading of page {seed}\n")
+    lines.save()
+    lines.begin()
+    (stored,) = lines.db.execute("SELECT pages, lines FROM site_lines").fetchall()
+    assert stored["pages"] == 20 * PERIOD
+    assert len(stored["lines"]) <= PERIOD * LINE.itemsize
+    assert NOTICE not in lines.strip("a.example", f"{NOTICE}\n{prose(9)}")
+
+
+def test_what_was_not_saved_is_forgotten(lines: SiteLines) -> None:
+    for seed in range(2 * SEEN):
+        lines.count("a.example", f"{NOTICE}\n{prose(seed)}")
+    lines.begin()
+    assert NOTICE in lines.strip("a.example", f"{NOTICE}\n{prose(9)}")
+
+
+def test_new_versions_of_one_page_make_nothing_boilerplate(tmp_path: Path) -> None:
+    layout = find_data_directory(tmp_path / "data")
+    shared = "A paragraph of the article itself, which all its versions have."
+    versions = [document(i, f"{prose(i)}{shared}\n", "https://one.example/page") for i in range(12)]
+    grow(layout, versions, settings())
+    kept = [path.read_text() for path in layout.cleaned.rglob("*.txt")]
+    assert len(kept) == 12
+    assert all(shared in text for text in kept)
 
 
 def test_boilerplate_is_gone_from_the_sixth_document_and_a_rebuild_agrees(tmp_path: Path) -> None:

@@ -2,16 +2,12 @@ from __future__ import annotations
 
 import pytest
 
-from tasks.clean import clean_text, judge
-from tasks.records import Cleaned, Dropped
+from tasks.clean import Judged, clean_text, judge
+from tasks.records import Dropped
 from tasks.settings import CleanSettings
 from tests.corpora import prose
 
 ENGLISH = "The river carries the stones, and on its bank stand the old houses of the small town. " * 10
-
-
-def document(text: str) -> Cleaned:
-    return Cleaned(0, "a.txt", "site.example", text)
 
 
 @pytest.mark.parametrize(
@@ -60,13 +56,13 @@ def test_a_clean_text_stays_as_it_is(seed: int) -> None:
     ],
 )
 def test_each_rule_refuses_by_its_name(text: str, reason: str | None) -> None:
-    verdict = judge(document(text), CleanSettings())
+    verdict = judge(text, CleanSettings())
     assert (verdict.reason if isinstance(verdict, Dropped) else None) == reason
-    assert isinstance(verdict, Cleaned) or verdict.detail or reason == "lorem_ipsum"
+    assert isinstance(verdict, Judged) or verdict.detail or reason == "lorem_ipsum"
 
 
 def test_ordinary_prose_passes() -> None:
-    assert isinstance(judge(document(prose(1)), CleanSettings()), Cleaned)
+    assert isinstance(judge(prose(1), CleanSettings()), Judged)
 
 
 GERMAN = "Der Fluss trägt die Steine, und am Ufer stehen die alten Häuser der kleinen Stadt. " * 10
@@ -77,6 +73,6 @@ GERMAN = "Der Fluss trägt die Steine, und am Ufer stehen die alten Häuser der 
     [(("en",), ENGLISH, True), (("en",), GERMAN, False), (("en", "de"), GERMAN, True), ((), GERMAN, True)],
 )
 def test_only_the_languages_of_the_profile_are_kept(languages: tuple[str, ...], text: str, kept: bool) -> None:
-    verdict = judge(document(text), CleanSettings(languages=languages, max_repeated_line_ratio=1.0))
-    assert isinstance(verdict, Cleaned) == kept
-    assert verdict.language in ("en", "de") if isinstance(verdict, Cleaned) else verdict.reason == "language"
+    verdict = judge(text, CleanSettings(languages=languages, max_repeated_line_ratio=1.0))
+    assert isinstance(verdict, Judged) == kept
+    assert verdict.language in ("en", "de") if isinstance(verdict, Judged) else verdict.reason == "language"

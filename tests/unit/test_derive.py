@@ -13,32 +13,16 @@ from tasks import processed
 from tasks.derive import Derivation
 from tasks.errors import DataDirectoryError, TruthDamagedError
 from tasks.layout import Layout, find_data_directory
-from tasks.records import Document
 from tasks.settings import DedupSettings
 from tasks.state import open_state
 from tasks.tokenize import open_processed, read_tokenizer_record
-from tests.corpora import document, prose
+from tests.corpora import mixed
 from tests.growth import derived_bytes, grow, rebuilt_bytes, settings
 
 
 @pytest.fixture
 def layout(tmp_path: Path) -> Layout:
     return find_data_directory(tmp_path / "data")
-
-
-def mixed(seed: int) -> Document:
-    """Good texts, copies, near copies, texts too short, mojibake and the special token, by turns."""
-    match seed % 8:
-        case 3:
-            return document(seed, prose(seed - 3))
-        case 5:
-            return document(seed, prose(seed - 1) + "A closing line of its own, and nothing more.")
-        case 6:
-            return document(seed, "Too short.")
-        case 7:
-            return document(seed, prose(seed).replace("river", "cafÃ© <|endoftext|> &amp;"))
-        case _:
-            return document(seed)
 
 
 @pytest.mark.parametrize("seed", range(3))
