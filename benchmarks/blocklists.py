@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import xxhash
 
-from benchmarks.orchestration import machine
+from benchmarks.result import machine
 from tasks.blocklists import open_blocklists
 from tasks.layout import PROJECT, Layout
 from tasks.settings import SearchSettings

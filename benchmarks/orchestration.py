@@ -10,10 +10,8 @@ Prints JSON. Timings are wall seconds; run it on a quiet machine.
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
 import json
 import os
-import platform
 import shutil
 import signal
 import socket
@@ -25,13 +23,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
 import psutil
 
+from benchmarks.result import circumstances, write_result
 from deployments.demo_site import DemoSite
 from tasks.layout import PROJECT
 
@@ -95,16 +93,11 @@ def plain_night(profile: str, data: str) -> None:
 
     from flows import grow_and_train as module
     from tasks import prefect_tasks
+    from tasks.run_record import Silent
 
     for name, value in list(vars(prefect_tasks).items()):
         if isinstance(value, Task):
             setattr(prefect_tasks, name, value.fn)
-
-    class Silent:
-        def message(self, text: str) -> None:
-            print(text, file=sys.stderr)
-
-        def progress(self, what: str, done: int, of: int, detail: str) -> None: ...
 
     patched: Any = module
     patched.tell = Silent()
@@ -341,20 +334,6 @@ def compare(plain: float, plain_record: Json, deployed: Json, deployed_record: J
     }
 
 
-def machine() -> Json:
-    cpu = platform.processor() or "unknown"
-    with suppress(OSError):
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        cpu = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return {
-        "cpu": cpu,
-        "cores": os.cpu_count(),
-        "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
-        "system": platform.platform(terse=True),
-        "load_at_start": os.getloadavg()[0],
-    }
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.orchestration", description=__doc__.splitlines()[0])
     parser.add_argument("--nights", type=int, default=2, help="nights over a growing site")
@@ -366,13 +345,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.plain:
         plain_night(*options.plain)
         return
-    head = {
-        "command": f"python -m benchmarks.orchestration --nights {options.nights} --steps {options.steps}",
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+    command = f"python -m benchmarks.orchestration --nights {options.nights} --steps {options.steps}"
+    head = circumstances(command, PACKAGES) | {
         "note": options.note,
-        "machine": machine(),
-        "versions": {"python": platform.python_version()}
-        | {name: importlib.metadata.version(name) for name in PACKAGES},
         "bounds": {"deployed_seconds": BOUND, "database_growth_mb": DATABASE_BOUND_MB},
     }
     folder = Path(tempfile.mkdtemp(prefix="orchestration-"))
@@ -380,10 +355,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         result = head | measure(options.nights, options.steps, folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    text = json.dumps(result, indent=2) + "\n"
-    print(text, end="")
-    if options.output:
-        options.output.write_text(text)
+    write_result(result, options.output)
 
 
 if __name__ == "__main__":

@@ -35,6 +35,16 @@ class Listener(Protocol):
     def progress(self, what: str, done: int, of: int, detail: str) -> None: ...
 
 
+class Silent:
+    """Nobody is told."""
+
+    def message(self, text: str) -> None:
+        pass
+
+    def progress(self, what: str, done: int, of: int, detail: str) -> None:
+        pass
+
+
 class RunRecord:
     """Collects while the night runs."""
 

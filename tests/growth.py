@@ -16,7 +16,7 @@ from tasks.derive import Derivation, rebuild
 from tasks.encode import Encoder
 from tasks.layout import Layout, find_data_directory
 from tasks.records import Document
-from tasks.run_record import Listener
+from tasks.run_record import Silent
 from tasks.settings import CleanSettings, Settings, TokenizeSettings
 from tasks.state import open_state_or_set_aside
 from tasks.tokenize import open_processed, prepare_tokenizer, tokenize
@@ -88,16 +88,8 @@ def main(data: str, first: int, count: int, batch: int, workers: int, min_words:
     """Files that were dropped under `raw/` get their lines, then so many documents of `mixed` are new."""
     layout, chosen = find_data_directory(data), settings(batch, workers=workers, min_words=min_words)
     print("begins", flush=True)
-    add_unregistered(chosen, layout, Quiet())
+    add_unregistered(chosen, layout, Silent())
     grow(layout, [mixed(seed) for seed in range(first, first + count)], chosen)
-
-
-class Quiet(Listener):
-    def message(self, text: str) -> None:
-        pass
-
-    def progress(self, what: str, done: int, of: int, detail: str) -> None:
-        pass
 
 
 if __name__ == "__main__":

@@ -1,0 +1,108 @@
+"""The data stages of one night, called plainly, in a process of their own: what they cost and where.
+
+    python -m benchmarks.data_stages DATA [--workers N]    prints JSON
+
+Seconds are counted from after the imports, CPU of all processes; memory is the peak of the largest process and of all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from tasks.encode import Encoder
+from tasks.layout import PROJECT, find_data_directory
+from tasks.night import Night, open_night
+from tasks.records import Dropped
+from tasks.run_record import Silent
+from tasks.settings import CleanSettings, Settings
+from tasks.tokenize import open_processed, prepare_tokenizer, tokenize
+from tasks.validate import validate
+
+Json = dict[str, Any]
+Result = TypeVar("Result")
+
+
+def in_a_process(data: Path, workers: int = 0) -> Json:
+    """The figures of one night on what is new there."""
+    command = [sys.executable, "-m", "benchmarks.data_stages", str(data), "--workers", str(workers)]
+    done = subprocess.run(command, cwd=PROJECT, stdout=subprocess.PIPE, text=True, check=True)
+    figures: Json = json.loads(done.stdout)
+    return figures
+
+
+def cpu_seconds() -> float:
+    own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+    return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
+
+
+class Clock:
+    """Wall and CPU seconds by stage."""
+
+    def __init__(self) -> None:
+        self.seconds: defaultdict[str, float] = defaultdict(float)
+
+    def time(self, stage: str, work: Callable[[], Result]) -> Result:
+        start = time.perf_counter()
+        result = work()
+        self.seconds[stage] += time.perf_counter() - start
+        return result
+
+
+def run_stages(night: Night, clock: Clock) -> Json:
+    """validate -> clean -> dedup -> tokenize on what is new, as the flow does; counts."""
+    derivation, corpus, settings, layout = night.derivation, night.corpus, night.settings, night.layout
+    documents = corpus.unchecked()
+    clock.time("validate", lambda: validate(documents, layout.raw))
+    if documents:
+        corpus.set_position("validated", documents[-1]["seq"] + 1)
+    derivation.apply_rules()
+    counts: Json = {"documents": 0, "kept": 0, "bytes": 0}
+    while batch := clock.time("clean", derivation.clean_batch):
+        verdicts = clock.time("dedup", partial(derivation.dedup_batch, batch))
+        counts["documents"] += len(verdicts)
+        counts["kept"] += sum(not isinstance(verdict, Dropped) for _, verdict in verdicts)
+    clock.time("train the tokenizer", lambda: prepare_tokenizer(layout, corpus, settings.tokenize))
+    meta = open_processed(layout, derivation.rules)
+    if meta is not None:
+        encoder = clock.time("open the tokenizer", lambda: Encoder(layout.tokenizer))
+        while corpus.kept(meta.next_seq, 1):
+            step = partial(tokenize, layout, corpus, meta, encoder, settings.tokenize.batch)
+            meta = clock.time("tokenize", step)
+    counts["bytes"] = sum(row["bytes"] for row in documents)
+    return counts
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--workers", type=int, default=0)
+    arguments = parser.parse_args()
+    settings = Settings(clean=CleanSettings(workers=arguments.workers))
+    clock = Clock()
+    cpu, wall = cpu_seconds(), time.perf_counter()
+    with open_night(settings, find_data_directory(arguments.data), "benchmark", Silent()) as night:
+        counts = run_stages(night, clock)
+        peak = max((stage.peak_bytes for stage in night.record.stages.values()), default=0)
+    figures = {
+        **counts,
+        "wall_s": round(time.perf_counter() - wall, 3),
+        "cpu_s": round(cpu_seconds() - cpu, 3),
+        "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+        "peak_with_children_mb": round(peak / 1e6, 1),
+        "stages_s": {name: round(seconds, 3) for name, seconds in clock.seconds.items()},
+    }
+    print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    main()
