@@ -164,6 +164,12 @@ def run_stats(options: argparse.Namespace) -> int:
             print(json.dumps(document, ensure_ascii=False) if options.json else line)
         return 0
     stats = collect_stats(layout)
+    if options.plots is not None:
+        from tasks.corpus_plots import draw_corpus
+
+        written = draw_corpus(stats, Path(options.plots or layout.reports / "corpus"))
+        said = f"{len(written)} plots in {written[0].parent}" if written else "no documents yet, so no plots"
+        print(said, file=sys.stderr)
     print(json.dumps(stats, ensure_ascii=False, indent=2) if options.json else as_text(stats))
     return 0
 
@@ -357,6 +363,7 @@ def make_parser(width: int | None = None) -> argparse.ArgumentParser:
     one.add_argument("paths", nargs="+", metavar="PATH", help="files or folders")
     one = command("stats", run_stats, "what there is, in numbers")
     one.add_argument("--reason", metavar="NAME", help="list the documents that ended for this reason instead")
+    one.add_argument("--plots", nargs="?", const="", metavar="DIR", help="also draw them, as PNG (reports/corpus)")
     one = command("trace", run_trace, "the whole way of one page")
     one.add_argument("url", metavar="URL")
     command("verify", run_verify, "hold everything on disk against what was written")

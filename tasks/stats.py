@@ -19,6 +19,8 @@ from tasks.state import open_state
 
 MODEL_FIELDS = ("bits_per_byte", "uniform_bits_per_byte", "anchor_bits_per_byte", "candidate")
 QUANTILES = (0.0, 0.1, 0.5, 0.9, 1.0)
+BINS_A_DECADE = 8
+COPIES = ("duplicate_exact", "duplicate_near")
 LONGEST_TABLE = 15
 
 
@@ -54,17 +56,41 @@ def load_documents(layout: Layout, db: sqlite3.Connection) -> pd.DataFrame:
 
 
 def distributions(table: pd.DataFrame) -> dict[str, Any]:
-    """Growth by day, sites, languages, lengths and duplication, as plain numbers."""
-    kept = table[table["outcome"] == "kept"]
-    copies = int(table["outcome"].isin(["duplicate_exact", "duplicate_near"]).sum())
-    settled = int(table["outcome"].notna().sum())
+    """Growth by day, sites, languages, reasons, lengths and duplication, as plain numbers: all that a plot shows."""
+    kept, settled = table[table["outcome"] == "kept"], table[table["outcome"].notna()]
+    dropped = settled[settled["outcome"] != "kept"]
+    copies = int(table["outcome"].isin(COPIES).sum())
     return {
         "days": _raw_and_kept(table, "day", largest=False),
         "sites": _raw_and_kept(table, "site", largest=True),
         "languages": {str(name): int(number) for name, number in kept["language"].value_counts().items()},
+        "reasons_by_day": _reasons_by_day(dropped),
         "lengths": {"bytes": _quantiles(kept["kept_bytes"]), "tokens": _quantiles(kept["tokens"])},
-        "duplicates": {"documents": copies, "share": round(copies / settled, 4) if settled else 0.0},
+        "histograms": {"bytes": _histogram(kept["kept_bytes"]), "tokens": _histogram(kept["tokens"])},
+        "duplicates": {"documents": copies, "share": round(copies / len(settled), 4) if len(settled) else 0.0},
+        "settled_by_day": {str(day): int(number) for day, number in settled.groupby("day").size().items()},
     }
+
+
+def _reasons_by_day(dropped: pd.DataFrame) -> dict[str, dict[str, int]]:
+    days: dict[str, dict[str, int]] = {}
+    counts: Any = dropped.groupby(["day", "outcome"]).size()  # pandas' types know no pairs as labels
+    for (day, reason), number in counts.items():
+        days.setdefault(str(day), {})[str(reason)] = int(number)
+    return days
+
+
+def _histogram(values: pd.Series[Any]) -> dict[str, list[int]]:
+    """Counts between edges that are the same for every corpus, 8 a decade: edges[i] <= value < edges[i + 1]."""
+    numbers = values.dropna().to_numpy(dtype="int64").clip(min=1)
+    if not len(numbers):
+        return {"edges": [], "counts": []}
+    steps = np.arange(BINS_A_DECADE * 12 + 1)
+    edges = np.unique(np.round(10 ** (steps / BINS_A_DECADE)).astype("int64"))
+    counts, _ = np.histogram(numbers, bins=edges)
+    full = np.flatnonzero(counts)
+    first, last = int(full[0]), int(full[-1]) + 1
+    return {"edges": edges[first : last + 1].tolist(), "counts": counts[first:last].tolist()}
 
 
 def _raw_and_kept(table: pd.DataFrame, by: str, largest: bool) -> dict[str, dict[str, int]]:
@@ -134,6 +160,8 @@ def as_text(stats: dict[str, Any]) -> str:
     for name in ("days", "sites"):
         lines += [f"{name:<11}     raw     kept  kept MB", *_groups(stats[name], newest=name == "days")]
     for name, values in stats["lengths"].items():
+        if not values:
+            continue
         lines.append(f"{name:<10} " + ", ".join(f"{quantile} {value:,}" for quantile, value in values.items()))
     lines.append(
         f"copies     {stats['duplicates']['documents']:,} ({stats['duplicates']['share']:.1%} of the documents)"
