@@ -175,10 +175,11 @@ def run_stats(options: argparse.Namespace) -> int:
 
 
 def run_trace(options: argparse.Namespace) -> int:
-    from tasks.trace import as_text, trace
+    from tasks.trace import as_text, trace, url_of_token
 
     with _said_plainly():
-        found = trace(options.url, find_data_directory(options.data_dir))
+        layout = find_data_directory(options.data_dir)
+        found = trace(url_of_token(options.target, layout), layout)
     print(json.dumps(found, ensure_ascii=False, indent=2) if options.json else as_text(found))
     return 0 if found["known"] else 1
 
@@ -365,7 +366,7 @@ def make_parser(width: int | None = None) -> argparse.ArgumentParser:
     one.add_argument("--reason", metavar="NAME", help="list the documents that ended for this reason instead")
     one.add_argument("--plots", nargs="?", const="", metavar="DIR", help="also draw them, as PNG (reports/corpus)")
     one = command("trace", run_trace, "the whole way of one page")
-    one.add_argument("url", metavar="URL")
+    one.add_argument("target", metavar="URL|FILE:TOKEN", help="a page, or a place such as train.bin:123456")
     command("verify", run_verify, "hold everything on disk against what was written")
     one = command("rebuild", run_rebuild, "derive cleaned/ and processed/ from raw/ alone, into a new folder")
     one.add_argument("--to", required=True, metavar="DIR", help="a new or empty folder")

@@ -137,6 +137,13 @@ def append(
     return new
 
 
+def document_at(layout: Layout, meta: Meta, split: str, position: int) -> int:
+    """The number in the ledger of the document that the token at a position of a split belongs to."""
+    table = read_table(layout, meta)
+    rows = table[table["split"] == SPLITS.index(split)]
+    return int(rows["seq"][np.searchsorted(rows["offset"], position, side="right") - 1])
+
+
 def read_table(layout: Layout, meta: Meta) -> npt.NDArray[np.void]:
     """The committed rows of the table of documents."""
     path = layout.processed / TABLE

@@ -1,4 +1,4 @@
-"""Trace: the whole way of one page, from who proposed it to where its text lies among the tokens."""
+"""Trace: the whole way of one page, from who proposed it to where its text lies among the tokens; and back."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 
 from tasks import processed
 from tasks.corpus import Corpus
+from tasks.errors import SettingsError
 from tasks.frontier import Frontier
 from tasks.layout import Layout
 from tasks.settings import SearchSettings
@@ -27,6 +28,28 @@ def trace(url: str, layout: Layout) -> dict[str, Any]:
     finally:
         db.close()
     return {"url": url, "known": bool(visited or documents), "frontier": visited, "documents": documents}
+
+
+def url_of_token(target: str, layout: Layout) -> str:
+    """The URL of the document that holds a token, given as `train.bin:123456`; any other text is a URL already.
+
+    Raises:
+        SettingsError: the file does not have so many tokens, or the position is no number.
+    """
+    name, _, position = target.rpartition(":")
+    split = next((split for split, file in processed.FILES.items() if file == name), None)
+    if split is None:
+        return target
+    meta = processed.read_meta(layout)
+    tokens = meta.tokens(split) if meta else 0
+    if meta is None or not position.isdecimal() or int(position) >= tokens:
+        raise SettingsError(f"{name} has {tokens:,} tokens: give {name}:0 to {name}:{max(tokens - 1, 0)}")
+    seq = processed.document_at(layout, meta, split, int(position))
+    db = open_state(layout.database)
+    try:
+        return Corpus(layout, db).entry(seq).url
+    finally:
+        db.close()
 
 
 def _tokens(layout: Layout, seq: int) -> dict[str, Any] | None:

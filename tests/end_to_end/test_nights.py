@@ -69,6 +69,13 @@ def test_what_a_night_leaves_can_be_read_by_a_person_and_by_the_tools(household:
     stored = json.loads((household.data / "raw" / "ledger.jsonl").read_text().splitlines()[0])
     traced = household.run("trace", stored["url"])
     assert traced.returncode == 0 and stored["path"] in traced.stdout and "tokens" in traced.stdout
+    (place,) = [
+        one["tokens"] for one in json.loads(household.run("trace", stored["url"], "--json").stdout)["documents"]
+    ]
+    last = f"{place['file']}:{place['offset'] + place['length'] - 1}"
+    assert household.run("trace", last).stdout == traced.stdout
+    beyond = household.run("trace", "train.bin:999999999")
+    assert beyond.returncode == 2 and "tokens" in beyond.stderr
     assert household.run("trace", "https://never.example/").returncode == 1
     sample = household.run("sample", "--prompt", "The ", "--tokens", "20", "--seed", "3")
     assert sample.stdout.startswith("The ") and len(sample.stdout) > 10
