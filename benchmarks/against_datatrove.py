@@ -25,16 +25,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from benchmarks.data_stages import store_documents
 from benchmarks.result import circumstances, write_result
 from benchmarks.texts import read_documents
 from tasks.layout import PROJECT, find_data_directory
-from tasks.night import open_night
-from tasks.run_record import Silent, tree_bytes
-from tasks.settings import Settings
+from tasks.run_record import tree_bytes
 
 Json = dict[str, Any]
 WORKERS = 2
-STORED_AT_ONCE = 1000
 SAMPLE_SECONDS = 0.2
 PR_SET_CHILD_SUBREAPER = 36  # processes whose parent has ended become our children, so that their CPU time is seen
 
@@ -68,8 +66,9 @@ def timed(command: list[str]) -> Json:
 
 
 def ours(data: Path) -> Json:
-    for name in ("state", "cleaned", "processed"):
-        shutil.rmtree(data / name, ignore_errors=True)
+    layout = find_data_directory(data)
+    for derived in (layout.state, layout.cleaned, layout.processed):
+        shutil.rmtree(derived, ignore_errors=True)
     return timed([sys.executable, "-m", "benchmarks.data_stages", str(data), "--workers", str(WORKERS)])
 
 
@@ -82,10 +81,7 @@ def theirs(python: str, documents: Path, tokenizer: Path, folder: Path) -> Json:
 def store_all(documents: Path, folder: Path, shards: Path) -> int:
     """The raw documents for both: files and ledger for ours, one JSON Lines file a process for theirs."""
     every = list(read_documents(documents))
-    with open_night(Settings(), find_data_directory(folder), "benchmark", Silent()) as night:
-        ledger = night.corpus.ledger()
-        for first in range(0, len(every), STORED_AT_ONCE):
-            ledger.append(every[first : first + STORED_AT_ONCE], 0.02)
+    store_documents(folder, every)
     shards.mkdir()
     for shard in range(WORKERS):
         lines = (json.dumps({"text": one.text, "id": one.url}) + "\n" for one in every[shard::WORKERS])

@@ -14,7 +14,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from benchmarks.data_stages import in_a_process
+from benchmarks.data_stages import in_a_process, store_documents
 from benchmarks.result import circumstances, write_result
 from benchmarks.texts import as_document, edited, page_of_template, prose
 from tasks.layout import find_data_directory
@@ -26,7 +26,6 @@ from tasks.settings import Settings
 Json = dict[str, Any]
 BOUNDS = {"wall_s": 1.3, "cpu_s": 1.3, "peak_mb": 1.3}
 WORDS = 150
-STORED_AT_ONCE = 1000
 GROWN_AT_ONCE = 20_000
 
 
@@ -42,10 +41,7 @@ def document(number: int) -> Document:
 
 def store(data: Path, upto: int) -> None:
     """Raw text and ledger lines for all documents that are not there yet."""
-    with open_night(Settings(), find_data_directory(data), "benchmark", Silent()) as night:
-        ledger = night.corpus.ledger()
-        for first in range(ledger.documents, upto, STORED_AT_ONCE):
-            ledger.append([document(i) for i in range(first, min(first + STORED_AT_ONCE, upto))], 0.02)
+    store_documents(data, [document(number) for number in range(documents_in(data), upto)])
 
 
 def documents_in(data: Path) -> int:

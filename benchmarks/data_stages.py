@@ -10,11 +10,12 @@ from __future__ import annotations
 import argparse
 import json
 import resource
+import shutil
 import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,7 +23,7 @@ from typing import Any, TypeVar
 from tasks.encode import Encoder
 from tasks.layout import PROJECT, find_data_directory
 from tasks.night import Night, open_night
-from tasks.records import Dropped
+from tasks.records import Document, Dropped
 from tasks.run_record import Silent
 from tasks.settings import CleanSettings, Settings
 from tasks.tokenize import open_processed, prepare_tokenizer, tokenize
@@ -30,6 +31,7 @@ from tasks.validate import validate
 
 Json = dict[str, Any]
 Result = TypeVar("Result")
+STORED_AT_ONCE = 1000
 
 
 def in_a_process(data: Path, workers: int = 0) -> Json:
@@ -38,6 +40,22 @@ def in_a_process(data: Path, workers: int = 0) -> Json:
     done = subprocess.run(command, cwd=PROJECT, stdout=subprocess.PIPE, text=True, check=True)
     figures: Json = json.loads(done.stdout)
     return figures
+
+
+def derived_again(data: Path, workers: int) -> Json:
+    """The figures of deriving everything from `raw/`."""
+    layout = find_data_directory(data)
+    for folder in (layout.state, layout.cleaned, layout.processed):
+        shutil.rmtree(folder, ignore_errors=True)
+    return in_a_process(data, workers)
+
+
+def store_documents(data: Path, documents: Sequence[Document]) -> None:
+    """Raw files and ledger lines."""
+    with open_night(Settings(), find_data_directory(data), "benchmark", Silent()) as night:
+        ledger = night.corpus.ledger()
+        for first in range(0, len(documents), STORED_AT_ONCE):
+            ledger.append(list(documents[first : first + STORED_AT_ONCE]), 0.02)
 
 
 def cpu_seconds() -> float:

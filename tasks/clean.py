@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import ftfy
+from ftfy.badness import is_bad
 
 from tasks.language import detect_language
 from tasks.minhash import Signature, signature_of
@@ -33,6 +34,11 @@ FTFY = ftfy.TextFixerConfig(
 KEPT_FORMAT = {"\n", "\t", "\u200c", "\u200d"}
 UNWANTED = {"Cc", "Cf", "Cs", "Co", "Cn"}
 SPACES = re.compile(r"[^\S\n\t]")
+# What ftfy mends besides wrong encodings: entities, control characters, ligatures, line ends, surrogates. It is slow.
+FOR_FTFY = re.compile(
+    "[&\x00-\x08\x0b-\x1f\x7f-\x9f\u0132\u0133\u0149\u01c4-\u01cc\u01f1-\u01f3\u2028\u2029\u206a-\u206f\ud800-\udfff"
+    "\ufb00-\ufb06\ufeff\ufff9-\ufffc\U000e0000-\U000e0fff]"
+)
 # What ftfy and Unicode could change; most text has none of it, and most of the time is saved there.
 SUSPECT = re.compile(r"[^\n\t -%'-~]")
 LETTER = re.compile(r"[^\W\d_]")
@@ -52,6 +58,11 @@ class Judged:
 def clean(path: str) -> str:
     """The mended text of a raw file, without personal data."""
     return replace_personal_data(clean_text(Path(path).read_text(encoding="utf-8", errors="replace")))
+
+
+def for_ftfy(line: str) -> bool:
+    """Whether ftfy could change more of a line than its normal form."""
+    return FOR_FTFY.search(line) is not None or is_bad(line)
 
 
 def judge(text: str, settings: CleanSettings) -> Judged | Dropped:
@@ -75,7 +86,8 @@ def clean_text(text: str) -> str:
 def _fix_line(line: str) -> str:
     if not SUSPECT.search(line):
         return line
-    line = ftfy.fix_text(line, FTFY)
+    if for_ftfy(line):
+        line = ftfy.fix_text(line, FTFY)
     line = SPACES.sub(" ", line)
     if not line.isprintable():
         line = "".join(c for c in line if c in KEPT_FORMAT or unicodedata.category(c) not in UNWANTED)
@@ -97,7 +109,9 @@ def _broken_rule(text: str, settings: CleanSettings) -> Dropped | None:
     symbols = (text.count("#") + text.count("...") + text.count("\u2026")) / count
     if symbols > settings.max_symbol_ratio:
         return Dropped("clean", "symbols", f"{symbols:.2f} a word")
-    alphabetic = sum(word.isalpha() or LETTER.search(word) is not None for word in words) / count
+    alphabetic = sum(map(str.isalpha, words)) / count
+    if alphabetic < settings.min_alphabetic_ratio:  # then those with a comma or a quote are worth a look too
+        alphabetic = sum(LETTER.search(word) is not None for word in words) / count
     if alphabetic < settings.min_alphabetic_ratio:
         return Dropped("clean", "not_alphabetic", f"{alphabetic:.2f} of the words")
     if "lorem ipsum" in text.lower():

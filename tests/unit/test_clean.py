@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import random
+import unicodedata
+
+import ftfy
 import pytest
 
-from tasks.clean import Judged, clean_text, judge
+from tasks.clean import FTFY, Judged, clean_text, for_ftfy, judge
 from tasks.records import Dropped
 from tasks.settings import CleanSettings
 from tests.corpora import prose
@@ -30,6 +34,22 @@ ENGLISH = "The river carries the stones, and on its bank stand the old houses of
 )
 def test_text_is_mended(raw: str, cleaned: str) -> None:
     assert clean_text(raw) == cleaned + "\n"
+
+
+LETTERS = [chr(code) for code in (*range(0x9, 0x250), *range(0x2000, 0x2070), *range(0xFB00, 0xFB07), 0xFEFF, 0xFFFD)]
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "cp1251", "latin-1", "mac-roman", "cp437", "utf-8"])
+def test_what_is_not_given_to_ftfy_is_what_it_would_not_change(encoding: str) -> None:
+    generator = random.Random(encoding)
+    spared = 0
+    for _ in range(2000):
+        line = "word " + "".join(generator.choices(LETTERS, k=generator.randint(1, 3))) + " caf\u00e9 \u2019s"
+        line = line.encode().decode(encoding, "replace") if generator.random() < 0.5 else line
+        if not for_ftfy(line):
+            spared += 1
+            assert ftfy.fix_text(line, FTFY) == unicodedata.normalize("NFC", line), ascii(line)
+    assert spared > 300
 
 
 @pytest.mark.parametrize("seed", range(5))
