@@ -134,12 +134,13 @@ class Corpus:
 
     # -- cleaning and comparing ----------------------------------------------------------------------
 
-    def uncleaned(self, limit: int) -> list[sqlite3.Row]:
-        """The next documents to clean, in ledger order: seq, path, site, bytes, url_key."""
+    def documents_from(self, seq: int, limit: int) -> list[sqlite3.Row]:
+        """Documents in ledger order: seq, path, site, bytes, url_key."""
         query = "SELECT seq, path, site, bytes, url_key FROM documents WHERE seq >= ? ORDER BY seq LIMIT ?"
-        return self.db.execute(query, (self.position("cleaned"), limit)).fetchall()
+        return self.db.execute(query, (seq, limit)).fetchall()
 
     def uncleaned_count(self) -> int:
+        """Documents that wait to be cleaned."""
         return self.position("ledger_lines") - self.position("cleaned")
 
     def is_first_version(self, seq: int, key: str) -> bool:

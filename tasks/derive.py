@@ -30,8 +30,8 @@ from tasks.workers import Workers
 
 # A batch is cut at so many raw bytes, whatever its number of documents: it bounds the memory.
 BATCH_BYTES = 8_000_000
-# From so many documents on a second process saves more than its start costs.
-WORTH_A_SECOND_PROCESS = 2000
+# From so many documents on other processes save more than their start costs.
+WORTH_WORKERS = 2000
 
 
 class CleanedBatch:
@@ -57,6 +57,7 @@ class Derivation:
     lines: SiteLines = field(init=False)
     rules: str = field(init=False)
     workers: Workers = field(init=False)
+    _ahead: list[int] | None = field(init=False, default=None)  # documents that other processes mend already
 
     def __post_init__(self) -> None:
         self.corpus = Corpus(self.layout, self.db)
@@ -96,18 +97,19 @@ class Derivation:
         return self.corpus.digest_of_rules() or self.rules
 
     def anything_uncleaned(self) -> bool:
-        return bool(self.corpus.uncleaned(1))
+        return self.corpus.uncleaned_count() > 0
 
     def clean_batch(self) -> CleanedBatch:
         """The next documents in ledger order, mended, without their sites' boilerplate, judged; empty at the end."""
-        rows = self._next_rows()
+        rows = self._rows_from(self.corpus.position("cleaned"))
         self.lines.begin()
-        if self.settings.clean.workers > 1 or self.corpus.uncleaned_count() >= WORTH_A_SECOND_PROCESS:
+        if self.settings.clean.workers > 1 or self.corpus.uncleaned_count() >= WORTH_WORKERS:
             self.workers.start()
-        sizes = [row["bytes"] for row in rows]
-        mended = self.workers.map(clean, [str(self.layout.raw / row["path"]) for row in rows], sizes)
+        mended = self._mend(rows)
         texts = [self._strip(row, text) for row, text in zip(rows, mended, strict=True)]
-        judged = self.workers.map(partial(judge, settings=self.settings.clean), texts, sizes)
+        judged = self.workers.map(partial(judge, settings=self.settings.clean), texts, [len(text) for text in texts])
+        if rows:
+            self._look_ahead(rows[-1]["seq"] + 1)
         batch = CleanedBatch()
         for row, text, verdict in zip(rows, texts, judged, strict=True):
             if isinstance(verdict, Dropped):
@@ -116,10 +118,27 @@ class Derivation:
                 batch.good.append((Cleaned(row["seq"], row["path"], text, verdict.language), verdict.signature))
         return batch
 
-    def _next_rows(self) -> list[sqlite3.Row]:
-        rows = self.corpus.uncleaned(self.settings.clean.batch)
+    def _rows_from(self, seq: int) -> list[sqlite3.Row]:
+        rows = self.corpus.documents_from(seq, self.settings.clean.batch)
         fitting = sum(total <= BATCH_BYTES for total in accumulate(row["bytes"] for row in rows))
         return rows[: max(1, fitting)]
+
+    def _mend(self, rows: list[sqlite3.Row]) -> list[str]:
+        ahead, self._ahead = self._ahead, None
+        if ahead != [row["seq"] for row in rows]:
+            self._give(rows)
+        return self.workers.take()
+
+    def _look_ahead(self, seq: int) -> None:
+        """While this batch is compared and committed, other processes mend the next one already."""
+        rows = self._rows_from(seq)
+        if rows and self.workers.running:
+            self._give(rows)
+            self._ahead = [row["seq"] for row in rows]
+
+    def _give(self, rows: list[sqlite3.Row]) -> None:
+        paths = [str(self.layout.raw / row["path"]) for row in rows]
+        self.workers.give(clean, paths, [row["bytes"] for row in rows])
 
     def _strip(self, row: sqlite3.Row, text: str) -> str:
         stripped = self.lines.strip(row["site"], text)

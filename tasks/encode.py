@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -49,16 +50,13 @@ class Encoder:
 
     def encode(self, texts: list[str]) -> list[npt.NDArray[np.uint16]]:
         """The ids of each text; a literal special token in a text stays plain text."""
-        usual = [text for text in texts if not LONG_SPACE.search(text)]
-        encoded = iter(self._encoding.encode_ordinary_batch(usual, num_threads=THREADS))
-        return [self._slowly(text) if LONG_SPACE.search(text) else _narrow(next(encoded)) for text in texts]
+        with ThreadPoolExecutor(THREADS) as pool:
+            return list(pool.map(self._encode, texts))
 
-    def _slowly(self, text: str) -> npt.NDArray[np.uint16]:
-        return encode_documents(self._tokenizer, [text])[0]
-
-
-def _narrow(ids: list[int]) -> npt.NDArray[np.uint16]:
-    return np.array(ids, dtype=np.uint16)
+    def _encode(self, text: str) -> npt.NDArray[np.uint16]:
+        if LONG_SPACE.search(text):
+            return encode_documents(self._tokenizer, [text])[0]
+        return self._encoding.encode_to_numpy(text, disallowed_special=()).astype(np.uint16)
 
 
 def _byte_of_letter() -> dict[str, int]:

@@ -208,7 +208,7 @@ class CleanSettings:
     batch: int = setting(500, "Documents in one task run.", minimum=1, maximum=100_000)
     workers: int = setting(
         0,
-        "Processes that clean; 0: two where there is much to clean and a second core, else one.",
+        "Processes that clean, 1 for none beside this; 0: two where there is much and a second core.",
         minimum=0,
         maximum=64,
     )

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import psutil
+import pytest
+
+from tasks.layout import PROJECT
+from tasks.workers import Workers
+
+ITEMS = list(range(50))
+SIZES = [1 + item % 7 * 100 for item in ITEMS]
+
+
+@pytest.fixture(params=[1, 2, 3])
+def workers(request: pytest.FixtureRequest) -> Iterator[Workers]:
+    workers = Workers(request.param)
+    workers.start()
+    yield workers
+    workers.close()
+
+
+def children() -> list[psutil.Process]:
+    return [child for child in psutil.Process().children() if "tasks.workers" in " ".join(child.cmdline())]
+
+
+def test_results_come_in_the_order_of_the_items(workers: Workers) -> None:
+    assert workers.map(abs, ITEMS, SIZES) == ITEMS
+    assert workers.map(abs, [], []) == []
+    assert workers.map(str, [7], [1]) == ["7"]
+
+
+def test_an_error_of_the_work_is_raised_here_and_the_next_work_is_done(workers: Workers) -> None:
+    with pytest.raises(ValueError, match="invalid literal"):
+        workers.map(int, ["1", "two", "3"], [1, 1, 1])
+    assert workers.map(abs, ITEMS, SIZES) == ITEMS
+
+
+def test_work_that_is_not_taken_is_dropped(workers: Workers) -> None:
+    workers.give(str, ITEMS, SIZES)
+    assert workers.map(abs, ITEMS, SIZES) == ITEMS
+
+
+def test_the_share_of_a_killed_child_is_done_here() -> None:
+    workers = Workers(2)
+    workers.start()
+    workers.give(abs, ITEMS, SIZES)
+    children()[0].kill()
+    assert workers.take() == ITEMS
+    assert workers.map(abs, ITEMS, SIZES) == ITEMS
+    assert not children()
+
+
+def test_a_child_ends_with_its_killed_parent() -> None:
+    script = (
+        "import psutil, time; from tasks.layout import PROJECT
+from tasks.workers import Workers; w = Workers(2); w.start();"
+        "print(*[child.pid for child in psutil.Process().children()], flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", script], cwd=PROJECT, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        found = [psutil.Process(int(pid)) for pid in parent.stdout.readline().split()]
+        parent.kill()
+    assert len(found) == 2
+    assert not psutil.wait_procs(found, timeout=20)[1]
