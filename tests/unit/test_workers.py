@@ -55,8 +55,7 @@ def test_the_share_of_a_killed_child_is_done_here() -> None:
 
 def test_a_child_ends_with_its_killed_parent() -> None:
     script = (
-        "import psutil, time; from tasks.layout import PROJECT
-from tasks.workers import Workers; w = Workers(2); w.start();"
+        "import psutil, time; from tasks.workers import Workers; w = Workers(2); w.start();"
         "print(*[child.pid for child in psutil.Process().children()], flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", script], cwd=PROJECT, stdout=subprocess.PIPE, text=True) as parent:
