@@ -255,7 +255,12 @@ def run_sample(options: argparse.Namespace) -> int:
 
 
 def run_export(options: argparse.Namespace) -> int:
-    layout, target = find_data_directory(options.data_dir), Path(options.to)
+    layout = find_data_directory(options.data_dir)
+    if options.format == "gguf":
+        return _export_gguf(layout, options)
+    if options.to is None:
+        raise SettingsError(f"export {options.format} needs --to PATH: a new folder (hf) or file (dataset).")
+    target = Path(options.to)
     if options.format == "dataset":
         from tasks.export_dataset import export_dataset
 
@@ -266,6 +271,15 @@ def run_export(options: argparse.Namespace) -> int:
         raise DataDirectoryError(f"{target} is not empty: give export --to a new folder.")
     shutil.copytree(folder.resolve(), target, dirs_exist_ok=True)
     print(f"exported to {target}: open it with transformers.AutoModelForCausalLM.from_pretrained({str(target)!r})")
+    return 0
+
+
+def _export_gguf(layout: Layout, options: argparse.Namespace) -> int:
+    from tasks.export_gguf import default_name, export_gguf
+
+    folder = _published(layout).resolve()  # one model, even if another is published meanwhile
+    target = export_gguf(folder, Path(options.to or default_name(folder, options.dtype)), options.dtype)
+    print(f"exported to {target}: run it with llama-cli -m {target} -no-cnv -p 'The '")
     return 0
 
 
@@ -376,9 +390,14 @@ def make_parser(width: int | None = None) -> argparse.ArgumentParser:
     one.add_argument("--temperature", type=float, default=0.8, help="0 takes the likeliest token")
     one.add_argument("--top-k", type=int, default=50, help="choose among so many tokens")
     one.add_argument("--seed", type=int, default=0, help="same seed, same text")
-    one = command("export", run_export, "copy the published model, or write the kept texts as a dataset")
-    one.add_argument("format", choices=("hf", "dataset"), help="hf: a folder for transformers; dataset: a Parquet file")
-    one.add_argument("--to", "--parquet", required=True, metavar="PATH", help="a new folder (hf) or file (dataset)")
+    one = command("export", run_export, "copy the published model, for llama.cpp too, or write the kept texts")
+    one.add_argument(
+        "format",
+        choices=("hf", "gguf", "dataset"),
+        help="hf: a folder for transformers; gguf: a file for llama.cpp; dataset: a Parquet file of the kept texts",
+    )
+    one.add_argument("--to", "--parquet", metavar="PATH", help="a new folder (hf) or file (dataset, gguf: optional)")
+    one.add_argument("--dtype", choices=("f32", "f16", "bf16", "q8_0"), default="f32", help="gguf: of the matrices")
     one = command("report", run_report, "what a night did; the last one by default")
     one.add_argument("run_id", nargs="?", metavar="RUN", help="a folder name in reports/")
     one = command("init", run_init, "write a commented profile of your own")

@@ -82,6 +82,10 @@ def test_what_a_night_leaves_can_be_read_by_a_person_and_by_the_tools(household:
     exported = household.data.parent / "exported"
     assert household.run("export", "hf", "--to", str(exported)).returncode == 0
     assert not filecmp.dircmp(household.data / "models" / "latest", exported).diff_files
+    done = household.run("export", "gguf")
+    assert done.returncode == 0 and "miniature-memory-20-f32.gguf" in done.stdout
+    assert (household.profile.parent / "miniature-memory-20-f32.gguf").read_bytes()[:4] == b"GGUF"
+    assert household.run("export", "hf").returncode == 2
 
 
 def test_one_step_at_a_time_makes_the_same_night(household: Household, site: DemoSite) -> None:
