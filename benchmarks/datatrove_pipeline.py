@@ -62,7 +62,9 @@ def main(documents: Path, tokenizer: str, folder: Path, workers: int) -> None:
     ]
 
     def run(pipeline: list[object], tasks: int) -> None:
-        LocalPipelineExecutor(pipeline=pipeline, tasks=tasks, workers=workers, skip_completed=False).run()
+        LocalPipelineExecutor(
+            pipeline=pipeline, tasks=tasks, workers=workers, skip_completed=False, logging_dir=str(folder / "logs")
+        ).run()
 
     clean, signatures, buckets, remove = (str(folder / name) for name in ("clean", "signatures", "buckets", "remove"))
     run([JsonlReader(str(documents)), *quality, JsonlWriter(clean)], workers)

@@ -201,6 +201,22 @@ class CleanSettings:
     max_ellipsis_line_ratio: float = setting(
         0.3, "More lines that end in an ellipsis: ellipsis_lines (Gopher has 0.3).", minimum=0.0, maximum=1.0
     )
+    max_bullet_line_ratio: float = setting(
+        0.9, "More lines that begin with a bullet: bullet_lines (Gopher has 0.9).", minimum=0.0, maximum=1.0
+    )
+    max_short_line_ratio: float = setting(
+        1.0,
+        "More lines under 30 characters: short_lines (FineWeb has 0.67; lists of terms are fine here).",
+        minimum=0.0,
+        maximum=1.0,
+    )
+    min_stopped_line_ratio: float = setting(
+        0.0,
+        "Fewer lines that end in . ! ? or a quote: unfinished_lines (FineWeb has 0.12; verse and code have none).",
+        minimum=0.0,
+        maximum=1.0,
+    )
+    refuse_lorem_ipsum: bool = setting(True, "Dummy text: lorem_ipsum (C4).")
     languages: tuple[str, ...] = setting((), "ISO 639 codes to keep, such as en and de; empty keeps all.")
     min_language_score: float = setting(
         0.4, "Below, the language counts as unsure, and as another one (FineWeb has 0.65).", minimum=0.0, maximum=1.0

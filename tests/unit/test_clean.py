@@ -71,6 +71,7 @@ def test_a_clean_text_stays_as_it_is(seed: int) -> None:
             "A teaser that ends too early to be read in full...\n" + "One more of these teasers, number {}...\n" * 9,
             "ellipsis_lines",
         ),
+        ("".join(f"- point {number} of the list\n" for number in range(40)), "bullet_lines"),
         ("the very same line of words again\n" * 30, "repetitive"),
         ("这是一个关于河流和石头的故事。" * 10, None),
     ],
@@ -78,7 +79,18 @@ def test_a_clean_text_stays_as_it_is(seed: int) -> None:
 def test_each_rule_refuses_by_its_name(text: str, reason: str | None) -> None:
     verdict = judge(text, CleanSettings())
     assert (verdict.reason if isinstance(verdict, Dropped) else None) == reason
-    assert isinstance(verdict, Judged) or verdict.detail or reason == "lorem_ipsum"
+    assert isinstance(verdict, Judged) or verdict.detail
+
+
+@pytest.mark.parametrize(
+    ("setting", "reason"),
+    [({"max_short_line_ratio": 0.5}, "short_lines"), ({"min_stopped_line_ratio": 0.5}, "unfinished_lines")],
+)
+def test_the_rules_of_fineweb_are_there_for_who_wants_them(setting: dict[str, float], reason: str) -> None:
+    verse = "".join(f"a line {word} of verse\n" for word in prose(3).split()[:60])
+    assert isinstance(judge(verse, CleanSettings()), Judged)
+    verdict = judge(verse, CleanSettings(**setting))  # type: ignore[arg-type]
+    assert isinstance(verdict, Dropped) and verdict.reason == reason
 
 
 def test_ordinary_prose_passes() -> None:
