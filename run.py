@@ -160,7 +160,8 @@ def run_stats(options: argparse.Namespace) -> int:
     layout = find_data_directory(options.data_dir)
     if options.reason:
         for document in refused(layout, options.reason):
-            line = f"raw/{document['path']}  {document['url']}  {document['detail'] or ''}".rstrip()
+            where = f"raw/{document['path']}" if document["path"] else f"document {document['seq']}"
+            line = f"{where}  {document['url']}  {document['detail'] or ''}".rstrip()
             print(json.dumps(document, ensure_ascii=False) if options.json else line)
         return 0
     stats = collect_stats(layout)
@@ -205,6 +206,7 @@ def run_verify(options: argparse.Namespace) -> int:
 def _mend_ledger(layout: Layout) -> None:
     from tasks import ledger
 
+    ledger.require_no_cut_forgetting(layout)
     for message in ledger.mend(layout):
         print(f"mended: {message}", file=sys.stderr)
 
@@ -220,6 +222,21 @@ def run_rebuild(options: argparse.Namespace) -> int:
     tokens = f"{meta.documents} documents, {meta.train_tokens + meta.val_tokens} tokens" if meta else "no tokens yet"
     print(f"rebuilt into {options.to}: {tokens}")
     return 0
+
+
+def run_forget(options: argparse.Namespace) -> int:
+    """A page, a domain or a document leaves for good. Fails where something could not be looked into."""
+    from tasks.forget import Request, as_text, forget
+
+    request = Request(options.url, options.domain, options.seq, options.keep_copies, options.retrain, options.dry_run)
+    settings, layout = _open(options)
+    _say_at_once_if_locked(layout)
+    _prepare_prefect()
+    from deployments.forget_in_prefect import forget_in_prefect
+
+    result = forget(request, settings, layout, Terminal(), forget_in_prefect)
+    print(json.dumps(result.as_dict(), ensure_ascii=False) if options.json else as_text(result))
+    return 1 if result.unreached else 0
 
 
 # -- the model -------------------------------------------------------------------------------------------
@@ -384,6 +401,13 @@ def make_parser(width: int | None = None) -> argparse.ArgumentParser:
     command("verify", run_verify, "hold everything on disk against what was written")
     one = command("rebuild", run_rebuild, "derive cleaned/ and processed/ from raw/ alone, into a new folder")
     one.add_argument("--to", required=True, metavar="DIR", help="a new or empty folder")
+    one = command("forget", run_forget, "remove a page, a domain or a document for good; alone, finish what was cut")
+    one.add_argument("--url", metavar="URL", help="all texts of this page, asked or reached by a redirect")
+    one.add_argument("--domain", metavar="DOMAIN", help="all pages of a domain and of those below it")
+    one.add_argument("--seq", type=int, metavar="N", help="one document, by its number in the ledger")
+    one.add_argument("--keep-copies", action="store_true", help="let near copies under other addresses stay")
+    one.add_argument("--retrain", action="store_true", help="go back to the newest checkpoint from before it")
+    one.add_argument("--dry-run", action="store_true", help="list what would go, and change nothing")
     one = command("sample", run_sample, "let the published model write")
     one.add_argument("--prompt", default="The ", help="how the text begins")
     one.add_argument("--tokens", type=int, default=200, help="how many tokens to write")

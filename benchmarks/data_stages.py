@@ -90,7 +90,7 @@ def run_stages(night: Night, clock: Clock) -> Json:
         counts["documents"] += len(verdicts)
         counts["kept"] += sum(not isinstance(verdict, Dropped) for _, verdict in verdicts)
     clock.time("train the tokenizer", lambda: prepare_tokenizer(layout, corpus, settings.tokenize))
-    meta = open_processed(layout, derivation.rules)
+    meta = open_processed(layout, derivation.rules, corpus.digest_of_forgotten())
     if meta is not None:
         encoder = clock.time("open the tokenizer", lambda: Encoder(layout.tokenizer))
         while corpus.kept(meta.next_seq, 1):

@@ -46,7 +46,7 @@ def prefect_server() -> Iterator[SyncPrefectClient]:
     if not url:
         sys.exit("error: PREFECT_API_URL is not set: source deployments/environment.sh first")
     deadline = time.monotonic() + START_SECONDS
-    while not _answers(url):
+    while not answers(url):
         if time.monotonic() > deadline:
             sys.exit(f"error: no Prefect server answers at {url}: start one with `prefect server start`")
         time.sleep(0.5)
@@ -54,7 +54,7 @@ def prefect_server() -> Iterator[SyncPrefectClient]:
         yield client
 
 
-def _answers(url: str) -> bool:
+def answers(url: str) -> bool:
     try:
         return httpx.get(f"{url.rstrip('/')}/health", timeout=5).is_success
     except httpx.HTTPError:

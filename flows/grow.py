@@ -48,9 +48,9 @@ def collect_pages(night: Night) -> None:
 
 
 def count_stopped(night: Night) -> None:
-    """What a blocklist stopped has its outcome without a visit."""
-    if number := night.frontier.newly_stopped():
-        night.record.count("collect", "blocklisted", number)
+    """What a blocklist names, or was forgotten, has its outcome without a visit."""
+    for reason, number in night.frontier.newly_stopped().items():
+        night.record.count("collect", reason, number)
 
 
 def say_what_is_missing(night: Night) -> None:
@@ -62,6 +62,8 @@ def say_what_is_missing(night: Night) -> None:
     for source in sources:
         if source.url and (stopped := night.frontier.blocklists.find(source.url)):
             record.say(f"{source.name} is a source, but a blocklist stops it ({stopped})")
+    if number := sum(night.frontier.forgotten.covers(source.url) for source in sources if source.url):
+        record.say(f"{number} source(s) of the profile were forgotten, and are not asked: take them out of it")
     if hosts := night.frontier.dead_hosts(night.began):
         record.say(f"no answer from {', '.join(hosts)}: check the network and the address; asked again later")
     if counts.get("browser_missing"):
@@ -141,7 +143,7 @@ def tokenize_new(night: Night) -> None:
     with night.record.stage("tokenize"):
         for message in prepare_tokenizer(night.layout, night.corpus, night.settings.tokenize):
             night.record.say(message)
-        meta = open_processed(night.layout, night.derivation.rules_of_cleaned())
+        meta = open_processed(night.layout, night.derivation.rules_of_cleaned(), night.corpus.digest_of_forgotten())
         if meta is None:
             return
         encoder = Encoder(night.layout.tokenizer)

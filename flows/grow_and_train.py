@@ -13,6 +13,7 @@ from prefect.runtime import flow_run
 from prefect.states import Completed
 from pydantic import Field
 
+from deployments.forget_in_prefect import forget_in_prefect
 from flows.grow import clean_new, collect_pages, tokenize_new, validate_new
 from flows.train import finish_cut_chunk, train_and_publish
 from tasks.layout import find_data_directory
@@ -63,7 +64,7 @@ def grow_and_train(
     bounds = {"search.max_pages": max_pages, "train.steps": steps, "train.minutes": minutes}
     given = {name: value for name, value in bounds.items() if value is not None}
     settings = load_settings(profile, (overrides or {}) | given)
-    with open_night(settings, find_data_directory(data_dir), "grow-and-train", tell) as night:
+    with open_night(settings, find_data_directory(data_dir), "grow-and-train", tell, forget_in_prefect) as night:
         with write_report(night, publish_report):
             if training:
                 finish_cut_chunk(night)

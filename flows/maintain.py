@@ -18,6 +18,7 @@ from pydantic import Field
 from deployments.watch import end_dead_runs, forget_old_runs, prefect_server
 from tasks.corpus import Corpus
 from tasks.layout import Layout, find_data_directory
+from tasks.ledger import require_no_cut_forgetting
 from tasks.lock import writer_lock
 from tasks.prune import prune
 from tasks.state import open_state
@@ -61,6 +62,7 @@ def weekly_check(
 def check_and_prune(layout: Layout, keep_report_days: int) -> tuple[list[str], dict[str, int]]:
     """The problems found, and how many files of each kind were removed."""
     with writer_lock(layout.lock, "weekly-check"):
+        require_no_cut_forgetting(layout)
         db = open_state(layout.database)
         try:
             return list(verify(layout, Corpus(layout, db))), prune(layout, db, keep_report_days)

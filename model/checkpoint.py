@@ -22,6 +22,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from model.job import sync_directory
+from model.marks import metadata_digest
 
 FILES = ("model.safetensors", "optimizer.safetensors", "random.safetensors")
 EMA = "ema."
@@ -82,7 +83,7 @@ def save_checkpoint(directory: Path, checkpoint: Checkpoint) -> Path:
         "step": checkpoint.step,
         "digests": {name: file_digest(temporary / name) for name in FILES},
     }
-    metadata["metadata_digest"] = _metadata_digest(metadata)
+    metadata["metadata_digest"] = metadata_digest(metadata)
     (temporary / "metadata.json").write_text(json.dumps(metadata, indent=2) + "\n", encoding="utf-8")
     _sync_file(temporary / "metadata.json")
     sync_directory(temporary)
@@ -97,7 +98,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     """Open one checkpoint; ValueError says what is wrong with it."""
     try:
         metadata = json.loads((folder / "metadata.json").read_text(encoding="utf-8"))
-        if metadata["metadata_digest"] != _metadata_digest(metadata):
+        if metadata["metadata_digest"] != metadata_digest(metadata):
             raise ValueError("metadata.json does not match its digest")
         for name in FILES:
             if file_digest(folder / name) != metadata["digests"][name]:
@@ -175,11 +176,6 @@ def file_digest(path: Path) -> str:
 
 def random_state() -> Tensor:
     return torch.get_rng_state()
-
-
-def _metadata_digest(metadata: dict[str, Any]) -> str:
-    rest = {key: value for key, value in metadata.items() if key != "metadata_digest"}
-    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 def _sync_file(path: Path) -> None:

@@ -17,10 +17,8 @@ from torch import Tensor
 
 from model.gpt import GPT, GPTConfig
 from model.job import sync_directory
+from model.marks import CARD, LATEST, RECORD, card
 from model.tokenizer import END_OF_TEXT, END_OF_TEXT_ID
-
-RECORD = "miniature_memory.json"
-LATEST = "latest"
 
 
 def hugging_face_config(config: GPTConfig) -> dict[str, Any]:
@@ -96,6 +94,8 @@ def publish(
     }
     for name, document in documents.items():
         (temporary / name).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    if record.get("forgotten"):
+        (temporary / CARD).write_text(card(record | {"step": step}), encoding="utf-8")
     for path in temporary.iterdir():
         with open(path, "rb") as file:
             os.fsync(file.fileno())

@@ -15,6 +15,7 @@ RECIPE = (
     "minutes",
     "train_tokens",
     "val_tokens",
+    "documents",
     "seed",
     "batch_size",
     "muon_learning_rate",
@@ -45,6 +46,10 @@ class TrainJob:
     """Committed ids in train.bin."""
     val_tokens: int
     """Committed ids in val.bin."""
+    documents: int = 0
+    """All ledger numbers below it are committed; 0: nobody knows, and a checkpoint counts as having seen all."""
+    rules: str = ""
+    """Digest of what decided the texts."""
     seed: int = 1
     block_size: int = 256
     """Context, in tokens."""
@@ -98,6 +103,7 @@ class TrainJob:
         least: dict[str, float] = {
             "train_tokens": 0,
             "val_tokens": 0,
+            "documents": 0,
             "seed": 0,
             "block_size": 1,
             "batch_size": 1,

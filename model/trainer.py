@@ -141,6 +141,7 @@ def finish(trainer: Trainer, chunk: Chunk, sizes: NDArray[np.int64]) -> Outcome:
         "generation": job.generation,
         "train_tokens": job.train_tokens,
         "val_tokens": job.val_tokens,
+        **trainer.origin(),
         "anchor_tokens": trainer.anchor_tokens,
         "tokens_trained": trainer.tokens_trained,
         "checkpoint_digest": json.loads(folder.read_text(encoding="utf-8"))["digests"]["model.safetensors"],

@@ -78,6 +78,9 @@ class Trainer:
         self.seconds_trained = 0.0
         self.tokens_trained = 0
         self.anchor_tokens = 0
+        self.documents = job.documents  # committed at most while this lineage trained
+        self.former_documents = 0  # and while it trained under other rules
+        self.forgotten: dict[str, Any] | None = None  # documents that it knows and should not
         self.curve: deque[tuple[int, float]] = deque(maxlen=CURVE_TAIL)
         self.tokens = open_tokens(job.processed_dir / "train.bin", job.train_tokens)
         self.parts: dict[str, float] = {}
@@ -94,6 +97,12 @@ class Trainer:
         self.seconds_trained = metadata["seconds_trained"]
         self.tokens_trained = metadata["tokens_trained"]
         self.anchor_tokens = metadata["anchor_tokens"]
+        seen = metadata.get("documents", 0)
+        self.documents = max(self.documents, seen) if seen else 0
+        self.former_documents = metadata.get("former_documents", 0)
+        if metadata.get("rules") != self.job.rules:
+            self.former_documents = max(self.former_documents, seen)
+        self.forgotten = metadata.get("forgotten")
         self.curve.extend((step, loss) for step, loss in metadata["curve"])
 
     def compile(self) -> None:
@@ -220,6 +229,7 @@ class Trainer:
             "generation": job.generation,
             "train_tokens": job.train_tokens,
             "val_tokens": job.val_tokens,
+            **self.origin(),
             "anchor_tokens": self.anchor_tokens,
             "seed": job.seed,
             "batch_size": job.batch_size,
@@ -236,6 +246,12 @@ class Trainer:
             "tokens_trained": self.tokens_trained,
             "curve": [list(row) for row in self.curve],
         }
+
+    def origin(self) -> dict[str, Any]:
+        """What tells later whether a document was among those that this lineage has seen; see `model.marks`."""
+        marks = {"forgotten": self.forgotten} if self.forgotten else {}
+        documents = {"documents": self.documents, "former_documents": self.former_documents}
+        return {**documents, "rules": self.job.rules, **marks}
 
     def branch(self, steps: int) -> Weights | None:
         """Decay the rate to nothing over `steps` more batches; None where it diverged.

@@ -61,7 +61,13 @@ def add_unregistered(settings: Settings, layout: Layout, listener: Listener) -> 
         for path, document in found:
             if document is None:
                 listener.message(f"{path} is not UTF-8: convert it, then scan again")
-        good = [(str(path.relative_to(layout.raw)), document) for path, document in found if document]
+            elif night.corpus.is_forgotten((document.url,), document.sha256):
+                listener.message(f"{path} was forgotten, and is not taken in again: remove it")
+        good = [
+            (str(path.relative_to(layout.raw)), document)
+            for path, document in found
+            if document and not night.corpus.is_forgotten((document.url,), document.sha256)
+        ]
         _adopt(night.corpus, good, settings.tokenize.validation_fraction)
         return len(good)
 

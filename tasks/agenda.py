@@ -193,6 +193,8 @@ class Agenda:
         for source in self.settings.sources:
             if source.provider not in LISTINGS or self._files[source.name] >= MAX_FILES:
                 continue
+            if self.frontier.forgotten.covers(source.url):
+                continue  # asked for, it would be remembered here
             self._remember_file(source.name, source.url, 0, now)
             due = "SELECT * FROM listings WHERE source = ? AND due_at <= ? ORDER BY depth, visited_at, rowid"
             for row in self.db.execute(due, (source.name, now)):
@@ -204,6 +206,8 @@ class Agenda:
         return None
 
     def _remember_file(self, source: str, url: str, depth: int, now: float) -> int:
+        if self.frontier.forgotten.covers(url):
+            return 0
         insert = "INSERT INTO listings (source, url_key, url, depth, due_at) VALUES (?,?,?,?,?) ON CONFLICT DO NOTHING"
         return self.db.execute(insert, (source, url_key(url), url, depth, now)).rowcount
 
@@ -253,6 +257,8 @@ class Agenda:
     def _next_given(self) -> Question | None:
         for source in self.settings.sources:
             about = (source.provider, repr(source))
+            if self.frontier.forgotten.covers(source.url):
+                continue
             if source.provider in ("site", "urls") and about not in self._asked:
                 self._asked.add(about)
                 return Question(source, self.night)

@@ -5,10 +5,14 @@ It can be lost: `index_new` reads the ledger again, and the stages work on from 
 
 from __future__ import annotations
 
+import hashlib
+import re
 import sqlite3
+from collections.abc import Iterable
 from typing import Any
 
 from tasks.errors import TruthDamagedError
+from tasks.forgotten import Forgotten
 from tasks.layout import Layout
 from tasks.ledger import FIRST_HELD_OUT, Ledger, read_entries
 from tasks.records import Cleaned, Dropped, LedgerEntry
@@ -26,7 +30,7 @@ CREATE TABLE IF NOT EXISTS documents (
     site TEXT NOT NULL,
     url_key TEXT NOT NULL,
     fetched_at TEXT NOT NULL,
-    outcome TEXT,                   -- NULL until cleaned and compared; then kept or the reason
+    outcome TEXT,                   -- NULL until cleaned and compared; then kept or the reason; or forgotten
     stage TEXT,                     -- that dropped it
     detail TEXT,
     kept_bytes INTEGER,             -- of the cleaned text
@@ -34,9 +38,13 @@ CREATE TABLE IF NOT EXISTS documents (
 );
 CREATE INDEX IF NOT EXISTS documents_by_url ON documents (url_key, sha256);
 CREATE INDEX IF NOT EXISTS documents_by_outcome ON documents (outcome, split, kept_bytes);
+CREATE INDEX IF NOT EXISTS documents_forgotten ON documents (seq) WHERE outcome = 'forgotten';
 CREATE TABLE IF NOT EXISTS positions (name TEXT PRIMARY KEY, value);
 """
 
+COPIES_KEPT = "its copies were kept"
+# What `dedup` says of a copy.
+COPY = re.compile(r"of document (\d+)")
 INDEXED = ("seq", "path", "sha256", "bytes", "split", "site", "fetched_at")
 
 
@@ -46,6 +54,7 @@ class Corpus:
     def __init__(self, layout: Layout, db: sqlite3.Connection) -> None:
         self.layout = layout
         self.db = db
+        self.forgotten = Forgotten(layout.forgotten)
         db.executescript(SCHEMA)
 
     # -- positions ---------------------------------------------------------------------------------
@@ -64,9 +73,10 @@ class Corpus:
     def forget_derived(self, rules: str) -> None:
         """Every document is to be cleaned and compared again, under these rules. Called inside a transaction."""
         self.db.execute(
-            "UPDATE documents SET outcome = NULL, stage = NULL, detail = NULL, kept_bytes = NULL, language = NULL"
+            "UPDATE documents SET outcome = NULL, stage = NULL, detail = NULL, kept_bytes = NULL, language = NULL "
+            "WHERE outcome IS NOT 'forgotten'"
         )
-        self.set_position("cleaned", 0)
+        self.set_position("cleaned", self._next_to_clean(0))
         self.db.execute("INSERT OR REPLACE INTO positions VALUES ('rules', ?)", (rules,))
 
     # -- the ledger --------------------------------------------------------------------------------
@@ -101,7 +111,11 @@ class Corpus:
         return seq - first
 
     def _index(self, entry: LedgerEntry, offset: int) -> None:
-        row = {name: getattr(entry, name) for name in INDEXED} | {"offset": offset, "url_key": url_key(entry.url)}
+        row = {name: getattr(entry, name) for name in INDEXED} | {"offset": offset, "url_key": ""}
+        if entry.forgotten:
+            row |= _end_of_forgotten(entry.forgotten)
+        else:
+            row["url_key"] = url_key(entry.url)
         names, marks = ", ".join(row), ", ".join(f":{name}" for name in row)
         self.db.execute(f"INSERT INTO documents ({names}) VALUES ({marks})", row)
 
@@ -120,8 +134,11 @@ class Corpus:
         return self.db.execute(query, (url_key(url), sha256)).fetchone() is not None
 
     def entry(self, seq: int) -> LedgerEntry:
-        offset = self.db.execute("SELECT offset FROM documents WHERE seq = ?", (seq,)).fetchone()[0]
-        return next(read_entries(self.layout.ledger, offset))[0]
+        return next(read_entries(self.layout.ledger, self.offset(seq)))[0]
+
+    def offset(self, seq: int) -> int:
+        """Of its line in the ledger, in bytes."""
+        return int(self.db.execute("SELECT offset FROM documents WHERE seq = ?", (seq,)).fetchone()[0])
 
     def paths(self) -> set[str]:
         """Every path below `raw/` that the ledger names."""
@@ -129,14 +146,52 @@ class Corpus:
 
     def unchecked(self) -> list[sqlite3.Row]:
         """Documents stored since the last validation."""
-        query = "SELECT seq, path, sha256, bytes FROM documents WHERE seq >= ? ORDER BY seq"
+        query = (
+            "SELECT seq, path, sha256, bytes FROM documents WHERE seq >= ? AND outcome IS NOT 'forgotten' ORDER BY seq"
+        )
         return self.db.execute(query, (self.position("validated"),)).fetchall()
+
+    # -- forgetting ----------------------------------------------------------------------------------
+
+    def forget(self, seq: int, forgotten: dict[str, str]) -> None:
+        """A document's line was redacted: its row tells no more than that. Called inside a transaction."""
+        blank = {"path": "", "site": "", "url_key": "", "kept_bytes": None, "language": None}
+        values = blank | _end_of_forgotten(forgotten)
+        columns = ", ".join(f"{name} = :{name}" for name in values)
+        self.db.execute(f"UPDATE documents SET {columns} WHERE seq = :seq", values | {"seq": seq})
+
+    def digest_of_forgotten(self) -> str:
+        """Of which documents are forgotten; empty where none is. Costs those, not the corpus."""
+        rows = self.db.execute("SELECT seq FROM documents WHERE outcome = 'forgotten' ORDER BY seq").fetchall()
+        return hashlib.sha256(" ".join(str(row[0]) for row in rows).encode()).hexdigest() if rows else ""
+
+    def is_forgotten(self, urls: Iterable[str], sha256: str) -> bool:
+        """Whether one of these pages, or this very text wherever it stands, must not come in again."""
+        same = "SELECT detail FROM documents WHERE url_key = '' AND sha256 = ? AND outcome = 'forgotten'"
+        ends = [row["detail"] for row in self.db.execute(same, (sha256,))]
+        if ends and not any(end.endswith(COPIES_KEPT) for end in ends):
+            return True
+        return any(self.forgotten.covers(url) for url in urls)
+
+    def copies(self, of: Iterable[int]) -> list[int]:
+        """The other members of these documents' groups of copies: the one that is kept, and what was dropped for it."""
+        rows = self.db.execute(
+            "SELECT seq, detail FROM documents WHERE outcome IN ('duplicate_exact', 'duplicate_near')"
+        ).fetchall()
+        kept = {row["seq"]: int(found[1]) for row in rows if (found := COPY.match(row["detail"] or ""))}
+        wanted = set(of)
+        groups = {kept.get(seq, seq) for seq in wanted}
+        members = groups | {seq for seq, original in kept.items() if original in groups}
+        return sorted(members - wanted)
 
     # -- cleaning and comparing ----------------------------------------------------------------------
 
     def documents_from(self, seq: int, limit: int) -> list[sqlite3.Row]:
-        """Documents in ledger order: seq, path, site, bytes, url_key."""
-        query = "SELECT seq, path, site, bytes, url_key FROM documents WHERE seq >= ? ORDER BY seq LIMIT ?"
+        """Documents in ledger order, but for the forgotten: seq, path, site, bytes, url_key."""
+        query = (
+            "SELECT seq, path, site, bytes, url_key FROM documents "
+            "WHERE seq >= ? AND +outcome IS NOT 'forgotten' ORDER BY seq LIMIT ?"  # + keeps it on the primary key
+        )
         return self.db.execute(query, (seq, limit)).fetchall()
 
     def uncleaned_count(self) -> int:
@@ -162,7 +217,12 @@ class Corpus:
             else:
                 self.db.execute(update, (verdict.reason, verdict.stage, verdict.detail, None, None, seq))
         if verdicts:
-            self.set_position("cleaned", verdicts[-1][0] + 1)
+            self.set_position("cleaned", self._next_to_clean(verdicts[-1][0] + 1))
+
+    def _next_to_clean(self, seq: int) -> int:
+        """From a position on, past the documents that are forgotten."""
+        following = self.documents_from(seq, 1)
+        return int(following[0]["seq"]) if following else self.position("ledger_lines")
 
     # -- tokenizing ----------------------------------------------------------------------------------
 
@@ -200,3 +260,9 @@ class Corpus:
     def trace(self, url: str) -> list[sqlite3.Row]:
         """All stored versions of a page."""
         return self.db.execute("SELECT * FROM documents WHERE url_key = ? ORDER BY seq", (url_key(url),)).fetchall()
+
+
+def _end_of_forgotten(forgotten: dict[str, str]) -> dict[str, Any]:
+    """Where a forgotten document ended, as its ledger line says."""
+    kept = f", {COPIES_KEPT}" if forgotten.get("copies") == "kept" else ""
+    return {"outcome": "forgotten", "stage": "forget", "detail": f"{forgotten['why']} on {forgotten['at']}{kept}"}

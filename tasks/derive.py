@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import accumulate
@@ -79,9 +79,7 @@ class Derivation:
             processed.reset(self.layout)
             remove_cleaned(self.layout)
         with transaction(self.db):
-            self.corpus.forget_derived(self.rules)
-            self.index.clear()
-            self.lines.clear()
+            self.begin_anew()
         if changed:
             return "the cleaning rules changed: cleaned/ and processed/ are derived again from raw/"
         return f"{lost} was gone: it is derived again from raw/" if lost else None
@@ -91,6 +89,12 @@ class Derivation:
         if not self.index.is_whole():
             return "state/dedup/"
         return "cleaned/" if self.index.rows and not self.layout.cleaned.exists() else None
+
+    def begin_anew(self) -> None:
+        """Every document is to be cleaned and compared again. Called inside a transaction."""
+        self.corpus.forget_derived(self.rules)
+        self.index.clear()
+        self.lines.clear()
 
     def rules_of_cleaned(self) -> str:
         """The rules that `cleaned/` was made with: not this run's, where cleaning is left out."""
@@ -196,18 +200,34 @@ def rebuild(settings: Settings, truth: Layout, target: Path) -> processed.Meta |
     try:
         derivation.corpus.index_new()
         derivation.apply_rules()
-        while batch := derivation.clean_batch():
-            derivation.dedup_batch(batch)
-        return _tokenize_all(derivation)
+        return derive_all(derivation)
     finally:
         derivation.workers.close()
         db.close()
         shutil.rmtree(layout.state)
 
 
+def derive_all(
+    derivation: Derivation, tell: Callable[[int, int], None] = lambda done, of: None
+) -> processed.Meta | None:
+    """Clean, compare and tokenize all that is not yet, with the tokenizer that is there; `tell` hears how far it is.
+
+    Returns:
+        The commit record of `processed/`, or None where there is no tokenizer.
+    """
+    compare_all(derivation, tell)
+    return _tokenize_all(derivation)
+
+
+def compare_all(derivation: Derivation, tell: Callable[[int, int], None] = lambda done, of: None) -> None:
+    while batch := derivation.clean_batch():
+        derivation.dedup_batch(batch)
+        tell(derivation.corpus.position("cleaned"), derivation.corpus.position("ledger_lines"))
+
+
 def _tokenize_all(derivation: Derivation) -> processed.Meta | None:
     layout = derivation.layout
-    meta = open_processed(layout, derivation.rules)
+    meta = open_processed(layout, derivation.rules, derivation.corpus.digest_of_forgotten())
     if meta is None or read_tokenizer_record(layout) is None:
         return None
     encoder = Encoder(layout.tokenizer)

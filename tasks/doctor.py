@@ -12,9 +12,10 @@ from typing import Any
 
 import psutil
 
+from model.marks import LATEST, RECORD, count_marks, in_words, read_metadata
 from tasks.browser import INSTALL, find_binaries
 from tasks.errors import MiniatureMemoryError
-from tasks.layout import find_data_directory
+from tasks.layout import Layout, find_data_directory
 
 PACKAGES = ("prefect", "httpx", "selenium", "trafilatura", "ftfy", "torch", "numpy", "pandas", "tokenizers")
 MEMORY_BYTES = 2_000_000_000
@@ -82,4 +83,14 @@ def _data(data_dir: str | None) -> list[Finding]:
     free = shutil.disk_usage(layout.root).free
     fine = free >= DISK_BYTES
     says = f"{free / 1e9:.1f} GB free" + ("" if fine else ": make room, or choose another with --data-dir")
-    return [Finding("data directory", True, str(layout.root)), Finding("disk", fine, says)]
+    return [Finding("data directory", True, str(layout.root)), Finding("disk", fine, says), *_forgetting(layout)]
+
+
+def _forgetting(layout: Layout) -> list[Finding]:
+    """A forgetting that was cut, and a published model that knows what was forgotten."""
+    found = []
+    if layout.intent.exists():
+        found.append(Finding("forget", False, "one was cut: finish it with python run.py forget"))
+    if known := in_words(count_marks(read_metadata(layout.models / LATEST / RECORD) or {})):
+        found.append(Finding("model", True, "; ".join(known)))
+    return found

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from tasks.blocklists import NO_BLOCKLISTS, Blocklists
+from tasks.forgotten import NOTHING_FORGOTTEN, Forgotten
+from tasks.mentions import Mentions
 from tasks.records import Dropped, Extracted, Hit, Page
 from tasks.settings import SearchSettings
 from tasks.state import transaction
@@ -99,14 +102,18 @@ class Frontier:
 
     A page that was had (or refused for good) is due again after `revisit_days`, a start page or a page
     of links after `revisit_listing_hours`, a failure after `retry_hours`, doubled each time. Never twice in
-    one night, whatever the settings. What a blocklist names stays here, with its outcome, and is never due.
+    one night, whatever the settings. What a blocklist names stays here, with its outcome, and is never due; of what
+    was forgotten only a keyed hash does.
     """
 
-    def __init__(self, db: sqlite3.Connection, settings: SearchSettings) -> None:
+    def __init__(
+        self, db: sqlite3.Connection, settings: SearchSettings, forgotten: Forgotten = NOTHING_FORGOTTEN
+    ) -> None:
         self.db = db
         self.settings = settings
+        self.forgotten = forgotten
         self.blocklists = NO_BLOCKLISTS
-        self._stopped = 0
+        self._stopped: Counter[str] = Counter()
         db.executescript(TABLES)
 
     def obey(self, blocklists: Blocklists, now: float) -> None:
@@ -126,10 +133,10 @@ class Frontier:
             self.db.execute("DELETE FROM obeyed")
             self.db.execute("INSERT INTO obeyed VALUES (?)", (blocklists.digest,))
 
-    def newly_stopped(self) -> int:
-        """How many URLs the blocklists stopped since this was last asked."""
-        number, self._stopped = self._stopped, 0
-        return number
+    def newly_stopped(self) -> Counter[str]:
+        """How many URLs had their outcome without a visit since this was last asked: blocklisted, forgotten."""
+        numbers, self._stopped = self._stopped, Counter()
+        return numbers
 
     def add(self, hits: Iterable[Hit], now: float) -> int:
         """Remember hits; one that is known already stays as it is. Gives how many were new."""
@@ -139,7 +146,8 @@ class Frontier:
     def insert(self, hits: Iterable[Hit], now: float) -> int:
         """`add` within a transaction of the caller's. A site gets no more pages than its source allows.
 
-        What a blocklist names is remembered as such; it counts neither as new nor as a page of its site.
+        What a blocklist names, or was forgotten, is remembered as such; it counts neither as new nor as a page of
+        its site.
         """
         insert = (
             "INSERT INTO frontier (url_key, url, provider, query, depth, rank, host, first_seen, due_at) "
@@ -147,6 +155,9 @@ class Frontier:
         )
         new, room = 0, self._room_of_sites()
         for hit in hits:
+            if self.forgotten.covers(hit.url):
+                self._stopped["forgotten"] += self._keep_hash(hit.url, now)
+                continue
             key, stopped = url_key(hit.url), self.blocklists.find(hit.url)
             site = hit.query if hit.provider == "site" and not stopped else ""
             if site in room and room[site] <= 0:
@@ -165,7 +176,8 @@ class Frontier:
         """Those never proposed before, each page once."""
         by_key: dict[str, Hit] = {}
         for hit in hits:
-            by_key.setdefault(url_key(hit.url), hit)
+            away = self.forgotten.covers(hit.url)
+            by_key.setdefault(self.forgotten.stand_in(hit.url) if away else url_key(hit.url), hit)
         known = "SELECT 1 FROM frontier WHERE url_key = ?"
         return [hit for key, hit in by_key.items() if not self.db.execute(known, (key,)).fetchone()]
 
@@ -237,12 +249,41 @@ class Frontier:
 
     def _stop(self, key: str, why: str) -> None:
         """A blocklist names it: not asked, and not due until the lists change."""
-        self._stopped += 1
+        self._stopped["blocklisted"] += 1
         self.db.execute(
             "UPDATE frontier SET due_at = NULL, status = 'done', stage = 'search', outcome = 'blocklisted', detail = ? "
             "WHERE url_key = ?",
             (why, key),
         )
+
+    def _keep_hash(self, url: str, now: float) -> int:
+        """A row that says that something is not asked, and not what. Gives 0 where it was there."""
+        insert = (
+            "INSERT INTO frontier "
+            "(url_key, url, provider, query, depth, rank, host, first_seen, status, stage, outcome) "
+            "VALUES (?, '', '', '', 0, 0, '', ?, 'done', 'search', 'forgotten') ON CONFLICT DO NOTHING"
+        )
+        return self.db.execute(insert, (self.forgotten.stand_in(url), now)).rowcount
+
+    def forget(self, mentions: Mentions, dry: bool) -> int:
+        """Of each URL that goes keep a hash, and cut it out of what is known of others. Gives how many go."""
+        number = 0
+        with transaction(self.db):
+            for row in self.db.execute("SELECT * FROM frontier WHERE url <> ''").fetchall():
+                if mentions.is_page(row["url"]):
+                    number += 1
+                    if not dry:
+                        self.db.execute("DELETE FROM frontier WHERE url_key = ?", (row["url_key"],))
+                        self._keep_hash(row["url"], row["first_seen"])
+                    continue
+                cut = {name: mentions.cut(row[name] or "") for name in ("query", "detail", "final_url")}
+                if not dry and any(cut[name] != (row[name] or "") for name in cut):
+                    self.db.execute(
+                        "UPDATE frontier SET query = :query, detail = :detail, final_url = :final_url, etag = NULL, "
+                        "last_modified = NULL WHERE url_key = :key",
+                        cut | {"key": row["url_key"]},
+                    )
+        return number
 
     def _record(self, key: str, visit: Visit, links: int, now: float) -> None:
         row = self.db.execute("SELECT * FROM frontier WHERE url_key = ?", (key,)).fetchone()

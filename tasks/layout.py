@@ -32,6 +32,16 @@ class Layout:
         return self.raw / ".journal.jsonl"
 
     @property
+    def forgotten(self) -> Path:
+        """What is never collected again, as keyed hashes (`tasks/forgotten.py`)."""
+        return self.raw / "forgotten.jsonl"
+
+    @property
+    def intent(self) -> Path:
+        """A forgetting under way (`tasks/erase.py`); gone when it is done."""
+        return self.raw / ".forget.json"
+
+    @property
     def tokenizer(self) -> Path:
         return self.raw / "tokenizer.json"
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.durable import append_durably, sync_folder, write_atomically
-from tasks.errors import TruthDamagedError
+from tasks.errors import DataDirectoryError, TruthDamagedError
 from tasks.layout import Layout
 from tasks.records import Document, LedgerEntry
 from tasks.urls import site_of, site_slug, url_id
@@ -34,7 +34,7 @@ def entry_line(entry: LedgerEntry) -> bytes:
 
 def parse_line(line: bytes) -> LedgerEntry:
     values: dict[str, Any] = json.loads(line)
-    return LedgerEntry(**values)
+    return LedgerEntry.of(values)
 
 
 def _parse_or_refuse(line: bytes, where: str) -> LedgerEntry:
@@ -151,6 +151,12 @@ def read_entries(ledger: Path, offset: int = 0) -> Iterator[tuple[LedgerEntry, i
             yield _parse_or_refuse(line, f"{ledger}: the line that ends at byte {offset}"), offset
 
 
+def require_no_cut_forgetting(layout: Layout) -> None:
+    """Raises DataDirectoryError while half of something is forgotten: a night, or `forget`, goes on with it."""
+    if layout.intent.exists():
+        raise DataDirectoryError("a forgetting was cut: finish it first with python run.py forget")
+
+
 def mend(layout: Layout) -> list[str]:
     """Finish or undo a batch that was cut, and restore a torn last line. Costs one batch, not the corpus.
 
@@ -211,16 +217,26 @@ def _replay(layout: Layout) -> int:
     lines = layout.journal.read_bytes().splitlines()
     batch = [_parse_or_refuse(line, f"{layout.journal} (the journal of the last batch)") for line in lines]
     tail = _tail(layout.ledger, max(1, len(batch)))
-    stored = {entry.path for entry in tail}
+    stored = {_identity(entry) for entry in tail}
     next_seq = tail[-1].seq + 1 if tail else 0
-    lost: list[LedgerEntry] = []
-    for entry in batch:
+    lost: list[bytes] = []
+    for line, entry in zip(lines, batch, strict=True):
         path = layout.raw / entry.path
         (path.parent / f".{path.name}.tmp").unlink(missing_ok=True)
-        if entry.path in stored or not path.exists():
+        if _identity(entry) in stored or not (entry.forgotten or _is_whole(path, entry.sha256)):
             continue
-        if hashlib.sha256(path.read_bytes()).hexdigest() == entry.sha256:
-            lost.append(dataclasses.replace(entry, seq=next_seq + len(lost)))
+        seq = next_seq + len(lost)
+        # As it stands in the journal, white space included: a redacted line keeps its length.
+        lost.append(line + b"\n" if entry.seq == seq else entry_line(dataclasses.replace(entry, seq=seq)))
     if lost:
-        append_durably(layout.ledger, b"".join(entry_line(entry) for entry in lost))
+        append_durably(layout.ledger, b"".join(lost))
     return len(lost)
+
+
+def _identity(entry: LedgerEntry) -> str | int:
+    """What tells two lines apart; a redacted one has no path."""
+    return entry.path or entry.seq
+
+
+def _is_whole(path: Path, sha256: str) -> bool:
+    return path.exists() and hashlib.sha256(path.read_bytes()).hexdigest() == sha256

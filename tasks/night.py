@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tasks import ledger, processed
+from tasks import erase, ledger, processed
 from tasks.browser import sweep_orphans
 from tasks.corpus import Corpus
 from tasks.derive import Derivation
@@ -30,7 +30,7 @@ class Night:
         self.lock_handle = lock_handle  # for the training child to inherit
         self.record = record
         self.derivation = Derivation(settings, layout, db)
-        self.frontier = Frontier(db, settings.search)
+        self.frontier = Frontier(db, settings.search, self.corpus.forgotten)
         self.began = time.time()  # no page is visited twice after it
 
     @property
@@ -39,16 +39,23 @@ class Night:
 
 
 @contextmanager
-def open_night(settings: Settings, layout: Layout, purpose: str, listen: Listener) -> Iterator[Night]:
-    """Take the lock, mend what a kill left, and open the state.
+def open_night(
+    settings: Settings, layout: Layout, purpose: str, listen: Listener, elsewhere: erase.Elsewhere | None = None
+) -> Iterator[Night]:
+    """Take the lock, mend what a kill left, open the state, and finish a forgetting that was cut.
+
+    Args:
+        elsewhere: clears Prefect's memory of what is forgotten; without it, a forgetting that needs it is refused.
 
     Raises:
+        DataDirectoryError: a forgetting was cut, and this is no run that may finish it.
         LockHeldError: another run has the data directory.
         TruthDamagedError: raw text or ledger are not what was written.
     """
     with writer_lock(layout.lock, purpose) as handle:
         record = RunRecord(settings.name, listen)
         with record.watching_memory():
+            erase.mend_lines(layout, elsewhere)
             for message in mend(layout):
                 record.say(f"mended: {message}")
             db, damaged = open_state_or_set_aside(layout.database)
@@ -58,11 +65,19 @@ def open_night(settings: Settings, layout: Layout, purpose: str, listen: Listene
                 night = Night(settings, layout, handle, db, record)
                 night.corpus.index_new()
                 try:
+                    _finish_forgetting(night, elsewhere or erase.nowhere_else)
                     yield night
                 finally:
                     night.derivation.workers.close()
             finally:
                 db.close()
+
+
+def _finish_forgetting(night: Night, elsewhere: erase.Elsewhere) -> None:
+    if night.layout.intent.exists():
+        night.record.say("a forgetting was cut: finishing it first")
+        for sentence in erase.finish(night, elsewhere):
+            night.record.say(f"not cleared: {sentence}")
 
 
 def mend(layout: Layout) -> list[str]:

@@ -22,6 +22,7 @@ OUTCOMES: dict[str, Outcome] = {
     "unchanged": Outcome("the server said that nothing changed since the last visit (304)"),
     # Search and render: it is never asked.
     "blocklisted": Outcome("a blocklist of the profile, or the own one of adult content, names it: never asked"),
+    "forgotten": Outcome("forgotten at the user's wish: neither asked for nor stored again"),
     # Render: the page cannot or may not be had.
     "robots_forbidden": Outcome("robots.txt forbids it"),
     "robots_unreachable": Outcome("robots.txt could not be read, so nothing may be fetched for now", retry=True),

@@ -32,7 +32,7 @@ FORMAT = 1
 class Meta:
     """`meta.json`."""
 
-    generation: str  # digest of rules, tokenizer and format; within one, offsets never change
+    generation: str  # digest of format, rules, tokenizer, and what is forgotten; within one, offsets never change
     rules: str  # digest of what decides the text
     tokenizer: str  # sha256 of raw/tokenizer.json
     vocab_size: int
@@ -45,8 +45,8 @@ class Meta:
         return self.train_tokens if split == "train" else self.val_tokens
 
 
-def generation_of(rules: str, tokenizer: str) -> str:
-    return hashlib.sha256(f"{FORMAT} {rules} {tokenizer}".encode()).hexdigest()
+def generation_of(rules: str, tokenizer: str, forgotten: str) -> str:
+    return hashlib.sha256(f"{FORMAT} {rules} {tokenizer} {forgotten}".encode()).hexdigest()
 
 
 def read_meta(layout: Layout) -> Meta | None:

@@ -94,9 +94,29 @@ class LedgerEntry:
     extractor: str
     robots: str
     rights: str | None = None
+    # When and why its text was forgotten: then everything that tells whose page it was is empty.
+    forgotten: dict[str, str] | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
+        """As the ledger's line has it."""
+        values = dataclasses.asdict(self)
+        if self.forgotten is None:
+            values.pop("forgotten")
+            return values
+        return {name: values[name] for name in (*OUTLASTS, "forgotten")}
+
+    @classmethod
+    def of(cls, values: dict[str, Any]) -> LedgerEntry:
+        """From a ledger line's values. Raises TypeError where one is missing or unknown."""
+        return cls(**(NOTHING_TOLD | values if "forgotten" in values else values))
+
+
+# What a ledger line keeps when its document is forgotten; the rest is empty.
+OUTLASTS = ("seq", "sha256", "bytes", "split", "fetched_at")
+NOTHING_TOLD: dict[str, Any] = {
+    **dict.fromkeys(("path", "site", "url", "final_url", "provider", "query", "extractor", "robots"), ""),
+    "title": None,
+}
 
 
 @dataclass(frozen=True, slots=True)

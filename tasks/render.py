@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from tasks.blocklists import NO_BLOCKLISTS, Blocklists
 from tasks.browser import Browser
 from tasks.errors import BrowserError
+from tasks.forgotten import Forgotten
 from tasks.http_client import Deadline, HttpClient, Response, public_addresses
 from tasks.layout import Layout
 from tasks.outcomes import Refused, forbids_use
@@ -67,7 +68,7 @@ class Renderer:
         self.allow_loopback = settings.search.allow_loopback
         self.clock, self.sleep = clock, sleep
         self.client = HttpClient(self.settings.user_agent, allow_loopback=self.allow_loopback)
-        self.hosts = Hosts(db, self.client, self.settings, clock, sleep, blocklists)
+        self.hosts = Hosts(db, self.client, self.settings, clock, sleep, blocklists, Forgotten(layout.forgotten))
         self.cache = PageCache(db, layout.pages, self.settings.cache_megabytes * 1_000_000)
         self.browser = browser or Browser(self.settings, layout)
         self.browser_missing: str | None = None  # why, once it is known
@@ -95,7 +96,7 @@ class Renderer:
         """From the cache, held against the blocklists again: they may have grown since it was fetched."""
         page = self.cache.unused(hit)
         for url in (hit.url, page.final_url) if page else ():
-            self.hosts.blocklists.refuse(url)
+            self.hosts.refuse(url)
         return page
 
     def _fetch(self, hit: Hit) -> Fetched:

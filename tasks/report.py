@@ -66,7 +66,9 @@ def summary(report: dict[str, Any]) -> str:
     stages, training = report["stages"], report["training"]
     new = stages.get("collect", {}).get("counts", {}).get("stored", 0)
     dropped = sum(_dropped(stages.get(name, {})) for name in ("clean", "dedup"))
-    parts = [f"{new} new", f"{dropped} dropped", *troubles(stages.get("search", {}).get("counts", {}))]
+    gone = stages.get("forget", {}).get("counts", {}).get("documents", 0)
+    parts = [f"{new} new", f"{dropped} dropped", f"{gone} forgotten" if gone else ""]
+    parts += troubles(stages.get("search", {}).get("counts", {}))
     if training:
         parts.append(f"{training['steps_done']} steps to {training['step']}")
         parts.append(_change(training["bits_per_byte_before"], training["bits_per_byte"]))

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from protego import Protego
 
 from tasks.blocklists import NO_BLOCKLISTS, Blocklists
+from tasks.forgotten import NOTHING_FORGOTTEN, Forgotten
 from tasks.frontier import COOLING_SECONDS, TABLES
 from tasks.http_client import Deadline, HttpClient, Response
 from tasks.outcomes import Refused
@@ -66,25 +67,32 @@ class Hosts:
         clock: Callable[[], float],
         sleep: Callable[[float], None],
         blocklists: Blocklists = NO_BLOCKLISTS,
+        forgotten: Forgotten = NOTHING_FORGOTTEN,
     ) -> None:
         db.executescript(TABLES + ROBOTS_TABLE)
         self.db, self.client, self.settings, self.clock, self.sleep = db, client, settings, clock, sleep
-        self.blocklists = blocklists
+        self.blocklists, self.forgotten = blocklists, forgotten
         self._rules: dict[str, _Rules] = {}
 
     def permit(self, url: str) -> str:
         """What robots.txt says, as evidence.
 
         Raises:
-            Refused: `robots_forbidden`, or what kept us from reading it; `blocklisted`, and then nothing was asked.
+            Refused: `robots_forbidden`, or what kept us from reading it; `blocklisted` or `forgotten`, and then
+                nothing was asked.
         """
-        self.blocklists.refuse(url)
+        self.refuse(url)
         rules = self._rules_of(url)
         if rules.status not in ("read", "absent"):
             raise Refused(rules.status, f"robots.txt: {rules.detail}")
         if not rules.parsed.can_fetch(url, self.settings.user_agent):
             raise Refused("robots_forbidden", "disallowed by robots.txt")
         return "allowed" if rules.status == "read" else "absent"
+
+    def refuse(self, url: str) -> None:
+        """Raises `Refused` for what a blocklist names or was forgotten."""
+        self.blocklists.refuse(url)
+        self.forgotten.refuse(url)
 
     def wait(self, url: str) -> None:
         """Wait for the host's turn and take it.
@@ -141,7 +149,7 @@ class Hosts:
     def _fetch(self, url: str) -> str:
         """Redirects are followed to other hosts too (RFC 9309, 2.3.1.2); a failure is tried once more."""
         for _ in range(MAX_REDIRECTS + 1):
-            self.blocklists.refuse(url)
+            self.refuse(url)
             try:
                 self.wait(url)
                 answer = self._get(url)

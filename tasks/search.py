@@ -42,7 +42,14 @@ def search(question: Question, searcher: Searcher) -> Answer:
     """
     searcher.wait(question.source)
     answer = searcher.providers[question.source.provider](question, searcher)
-    return replace(answer, hits=tuple(_each_once(hit for hit in answer.hits if _is_text(hit.url))))
+    hits = _each_once(hit for hit in answer.hits if _is_text(hit.url))
+    forgotten = searcher.frontier.forgotten
+    return replace(
+        answer,
+        # The answer is stored: no address that was forgotten may be in it.
+        hits=tuple(replace(hit, url=forgotten.stand_in(hit.url)) if forgotten.covers(hit.url) else hit for hit in hits),
+        listings=tuple(listing for listing in answer.listings if not forgotten.covers(listing.url)),
+    )
 
 
 class Searcher:
@@ -76,8 +83,8 @@ class Searcher:
 
     @cached_property
     def hosts(self) -> Hosts:
-        blocklists = self.frontier.blocklists
-        return Hosts(self.frontier.db, self.client, self.settings, self.clock, self.sleep, blocklists)
+        lists = (self.frontier.blocklists, self.frontier.forgotten)
+        return Hosts(self.frontier.db, self.client, self.settings, self.clock, self.sleep, *lists)
 
     def _open_client(self, allow_loopback: bool) -> HttpClient:
         client = HttpClient(self.settings.user_agent, allow_loopback=allow_loopback)

@@ -31,6 +31,7 @@ from typing import IO, TYPE_CHECKING, Any
 from tasks.durable import sync_filesystem, sync_folder, write_json
 from tasks.errors import DataDirectoryError
 from tasks.layout import Layout
+from tasks.ledger import require_no_cut_forgetting
 from tasks.lock import writer_lock
 
 if TYPE_CHECKING:
@@ -102,6 +103,7 @@ def save(layout: Layout, folder: Path) -> Saved:
         DataDirectoryError: there is nothing to save, the folder cannot be written, or holds snapshots of other data.
     """
     with writer_lock(layout.lock, "snapshot"):
+        require_no_cut_forgetting(layout)
         if not holds_data(layout):
             raise DataDirectoryError(f"{layout.root} holds no data yet: nothing to save.")
         try:

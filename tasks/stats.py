@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from model.marks import count_marks, in_words
 from tasks import processed
 from tasks.corpus import Corpus
 from tasks.frontier import Frontier
@@ -62,7 +63,7 @@ def distributions(table: pd.DataFrame) -> dict[str, Any]:
     copies = int(table["outcome"].isin(COPIES).sum())
     return {
         "days": _raw_and_kept(table, "day", largest=False),
-        "sites": _raw_and_kept(table, "site", largest=True),
+        "sites": _raw_and_kept(table[table["site"] != ""], "site", largest=True),
         "languages": {str(name): int(number) for name, number in kept["language"].value_counts().items()},
         "reasons_by_day": _reasons_by_day(dropped),
         "lengths": {"bytes": _quantiles(kept["kept_bytes"]), "tokens": _quantiles(kept["tokens"])},
@@ -126,7 +127,8 @@ def model_numbers(layout: Layout) -> dict[str, Any]:
     served = {name: record.get(name) for name in MODEL_FIELDS}
     names = [path.parent.name.removeprefix("step_") for path in layout.checkpoints.glob("step_*/metadata.json")]
     trained = max((int(name) for name in names if name.isdecimal()), default=record.get("step"))
-    return {"step": trained, "published_step": record.get("step"), **served}
+    knows = count_marks(record)
+    return {"step": trained, "published_step": record.get("step"), **served, "forgotten": knows}
 
 
 def folder_bytes(folder: Path) -> int:
@@ -155,6 +157,7 @@ def as_text(stats: dict[str, Any]) -> str:
         lines.append(
             f"model      trained to step {model['step']:,}; published is step {model['published_step']:,}, {score}"
         )
+        lines += [f"           {sentence}" for sentence in in_words(model["forgotten"])]
     lines.append(f"disk       {stats['disk']['bytes'] / 1e6:,.1f} MB")
     lines += ["languages", *_column(stats["languages"])] if stats["languages"] else []
     for name in ("days", "sites"):

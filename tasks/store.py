@@ -12,7 +12,8 @@ def store(results: Sequence[Extracted], corpus: Corpus, validation_fraction: flo
     """Append what is new to the truth, in the order given; when this returns, it is durable.
 
     Returns:
-        For each result `stored`, `unchanged` (this very text of this page is there), or why it was dropped.
+        For each result `stored`, `unchanged` (this very text of this page is there), `forgotten`, or why it was
+        dropped.
     """
     outcomes: list[str] = []
     new: dict[tuple[str, str], Document] = {}
@@ -22,6 +23,8 @@ def store(results: Sequence[Extracted], corpus: Corpus, validation_fraction: flo
             outcomes.append(result.dropped.reason if result.dropped else "unchanged")
         elif (document.url, document.sha256) in new or corpus.has(document.url, document.sha256):
             outcomes.append("unchanged")
+        elif corpus.is_forgotten((document.url, document.final_url), document.sha256):
+            outcomes.append("forgotten")
         else:
             new[document.url, document.sha256] = document
             outcomes.append("stored")

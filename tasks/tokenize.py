@@ -99,15 +99,17 @@ class _Texts:
             seq = rows[-1]["seq"] + 1
 
 
-def open_processed(layout: Layout, rules: str) -> Meta | None:
+def open_processed(layout: Layout, rules: str, forgotten: str) -> Meta | None:
     """The commit record that this night appends to; token files of another generation are removed first.
+
+    `rules` and `forgotten` are digests: of what decides the texts, and of which documents are forgotten.
 
     None while there is no tokenizer.
     """
     record = read_tokenizer_record(layout)
     if record is None:
         return None
-    generation = generation_of(rules, record.sha256)
+    generation = generation_of(rules, record.sha256, forgotten)
     meta = processed.read_meta(layout)
     if meta is not None and meta.generation == generation:
         return meta

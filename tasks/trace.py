@@ -21,13 +21,15 @@ def trace(url: str, layout: Layout) -> dict[str, Any]:
     try:
         visited = Frontier(db, SearchSettings()).lookup(url)
         corpus = Corpus(layout, db)
+        forgotten = corpus.forgotten.covers(url)
         documents = [dict(row) for row in corpus.trace(url)]
         for document in documents:
             document["ledger"] = corpus.entry(document["seq"]).as_dict()
             document["tokens"] = _tokens(layout, document["seq"])
     finally:
         db.close()
-    return {"url": url, "known": bool(visited or documents), "frontier": visited, "documents": documents}
+    known = bool(visited or documents or forgotten)
+    return {"url": url, "known": known, "forgotten": forgotten, "frontier": visited, "documents": documents}
 
 
 def url_of_token(target: str, layout: Layout) -> str:
@@ -71,6 +73,8 @@ def as_text(found: dict[str, Any]) -> str:
     if not found["known"]:
         return f"{found['url']} was never proposed to this dataset"
     lines = [found["url"]]
+    if found["forgotten"]:
+        lines.append("  forgotten   it stays away, whoever proposes it")
     if visited := found["frontier"]:
         lines.append(f"  found by    {visited['provider']} ({visited['query']}), {visited['depth']} links deep")
         lines.append(f"  last visit  {visited['outcome'] or 'not visited yet'} {visited['detail'] or ''}".rstrip())

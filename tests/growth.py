@@ -60,7 +60,7 @@ def grow(layout: Layout, documents: Sequence[Document], chosen: Settings, stop_a
 
 
 def _tokenize(layout: Layout, derivation: Derivation, chosen: Settings, left: int) -> list[str]:
-    meta = open_processed(layout, derivation.rules)
+    meta = open_processed(layout, derivation.rules, derivation.corpus.digest_of_forgotten())
     if meta is None:
         return []
     encoder = Encoder(layout.tokenizer)

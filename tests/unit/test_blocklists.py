@@ -336,10 +336,10 @@ def test_what_a_list_stops_is_remembered_with_its_outcome_and_never_due(tmp_path
     found = frontier(tmp_path, opened(tmp_path, write(tmp_path, "bad.example")))
     assert found.add(hits(START, "https://www.bad.example/1", "https://www.bad.example/1#x"), now=1) == 1
     assert [hit.url for hit in found.due(9, 2, 2)] == [START]
-    assert found.counts() == {"blocklisted": 1, "waiting": 1} and found.newly_stopped() == 1
+    assert found.counts() == {"blocklisted": 1, "waiting": 1} and found.newly_stopped()["blocklisted"] == 1
     row = found.lookup("https://www.bad.example/1")
     assert row is not None and (row["stage"], row["detail"]) == ("search", "list.txt: bad.example")
-    assert found.due(9, 1e12, 1e12) == hits_due(START) and found.newly_stopped() == 0
+    assert found.due(9, 1e12, 1e12) == hits_due(START) and found.newly_stopped()["blocklisted"] == 0
 
 
 def hits_due(*urls: str) -> list[Hit]:
@@ -355,7 +355,7 @@ def test_a_list_that_grew_stops_what_waited_and_costs_the_night_no_page(tmp_path
     while grown.due(5, 1, 1) != grown.due(5, 1, 1):
         pass
     assert grown.due(99, 1, 1) == [Hit(START, "urls", "q", due_at=0.0)]
-    assert grown.counts() == {"blocklisted": 30, "waiting": 1} and grown.newly_stopped() == 30
+    assert grown.counts() == {"blocklisted": 30, "waiting": 1} and grown.newly_stopped()["blocklisted"] == 30
 
 
 def test_what_only_an_earlier_list_stopped_waits_again(tmp_path: Path) -> None:

@@ -193,5 +193,5 @@ def test_where_cleaning_is_left_out_the_tokens_belong_to_the_rules_that_cleaned(
     db = open_state(layout.database)
     derivation = Derivation(settings(min_words=290), layout, db)
     assert derivation.rules != before.rules if before else False
-    assert open_processed(layout, derivation.rules_of_cleaned()) == before
+    assert open_processed(layout, derivation.rules_of_cleaned(), "") == before
     db.close()

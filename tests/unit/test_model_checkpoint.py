@@ -16,8 +16,9 @@ from model.checkpoint import (
     prune_checkpoints,
     save_checkpoint,
 )
-from model.export import LATEST, load_published, publish, published
+from model.export import load_published, publish, published
 from model.gpt import GPT, GPTConfig
+from model.marks import LATEST
 from model.tokenizer import train_tokenizer
 
 TINY = GPTConfig(260, 8, 1, 1, 1, 8, 8, 8)
