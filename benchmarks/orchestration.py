@@ -47,7 +47,7 @@ PROFILE = """
 [search]
 max_pages = 1200
 revisit_listing_hours = 0
-allow_loopback = true
+allow_loopback = ["{address}"]
 
 [[search.sources]]
 provider = "site"
@@ -300,7 +300,7 @@ def memory_group() -> Iterator[Group | None]:
 def measure(nights: int, steps: int, folder: Path) -> Json:
     with DemoSite(port=0, night=1) as site, memory_group() as group:
         profile = folder / "site.toml"
-        profile.write_text(PROFILE.format(url=site.url, steps=steps))
+        profile.write_text(PROFILE.format(url=site.url, address=site.url.removeprefix("http://"), steps=steps))
         plain, deployed = Side(folder / "plain", profile), Side(folder / "deployed", profile)
         results = []
         with Deployed(deployed, group) as place:

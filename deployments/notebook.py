@@ -155,7 +155,7 @@ def _normal(name: str) -> str:
 
 def find_chromium() -> None:
     """Use the Chromium that is there, or install one that is no snap; a night goes on without one, too."""
-    from tasks.browser import find_binaries
+    from tasks.chromium import find_binaries
 
     if find_binaries().chromium is None and os.geteuid() == 0 and shutil.which("apt-get"):
         _apt_get("update")

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from deployments.demo_site import DemoSite
 from tasks import prefect_tasks as stages
 from tasks.blocklists import open_blocklists
-from tasks.browser import INSTALL
+from tasks.chromium import INSTALL
 from tasks.encode import Encoder
 from tasks.extractor import Extractor
 from tasks.frontier import Visit

@@ -1,12 +1,13 @@
 """One headless Chromium, reused: started when the first page needs it, recycled, and ended for certain.
 
-A page can hang its renderer so that even the driver stops answering; so a timer in this process ends the whole
+A page can hang its renderer so that even the driver stops answering; so a watch in this process ends the whole
 process tree at the deadline. If we are killed ourselves, the tree lives on: its environment names its owner, and
-`sweep_orphans` ends it at the next start.
+`sweep_orphans` ends it at the next start. What its pages may reach, the proxy decides.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -14,11 +15,13 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+import httpx
 import psutil
 import urllib3.exceptions
 from selenium import webdriver
@@ -26,33 +29,39 @@ from selenium.common.exceptions import NoSuchDriverException, TimeoutException, 
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
 
+from tasks import proxy
+from tasks.browser_watch import Watch, private_bytes
+from tasks.chromium import (
+    FLAGS,
+    INSTALL,
+    MARKER,
+    OWNER,
+    PREFERENCES,
+    PROFILE,
+    Binaries,
+    environment,
+    find_binaries,
+    sandboxed,
+    without_sandbox_hint,
+)
 from tasks.errors import BrowserError
+from tasks.gate import Gate
+from tasks.http_client import Response
 from tasks.layout import Layout
 from tasks.outcomes import Refused
-from tasks.process_tree import identity, is_alive, kill, tree_of, with_environment
+from tasks.process_tree import is_alive, kill, tree_of, with_environment
 from tasks.settings import RenderSettings
 
-MARKER = "MINIATURE_MEMORY_BROWSER"
-OWNER = "MINIATURE_MEMORY_BROWSER_OWNER"
-# The headless shell takes half the memory of the whole browser and is nearly twice as fast.
-CHROMIUMS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-INSTALL = "install one with `apt-get install chromium-headless-shell chromium-driver`, or run ./setup.sh"
 START_SECONDS = 30.0
-PROFILE = "miniature-memory-"
 POLL_SECONDS = 0.15
 SETTLE_SECONDS = 5.0  # the longest wait for a script to bring the text
 ENOUGH_TEXT = 250  # characters; with less the page is probably still loading
+HTML = ("text/html", "application/xhtml+xml")
+DRIVER_FAILURES = (WebDriverException, urllib3.exceptions.HTTPError, OSError)
 
-FLAGS = (
-    *("--disable-gpu", "--disable-quic", "--no-first-run", "--no-default-browser-check", "--mute-audio"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-extensions"),
-    *("--disable-default-apps", "--disable-dev-shm-usage", "--disable-breakpad", "--window-size=1024,768"),
-    *("--blink-settings=imagesEnabled=false", "--disable-features=Translate,OptimizationHints,MediaRouter"),
-)
 SNAPSHOT = """
-const entry = performance.getEntriesByType('navigation')[0];
 const html = document.documentElement ? document.documentElement.outerHTML : '';
-return {url: location.href, status: entry ? entry.responseStatus : 0, media_type: document.contentType,
+return {url: location.href, media_type: document.contentType,
         length: html.length, html: html.length > arguments[0] ? '' : html};
 """
 PROGRESS = """
@@ -62,73 +71,54 @@ return [document.readyState, document.body ? document.body.innerText.length : 0,
 
 @dataclass(frozen=True, slots=True)
 class RenderedPage:
-    """What Chromium made of a page."""
+    """What Chromium made of a page, and what servers answered on the way to it: redirects, then the document."""
 
     final_url: str
-    status: int
     html: str
+    answers: tuple[Response, ...]
 
-
-@dataclass(frozen=True, slots=True)
-class Binaries:
-    """Where Chromium and its driver are; None leaves it to Selenium Manager, which downloads them."""
-
-    chromium: str | None
-    driver: str | None
-
-
-def find_binaries() -> Binaries:
-    """Real ones only: on Ubuntu the package's files are stubs that ask for a snap."""
-    found = (path for name in CHROMIUMS if (path := shutil.which(name)) and not _is_snap(path))
-    driver = shutil.which("chromedriver")
-    return Binaries(next(found, None), driver if driver and not _is_snap(driver) else None)
-
-
-def _is_snap(path: str) -> bool:
-    real = Path(path).resolve()
-    with suppress(OSError), open(real, "rb") as file:
-        head = file.read(4096)
-        return "/snap/" in str(real) or (head.startswith(b"#!") and (b"/snap/bin" in head or b"snap install" in head))
-    return False
+    @property
+    def status(self) -> int:
+        """Of the document; 0 where a script wrote it."""
+        return self.answers[-1].status if self.answers else 0
 
 
 class Browser:
     """Reads pages one at a time; every failure of one page leaves it able to read the next."""
 
-    def __init__(self, settings: RenderSettings, layout: Layout, binaries: Binaries | None = None) -> None:
+    def __init__(
+        self, settings: RenderSettings, layout: Layout, gate: Gate | None = None, binaries: Binaries | None = None
+    ) -> None:
         self.settings = settings
         self.binaries = binaries or find_binaries()
+        self._gate = gate or Gate()
+        self._proxy: proxy.Proxy | None = None
         self._state = layout.state
         self._driver: webdriver.Chrome | None = None
         self._service: Service | None = None
         self._profile: Path | None = None
         self._pages = 0
+        self._idle_bytes = 0  # private memory before the first page
+        self._bytes = 0  # and at the end of the last one
+        self._page_bytes = settings.browser_megabytes * 1_000_000
 
     def read(self, url: str, seconds: float) -> RenderedPage:
         """The page after its scripts ran.
 
         Raises:
             BrowserError: Chromium or its driver is missing or does not start.
-            Refused: `browser_failed`, `timeout`, `too_large` or `connection_error`.
+            Refused: `browser_failed`, `timeout`, `too_large`, `connection_error`, or why the gate was closed to it.
         """
-        if self._pages >= self.settings.browser_pages:
+        if not url.startswith(("http://", "https://")):
+            raise Refused("bad_url", url)
+        if self._pages >= self.settings.browser_pages or self._bytes > self._idle_bytes + self._page_bytes / 2:
             self.close()
         if self._driver is None:
             self._start()
+        assert self._proxy is not None
         self._pages += 1
-        try:
-            with self._supervised(seconds) as killed:
-                return self._read(url, seconds)
-        except Refused:
-            raise
-        except TimeoutException as error:
-            # What the driver holds now may still be the page before.
-            self.close()
-            raise Refused("timeout", f"Chromium did not load it in {seconds:.0f} s") from error
-        except (WebDriverException, urllib3.exceptions.HTTPError, OSError) as error:
-            self.close()
-            why = f"hung; killed after {seconds:.0f} s" if killed.is_set() else _first_line(error)
-            raise Refused("browser_failed", why) from error
+        with self._proxy.visit(seconds, self.settings.browser_page_megabytes * 1_000_000) as visit:
+            return self._watched(url, seconds, visit)
 
     def close(self) -> None:
         """Ask it to end, then end what is left, and remove its profile."""
@@ -138,7 +128,7 @@ class Browser:
         if driver is not None and tree:
             timer = threading.Timer(5.0, kill, (tree,))
             timer.start()
-            with suppress(WebDriverException, urllib3.exceptions.HTTPError, OSError):
+            with suppress(*DRIVER_FAILURES):
                 driver.quit()
             timer.cancel()
         kill(tree)
@@ -150,27 +140,33 @@ class Browser:
             kill(with_environment("TMPDIR", str(self._profile)))
             shutil.rmtree(self._profile, ignore_errors=True)
             self._profile = None
-        self._pages = 0
+        if self._proxy is not None:
+            self._proxy.close()
+            self._proxy = None
+        self._pages = self._bytes = 0
 
     def _start(self) -> None:
-        owner = identity(psutil.Process())
+        environ = environment(self._state, "")
         # Through TMPDIR and not --user-data-dir, with which chromedriver waits for the headless shell for ever.
-        self._profile = Path(tempfile.mkdtemp(prefix=f"{PROFILE}{owner}:", dir=self._folder()))
-        environment = {**os.environ, MARKER: str(self._state), OWNER: owner, "TMPDIR": str(self._profile)}
+        self._profile = Path(tempfile.mkdtemp(prefix=f"{PROFILE}{environ[OWNER]}:", dir=self._folder()))
+        self._proxy = proxy.Proxy(self._gate)
         os.environ.setdefault("SE_AVOID_STATS", "true")  # Selenium Manager reports its use otherwise
-        self._service = Service(self.binaries.driver, env=environment, log_output=subprocess.DEVNULL)
+        environ["TMPDIR"] = str(self._profile)
+        self._service = Service(self.binaries.driver, env=environ, log_output=subprocess.DEVNULL)
+        watch = Watch(lambda: _tree(self._service), START_SECONDS)
         try:
-            with self._supervised(START_SECONDS) as killed:
+            with watch:
                 self._driver = webdriver.Chrome(self._options(), self._service)
                 self._driver.set_script_timeout(self.settings.timeout_seconds)
                 self._driver.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "deny"})
-        except (WebDriverException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+        except (*DRIVER_FAILURES, ValueError) as error:
             self.close()
             missing = isinstance(error, NoSuchDriverException) or None in (self.binaries.chromium, self.binaries.driver)
             if missing:
                 raise BrowserError(f"Chromium or its driver is not installed: {INSTALL}.") from error
-            why = f"no answer in {START_SECONDS:.0f} s" if killed.is_set() else _first_line(error)
+            why = f"{watch.why or _first_line(error)}{without_sandbox_hint()}"
             raise BrowserError(f"Chromium does not start ({why}): {INSTALL}.") from error
+        self._idle_bytes = sum(map(private_bytes, _tree(self._service)))
 
     def _folder(self) -> Path:
         """The whole Chromium puts a socket below it, whose path may have 107 bytes in all."""
@@ -183,42 +179,73 @@ class Browser:
         return "headless-shell" in (self.binaries.chromium or "")
 
     def _options(self) -> Options:
+        assert self._proxy is not None
         options = Options()
         options.page_load_strategy = "eager"
         options.unhandled_prompt_behavior = "dismiss"
-        for flag in (*FLAGS, f"--user-agent={self.settings.user_agent}"):
+        for flag in (*FLAGS, *proxy.flags(self._proxy.url), f"--user-agent={self.settings.user_agent}"):
             options.add_argument(flag)
+        options.add_experimental_option("prefs", PREFERENCES)
+        # The driver's log of the network tells what each document was answered with, headers included.
+        options.set_capability("goog:loggingPrefs", {"performance": "ALL"})
+        options.add_experimental_option("perfLoggingPrefs", {"enableNetwork": True, "enablePage": False})
         if self.binaries.chromium:
             options.binary_location = self.binaries.chromium
         if not self._is_shell():
             options.add_argument("--headless=new")
-        if os.geteuid() == 0:
-            options.add_argument("--no-sandbox")  # Chromium refuses to run as root with it
+        if not sandboxed():
+            options.add_argument("--no-sandbox")
         return options
 
-    def _read(self, url: str, seconds: float) -> RenderedPage:
+    def _watched(self, url: str, seconds: float, visit: proxy.Visit) -> RenderedPage:
+        watch = Watch(lambda: _tree(self._service), seconds, self._idle_bytes, self._page_bytes)
+        try:
+            with watch:
+                page = self._read(url, seconds, visit)
+        except TimeoutException as error:
+            # What the driver holds now may still be the page before.
+            self.close()
+            raise Refused("timeout", f"Chromium did not load it in {seconds:.0f} s") from error
+        except DRIVER_FAILURES as error:
+            self.close()
+            raise Refused("browser_failed", watch.why or _first_line(error)) from error
+        self._bytes = watch.bytes
+        return page
+
+    def _read(self, url: str, seconds: float, visit: proxy.Visit) -> RenderedPage:
         driver = self._driver
         assert driver is not None
         end = time.monotonic() + seconds
-        # Before the supervisor's deadline: a page that is only slow does not cost the browser.
+        # Before the watch's deadline: a page that is only slow does not cost the browser.
         driver.set_page_load_timeout(seconds * 0.8)
+        _log_of(driver)  # what is left of the page before
+        failure, shot = self._show(driver, url, end)
+        log, frame = _log_of(driver), driver.current_window_handle
+        self._leave(driver)
+        if refused := visit.refused.get(_authority(_last_asked(log, frame) or url)):
+            raise refused
+        if failure and visit.exceeded:
+            raise Refused("too_large", f"more than {self.settings.browser_page_megabytes} MB with all it loads")
+        if failure:  # the network's, not Chromium's: it goes on
+            raise Refused("connection_error", failure)
+        if shot["media_type"] not in HTML:
+            raise Refused("unsupported_media_type", str(shot["media_type"]))
+        if shot["length"] > self.settings.max_page_bytes:
+            raise Refused("too_large", f"{shot['length']} characters after its scripts ran")
+        return RenderedPage(shot["url"], shot["html"], _answers(log, frame))
+
+    def _show(self, driver: webdriver.Chrome, url: str, end: float) -> tuple[str, dict[str, Any]]:
+        """Why a page did not load, "" where it did; and what it came to."""
         try:
             driver.get(url)
         except WebDriverException as error:
             if "net::ERR_" not in str(error):
                 raise
-            # The network's failure, not Chromium's: it goes on.
-            raise Refused("connection_error", _first_line(error)) from error
+            return _first_line(error), {}
         self._settle(driver, min(end - 0.5, time.monotonic() + SETTLE_SECONDS))
         shot: dict[str, Any] = driver.execute_script(SNAPSHOT, self.settings.max_page_bytes)
-        self._leave(driver)
-        if not shot["url"].startswith(("http://", "https://")):
-            raise Refused("connection_error", f"Chromium shows {shot['url'][:80]}")
-        if shot["media_type"] not in ("text/html", "application/xhtml+xml"):
-            raise Refused("unsupported_media_type", str(shot["media_type"]))
-        if shot["length"] > self.settings.max_page_bytes:
-            raise Refused("too_large", f"{shot['length']} characters after its scripts ran")
-        return RenderedPage(shot["url"], int(shot["status"]), shot["html"])
+        shown = str(shot["url"])
+        return "" if shown.startswith(("http://", "https://")) else f"Chromium shows {shown[:80]}", shot
 
     def _settle(self, driver: webdriver.Chrome, until: float) -> None:
         """Wait until the text stays the same for two polls; a nearly empty page gets all the time there is."""
@@ -233,26 +260,15 @@ class Browser:
             time.sleep(POLL_SECONDS)
 
     def _leave(self, driver: webdriver.Chrome) -> None:
-        """An empty page between two: what failed to load can then never be taken for the page before."""
+        """An empty page between two: what failed to load can then never be taken for the page before.
+
+        And no cookie, storage or service worker stays, so that no page knows or meets another.
+        """
         driver.get("about:blank")
-        if len(driver.window_handles) > 1:  # it opened pop-ups
+        driver.execute_cdp_cmd("Storage.clearDataForOrigin", {"origin": "*", "storageTypes": "all"})
+        driver.execute_cdp_cmd("Network.clearBrowserCookies", {})
+        if len(driver.window_handles) > 1:  # it opened pop-ups, which the whole Chromium cannot be kept from
             self.close()
-
-    @contextmanager
-    def _supervised(self, seconds: float) -> Iterator[threading.Event]:
-        killed = threading.Event()
-
-        def end() -> None:
-            killed.set()
-            kill(_tree(self._service))
-
-        timer = threading.Timer(seconds, end)
-        timer.daemon = True
-        timer.start()
-        try:
-            yield killed
-        finally:
-            timer.cancel()
 
 
 def sweep_orphans(layout: Layout) -> int:
@@ -273,6 +289,50 @@ def sweep_orphans(layout: Layout) -> int:
 def _tree(service: Service | None) -> list[psutil.Process]:
     process = getattr(service, "process", None)
     return tree_of(process.pid) if process is not None else []
+
+
+def _log_of(driver: webdriver.Chrome) -> list[dict[str, Any]]:
+    """What the driver logged since it was last asked."""
+    entries: list[dict[str, Any]] = driver.get_log("performance")  # type: ignore[no-untyped-call]  # Selenium's
+    return entries
+
+
+def _last_asked(log: list[dict[str, Any]], frame: str) -> str:
+    """The last document that the page itself was to become."""
+    asked = [about["request"]["url"] for _, about in _documents(log, frame) if "request" in about]
+    return str(asked[-1]) if asked else ""
+
+
+def _answers(log: list[dict[str, Any]], frame: str) -> tuple[Response, ...]:
+    """What the documents of the page itself were answered with, not those of its frames."""
+    answers = []
+    for method, about in _documents(log, frame):
+        if method == "Network.requestWillBeSent" and "redirectResponse" in about:
+            answers.append(_answer(about["redirectResponse"]))
+        elif method == "Network.responseReceived":
+            answers.append(_answer(about["response"]))
+    return tuple(answer for answer in answers if answer.url.startswith(("http://", "https://")))
+
+
+def _documents(log: list[dict[str, Any]], frame: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """What was logged of the page's own documents, by method."""
+    for entry in log:
+        message = json.loads(entry["message"])["message"]
+        about = message["params"]
+        if about.get("type") == "Document" and about.get("frameId") == frame:
+            yield message["method"], about
+
+
+def _answer(response: dict[str, Any]) -> Response:
+    # Headers of the same name come as one, a line each.
+    headers = [(name, line) for name, lines in response["headers"].items() for line in lines.split("\n")]
+    return Response(response["url"], int(response["status"]), httpx.Headers(headers), b"")
+
+
+def _authority(url: str) -> str:
+    """`host:port`, as the proxy is asked for it."""
+    parts = urlsplit(url)
+    return f"{parts.hostname}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
 
 
 def _first_line(error: Exception) -> str:

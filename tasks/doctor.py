@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 
 from model.marks import LATEST, RECORD, count_marks, in_words, read_metadata
-from tasks.browser import INSTALL, find_binaries
+from tasks.chromium import INSTALL, find_binaries
 from tasks.errors import MiniatureMemoryError
 from tasks.layout import Layout, find_data_directory
 

@@ -6,7 +6,6 @@ The browser is another process (`google_window`), for each question anew, with t
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -15,27 +14,28 @@ import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
-from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, urlencode, urljoin, urlsplit
 
-import psutil
 from lxml import etree, html
 
-from tasks.browser import CHROMIUMS, MARKER, OWNER, PROFILE, find_binaries
+from tasks import proxy
+from tasks.chromium import CHROMIUMS, OWNER, PREFERENCES, PROFILE, environment, find_binaries, sandboxed
+from tasks.gate import Gate
 from tasks.layout import PROJECT, Layout
 from tasks.outcomes import Refused
-from tasks.process_tree import identity, kill, tree_of, with_environment
+from tasks.process_tree import kill, tree_of, with_environment
 from tasks.questions import Answer, Question
 from tasks.records import Hit
 
 PAGE = 10  # results a page; `num=` is dead
 START_SECONDS = 40.0
 MAX_CHARACTERS = 3_000_000
+MAX_BYTES = 50_000_000  # of one look, with all that the page loads
 FLAGS = (
-    *("--disable-quic", "--mute-audio", "--disable-dev-shm-usage", "--disable-background-networking"),
+    *("--mute-audio", "--disable-dev-shm-usage", "--disable-background-networking"),
     *("--disable-component-update", "--disable-sync", "--disable-breakpad", "--disk-cache-size=20000000"),
 )
-SECRET = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD)$")
 # Its own pages: the next page, maps, accounts, translations, the cache.
 OWN_HOSTS = re.compile(
     r"(^|\.)(google\.[a-z]{2,3}(\.[a-z]{2})?|googleusercontent\.com|gstatic\.com|googleadservices\.com|g\.co)$"
@@ -158,28 +158,33 @@ def look(url: str, question: Question, layout: Layout, chromium: str, driver: st
     Raises:
         Refused: `browser_failed`, when it does not start or is not done at the deadline.
     """
-    owner = identity(psutil.Process())
     folder = layout.state / "google"
     folder.mkdir(parents=True, exist_ok=True)
-    orders = {
-        "url": url,
-        "seconds": seconds,
-        "max_characters": MAX_CHARACTERS,
-        "headless": question.source.headless,
-        "folder": str(folder),
-        "chromium": chromium,
-        "driver": driver,
-        "version": _version(chromium),
-        "flags": [*FLAGS, f"--lang={question.source.hl or 'en'}"],
-    }
-    temporary = tempfile.mkdtemp(prefix=f"{PROFILE}{owner}:")  # `browser.sweep_orphans` knows it by its name
-    # The browser has no use for our keys.
-    clean = {name: value for name, value in os.environ.items() if not SECRET.search(name)}
-    environment = {**clean, MARKER: str(layout.state), OWNER: owner, "TMPDIR": temporary}
+    environ = environment(layout.state, "")
+    temporary = tempfile.mkdtemp(prefix=f"{PROFILE}{environ[OWNER]}:")  # `browser.sweep_orphans` knows it by its name
+    with proxy.Proxy(Gate(question.source.opened)) as way_out, way_out.visit(START_SECONDS + seconds, MAX_BYTES):
+        orders = {
+            "url": url,
+            "seconds": seconds,
+            "max_characters": MAX_CHARACTERS,
+            "headless": question.source.headless,
+            "folder": str(folder),
+            "chromium": chromium,
+            "driver": driver,
+            "version": _version(chromium),
+            "flags": [*FLAGS, *proxy.flags(way_out.url), f"--lang={question.source.hl or 'en'}"],
+            "preferences": PREFERENCES,
+            "sandboxed": sandboxed(),
+        }
+        return _seen_by_window(orders, {**environ, "TMPDIR": temporary}, START_SECONDS + seconds)
+
+
+def _seen_by_window(orders: dict[str, Any], environ: dict[str, str], seconds: float) -> Shown:
+    """What the other process saw. Whatever it started is ended, and its temporary folder removed."""
     window = subprocess.Popen(
         [sys.executable, "-m", "tasks.google_window"],
         cwd=PROJECT,
-        env=environment,
+        env=environ,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -187,22 +192,22 @@ def look(url: str, question: Question, layout: Layout, chromium: str, driver: st
         encoding="utf-8",
     )
     try:
-        said, _ = window.communicate(json.dumps(orders), timeout=START_SECONDS + seconds)
+        said, _ = window.communicate(json.dumps(orders), timeout=seconds)
         seen = json.loads(said)
         if "error" in seen:
             raise Refused("browser_failed", seen["error"])
         return Shown(str(seen["url"]), int(seen["status"]), str(seen["html"]))
     except subprocess.TimeoutExpired as error:
-        raise Refused("browser_failed", f"not done in {START_SECONDS + seconds:.0f} s") from error
+        raise Refused("browser_failed", f"not done in {seconds:.0f} s") from error
     except (ValueError, KeyError, TypeError) as error:
         raise Refused("browser_failed", "it ended without an answer") from error
     finally:
-        kill(tree_of(window.pid) + with_environment("TMPDIR", temporary))
+        kill(tree_of(window.pid) + with_environment("TMPDIR", environ["TMPDIR"]))
         window.wait()
         for pipe in (window.stdin, window.stdout):
             if pipe:
                 pipe.close()
-        shutil.rmtree(Path(temporary), ignore_errors=True)
+        shutil.rmtree(environ["TMPDIR"], ignore_errors=True)
 
 
 def _version(chromium: str) -> int:

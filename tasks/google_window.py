@@ -58,10 +58,11 @@ def look(orders: dict[str, Any]) -> dict[str, Any]:
     profile.mkdir(parents=True, exist_ok=True)
     for lock in profile.glob("Singleton*"):  # of a browser that was killed; the data directory is ours alone
         lock.unlink()
-    options = uc.ChromeOptions()
+    options = _options(uc.ChromeOptions, orders["sandboxed"])
     options.page_load_strategy = "eager"
     for flag in orders["flags"]:
         options.add_argument(flag)
+    options.add_experimental_option("prefs", orders["preferences"])
     driver = uc.Chrome(
         options=options,
         user_data_dir=str(profile),
@@ -69,6 +70,7 @@ def look(orders: dict[str, Any]) -> dict[str, Any]:
         browser_executable_path=orders["chromium"],
         version_main=orders["version"],
         headless=orders["headless"],
+        no_sandbox=not orders["sandboxed"],
         use_subprocess=True,
     )
     driver.set_page_load_timeout(orders["seconds"])
@@ -78,6 +80,17 @@ def look(orders: dict[str, Any]) -> dict[str, Any]:
         driver.execute_cdp_cmd("Browser.close", {})
         psutil.Process(driver.browser_pid).wait(QUIT_SECONDS)
     return shown
+
+
+def _options(kind: Any, sandboxed: bool) -> Any:
+    """undetected-chromedriver adds `--no-sandbox` for everybody; it does not get it in where the sandbox works."""
+
+    class Options(kind):  # type: ignore[misc]  # the package has no types
+        def add_argument(self, argument: str) -> None:
+            if not (sandboxed and argument == "--no-sandbox"):
+                super().add_argument(argument)
+
+    return Options()
 
 
 def _settled(driver: Any, orders: dict[str, Any]) -> dict[str, Any]:

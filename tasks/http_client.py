@@ -1,4 +1,4 @@
-"""One bounded HTTP exchange: a deadline over everything, public addresses only, decompression in steps.
+"""One bounded HTTP exchange: a deadline over everything, addresses from the gate, decompression in steps.
 
 httpx times each read, not the whole; and it would connect to any address that a name resolves to. Both are
 mended below it, where httpcore opens sockets.
@@ -6,8 +6,6 @@ mended below it, where httpcore opens sockets.
 
 from __future__ import annotations
 
-import ipaddress
-import socket
 import ssl
 import time
 import zlib
@@ -21,13 +19,12 @@ from urllib.parse import urljoin, urlsplit
 import httpcore
 import httpx
 
+from tasks.gate import Gate
 from tasks.outcomes import Refused
 
 CONNECT_SECONDS = 10.0
 CHUNK = 65536
 REDIRECTS = (301, 302, 303, 307, 308)
-# RFC 6052: reaches IPv4 addresses, private ones too, through a NAT64 gateway.
-NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
 class Deadline:
@@ -77,8 +74,8 @@ class Response:
 class HttpClient:
     """GET with limits. One exchange at a time; connections are kept between them."""
 
-    def __init__(self, user_agent: str, *, allow_loopback: bool = False) -> None:
-        self._network = GuardedBackend(allow_loopback)
+    def __init__(self, user_agent: str, gate: Gate) -> None:
+        self._network = GuardedBackend(gate)
         transport = httpx.HTTPTransport()
         # The pool is where httpcore takes a network backend; httpx passes none through.
         transport._pool = httpcore.ConnectionPool(
@@ -209,6 +206,8 @@ def _named(error: Exception) -> Refused:
                 return Refused("tls_error", str(cause))
             cause = cause.__cause__ or cause.__context__
         return Refused("dead_host", str(error))
+    if isinstance(error, httpx.RemoteProtocolError) and "location header" in str(error):
+        return Refused("bad_redirect", str(error))  # httpx looks at it although it is not to follow
     if isinstance(error, httpx.TimeoutException):
         return Refused("timeout", text)
     if isinstance(error, httpx.InvalidURL | httpx.UnsupportedProtocol | ValueError):
@@ -243,11 +242,11 @@ class GuardedStream(httpcore.NetworkStream):
 
 
 class GuardedBackend(httpcore.NetworkBackend):
-    """Resolves a name once, refuses it unless every address is public, and connects to what it checked."""
+    """Connects to the addresses that the gate has checked, never to a name."""
 
-    def __init__(self, allow_loopback: bool) -> None:
+    def __init__(self, gate: Gate) -> None:
         self.deadline = Deadline(CONNECT_SECONDS)
-        self._allow_loopback = allow_loopback
+        self._gate = gate
         self._sockets = httpcore.SyncBackend()
 
     def connect_tcp(
@@ -259,7 +258,7 @@ class GuardedBackend(httpcore.NetworkBackend):
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.NetworkStream:
         failure: Exception = httpcore.ConnectError("no address")
-        for address in public_addresses(host, port, self._allow_loopback):
+        for address in self._gate.addresses(host, port, self.deadline.left()):
             try:
                 seconds = min(CONNECT_SECONDS, self.deadline.left())
                 stream = self._sockets.connect_tcp(address, port, seconds, local_address, socket_options)
@@ -267,31 +266,3 @@ class GuardedBackend(httpcore.NetworkBackend):
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
                 failure = error
         raise failure
-
-
-def public_addresses(host: str, port: int, allow_loopback: bool) -> list[str]:
-    """What a name resolves to.
-
-    Raises:
-        Refused: `dead_host` where it does not; `forbidden_address` where any address is private.
-    """
-    try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:
-        raise Refused("dead_host", f"{host}: {error}") from error
-    addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
-    for address in addresses:
-        if not _is_allowed(address, allow_loopback):
-            raise Refused("forbidden_address", f"{host} is {address}: see search.allow_loopback")
-    return addresses
-
-
-def _is_allowed(address: str, allow_loopback: bool) -> bool:
-    ip = ipaddress.ip_address(address)
-    if isinstance(ip, ipaddress.IPv6Address):
-        inner = ip.ipv4_mapped or ip.sixtofour
-        if ip in NAT64:
-            inner = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
-        if inner is not None:
-            return _is_allowed(str(inner), allow_loopback)
-    return (ip.is_global and not ip.is_multicast) or (allow_loopback and ip.is_loopback)

@@ -40,7 +40,7 @@ OUTCOMES: dict[str, Outcome] = {
     "redirect_loop": Outcome("redirected in a circle or too often"),
     "bad_redirect": Outcome("redirected to something that is no web address"),
     "bad_url": Outcome("not a valid http or https address"),
-    "forbidden_address": Outcome("the address is not on the public internet"),
+    "forbidden_address": Outcome("the address is not on the public internet, or its port is neither 80 nor 443"),
     "unsupported_media_type": Outcome("neither HTML nor plain text"),
     "bad_encoding": Outcome("a compression that was not asked for, or damaged"),
     "too_large": Outcome("larger than render.max_page_bytes"),

@@ -10,13 +10,13 @@ import time
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
-from urllib.parse import urlsplit
 
 from tasks.blocklists import NO_BLOCKLISTS, Blocklists
 from tasks.browser import Browser
 from tasks.errors import BrowserError
 from tasks.forgotten import Forgotten
-from tasks.http_client import Deadline, HttpClient, Response, public_addresses
+from tasks.gate import Gate
+from tasks.http_client import Deadline, HttpClient, Response
 from tasks.layout import Layout
 from tasks.outcomes import Refused, forbids_use
 from tasks.page_cache import Fetched, PageCache
@@ -65,12 +65,12 @@ class Renderer:
     ) -> None:
         self.settings = settings.render
         self.layout = layout
-        self.allow_loopback = settings.search.allow_loopback
         self.clock, self.sleep = clock, sleep
-        self.client = HttpClient(self.settings.user_agent, allow_loopback=self.allow_loopback)
+        gate = Gate(settings.search.allow_loopback)
+        self.client = HttpClient(self.settings.user_agent, gate)
         self.hosts = Hosts(db, self.client, self.settings, clock, sleep, blocklists, Forgotten(layout.forgotten))
         self.cache = PageCache(db, layout.pages, self.settings.cache_megabytes * 1_000_000)
-        self.browser = browser or Browser(self.settings, layout)
+        self.browser = browser or Browser(self.settings, layout, gate)
         self.browser_missing: str | None = None  # why, once it is known
 
     def __enter__(self) -> Self:
@@ -182,7 +182,7 @@ class Renderer:
         if shown.status >= 400:
             raise Refused("http_error" if shown.status < 500 else "server_error", f"HTTP {shown.status} in Chromium")
         if shown.final_url.split("#")[0] != fetched.final_url:
-            self._check_landing(shown.final_url)
+            self.hosts.permit(shown.final_url)  # a script led elsewhere; what may not be fetched there is not kept
         return Fetched(
             final_url=shown.final_url,
             status=shown.status or fetched.status,
@@ -194,11 +194,6 @@ class Renderer:
             robots=fetched.robots,
             body=shown.html.encode("utf-8", "replace"),
         )
-
-    def _check_landing(self, url: str) -> None:
-        """A script may have led Chromium elsewhere; what may not be fetched from there is not kept."""
-        self.hosts.permit(url)
-        public_addresses(urlsplit(url).hostname or "", 443, self.allow_loopback)
 
 
 class _Budget:

@@ -17,6 +17,7 @@ from tasks.agenda import Agenda
 from tasks.engines import ask_brave, ask_searxng
 from tasks.errors import SettingsError
 from tasks.frontier import Frontier
+from tasks.gate import Gate
 from tasks.google import ask_google
 from tasks.http_client import HttpClient
 from tasks.layout import Layout
@@ -69,25 +70,27 @@ class Searcher:
         self.clock, self.sleep = clock, sleep
         self.providers = providers or PROVIDERS
         self.agenda = Agenda(frontier, settings.search, clock())
-        self.allow_loopback = settings.search.allow_loopback
+        self._loopback = settings.search.allow_loopback
+        self._engines: dict[str, HttpClient] = {}
         self._opened = ExitStack()
 
     @cached_property
     def client(self) -> HttpClient:
-        return self._open_client(self.allow_loopback)
+        return self._open_client(Gate(self._loopback))
 
-    @cached_property
-    def engines(self) -> HttpClient:
-        """For search engines: their address is the user's own choice, often this machine's."""
-        return self._open_client(allow_loopback=True)
+    def engine(self, source: Source) -> HttpClient:
+        """For one search engine: its address is open, wherever the profile says it is."""
+        if source.base not in self._engines:
+            self._engines[source.base] = self._open_client(Gate(source.opened))
+        return self._engines[source.base]
 
     @cached_property
     def hosts(self) -> Hosts:
         lists = (self.frontier.blocklists, self.frontier.forgotten)
         return Hosts(self.frontier.db, self.client, self.settings, self.clock, self.sleep, *lists)
 
-    def _open_client(self, allow_loopback: bool) -> HttpClient:
-        client = HttpClient(self.settings.user_agent, allow_loopback=allow_loopback)
+    def _open_client(self, gate: Gate) -> HttpClient:
+        client = HttpClient(self.settings.user_agent, gate)
         self._opened.callback(client.close)
         return client
 
@@ -131,11 +134,11 @@ def _google(question: Question, searcher: Searcher) -> Answer:
 
 
 def _searxng(question: Question, searcher: Searcher) -> Answer:
-    return ask_searxng(question, searcher.engines, searcher.settings.timeout_seconds)
+    return ask_searxng(question, searcher.engine(question.source), searcher.settings.timeout_seconds)
 
 
 def _brave(question: Question, searcher: Searcher) -> Answer:
-    return ask_brave(question, searcher.engines, searcher.settings.timeout_seconds)
+    return ask_brave(question, searcher.engine(question.source), searcher.settings.timeout_seconds)
 
 
 def _listing(question: Question, searcher: Searcher) -> Answer:

@@ -18,6 +18,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from tasks.errors import SettingsError
+from tasks.gate import endpoint, is_loopback
 from tasks.layout import PROJECT
 
 ENGINES = ("google", "searxng", "brave")
@@ -89,6 +90,15 @@ class Source:
         return (self.base_url or BASE_URLS.get(self.provider, "")).rstrip("/")
 
     @property
+    def opened(self) -> tuple[str, ...]:
+        """What the gate opens for a search engine: the user's own choice, often on this machine or in the house."""
+        parts = urlsplit(self.base_url)
+        if self.provider not in ENGINES or not parts.hostname:
+            return ()
+        host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+        return (f"{host}:{parts.port or (443 if parts.scheme == 'https' else 80)}",)
+
+    @property
     def name(self) -> str:
         """How reports call it, and what a search engine's cool-down is remembered under."""
         own = self.base if self.provider in ENGINES and self.base != BASE_URLS.get(self.provider) else self.url
@@ -138,9 +148,21 @@ class SearchSettings:
         "relative to the profile.",
     )
     block_adult: bool = setting(True, "Also never ask what the own short list of adult content names.")
-    allow_loopback: bool = setting(False, "Let pages be fetched from this machine (the demo, tests).")
+    allow_loopback: tuple[str, ...] = setting(
+        (), "Addresses of this machine, each with its port, that may be fetched all the same: 127.0.0.1:8765."
+    )
 
     def __post_init__(self) -> None:
+        for text in self.allow_loopback:
+            try:
+                good = is_loopback(endpoint(text)[0])
+            except ValueError:
+                good = False
+            if not good:
+                raise SettingsError(
+                    f"search.allow_loopback: {text!r} must be an address of this machine with a port, "
+                    "such as '127.0.0.1:8765' or '[::1]:8765'"
+                )
         if not all(topic.strip() for topic in self.topics):
             raise SettingsError("search.topics: a topic is empty")
         engines = [source.provider for source in self.sources if source.provider in ENGINES]
@@ -168,6 +190,12 @@ class RenderSettings:
         choices=("auto", "never", "always"),
     )
     browser_pages: int = setting(100, "Pages after which Chromium is started afresh.", minimum=1)
+    browser_megabytes: int = setting(
+        300, "Private memory that one page may take in Chromium; then Chromium is ended.", minimum=50, maximum=16_000
+    )
+    browser_page_megabytes: int = setting(
+        10, "What one page may load in Chromium, with its scripts and frames; then the rest is cut.", minimum=1
+    )
     cache_megabytes: int = setting(200, "Bound of the page cache; the oldest pages leave first.", minimum=1)
     batch: int = setting(20, "Pages in one task run.", minimum=1, maximum=1000)
 
@@ -351,7 +379,8 @@ def load_settings(profile: str = "nightly", overrides: dict[str, Any] | None = N
     search = _with_absolute_files(settings.search, path.parent)
     if settings.demo.serve:
         start = Source("site", url=f"http://127.0.0.1:{settings.demo.port}/", max_depth=6)
-        search = dataclasses.replace(search, sources=(start, *search.sources), allow_loopback=True)
+        opened = (*search.allow_loopback, f"127.0.0.1:{settings.demo.port}")
+        search = dataclasses.replace(search, sources=(start, *search.sources), allow_loopback=opened)
     return dataclasses.replace(settings, search=search)
 
 

@@ -29,7 +29,7 @@ def article(title: str = "The harbour", *, extra: str = "", head: str = "", para
 class Loopback:
     """`with Loopback({"/": ...}) as site:`; an answer is (status, headers, body), a body, or a function giving one."""
 
-    def __init__(self, answers: dict[str, Any] | None = None) -> None:
+    def __init__(self, answers: dict[str, Any] | None = None, host: str = "127.0.0.1") -> None:
         self.answers: dict[str, Any] = answers or {}
         self.requests: list[tuple[str, dict[str, str]]] = []
         site = self
@@ -42,12 +42,15 @@ class Loopback:
                 with suppress(ConnectionError):
                     site.answer(self)
 
+            do_POST = do_GET
+
             def log_message(self, *_: object) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+        self._server = ThreadingHTTPServer((host, 0), _Handler)
         self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        self.address = f"{host}:{self._server.server_address[1]}"  # as `search.allow_loopback` wants it
+        self.url = f"http://{self.address}"
 
     def __enter__(self) -> Self:
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()

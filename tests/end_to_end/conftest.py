@@ -27,7 +27,7 @@ PROFILE = """
 [search]
 max_pages = 1200
 revisit_listing_hours = 0
-allow_loopback = true
+allow_loopback = ["{address}"]
 
 [[search.sources]]
 provider = "site"
@@ -50,6 +50,11 @@ compile = "off"
 checkpoint_seconds = 0.2
 evaluate_tokens = 4000
 """
+
+
+def profile_of(url: str) -> str:
+    """A profile that collects the site at `url`, which is on this machine."""
+    return PROFILE.format(url=url, address=url.removeprefix("http://"))
 
 
 def free_port() -> int:
@@ -178,5 +183,5 @@ def site(household: Household) -> Iterator[DemoSite]:
     """The demo site on its first night, with a profile that collects it."""
     with DemoSite(port=0, night=1) as running:
         running.publish(60)
-        household.profile.write_text(PROFILE.format(url=running.url))
+        household.profile.write_text(profile_of(running.url))
         yield running

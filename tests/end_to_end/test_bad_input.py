@@ -8,7 +8,7 @@ from pathlib import Path
 
 from deployments.demo_site import DemoSite
 from tasks.lock import writer_lock
-from tests.end_to_end.conftest import PROFILE, Household, free_port
+from tests.end_to_end.conftest import Household, free_port, profile_of
 
 # Writes down every address that any Python process of the run connects to.
 WATCH = """
@@ -50,7 +50,7 @@ def test_a_second_run_at_the_same_time(household: Household, site: DemoSite) -> 
 
 
 def test_nothing_at_all_to_train_on(household: Household) -> None:
-    household.profile.write_text(PROFILE.format(url=f"http://127.0.0.1:{free_port()}"))
+    household.profile.write_text(profile_of(f"http://127.0.0.1:{free_port()}"))
     done = household.run("--profile", str(household.profile))
     assert done.returncode == 1
     assert "nothing to train on yet" in one_line(done.stderr) and "run.py add" in done.stderr

@@ -25,10 +25,10 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 
 from deployments.demo_site import DemoSite
-from tasks.browser import find_binaries
+from tasks.chromium import find_binaries
 from tasks.lock import writer_lock
 from tasks.process_tree import kill, with_environment
-from tests.end_to_end.conftest import PROFILE, PROJECT, free_port
+from tests.end_to_end.conftest import PROJECT, free_port, profile_of
 
 NIGHT_SECONDS = 150.0
 ENDED = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
@@ -64,7 +64,7 @@ class Stand:
         # setup.sh has its own test; what it installs is what this test runs with.
         (self.clone / "setup.sh").write_text("#!/bin/sh\n")
         (self.clone / ".venv").symlink_to(sys.prefix)
-        (self.clone / "site.toml").write_text(PROFILE.format(url=self.site.url))
+        (self.clone / "site.toml").write_text(profile_of(self.site.url))
         bare = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "MINIATURE_"))}
         self.env = bare | {
             "HOME": str(self.home),

@@ -32,7 +32,7 @@ from nbclient import NotebookClient
 from deployments.demo_site import DemoSite
 from deployments.notebook import AS_THEY_ARE, PROJECT, REQUIREMENTS
 from tests.corpora import prose
-from tests.end_to_end.conftest import PROFILE
+from tests.end_to_end.conftest import profile_of
 
 NBFORMAT: Any = importlib.import_module("nbformat")  # it gives no types
 OTHER_TORCH = "2.11.0+cu128"
@@ -231,7 +231,7 @@ def test_run_all_resumes_on_a_new_machine_and_leaves_its_packages_alone(colab: C
     with DemoSite(port=0, night=1) as site:
         site.publish(30)
         profile = tmp_path / "profile.toml"
-        profile.write_text(PROFILE.format(url=site.url))
+        profile.write_text(profile_of(site.url))
         choices = {
             "GIT_URL": repository.as_uri(),
             "PROFILE": str(profile),

@@ -4,23 +4,30 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
-from tasks.browser import MARKER, Binaries, Browser, find_binaries, sweep_orphans
+from tasks.browser import Browser, sweep_orphans
+from tasks.chromium import MARKER, Binaries, find_binaries, without_sandbox_hint
 from tasks.errors import BrowserError
+from tasks.gate import Gate
 from tasks.layout import PROJECT, Layout
 from tasks.outcomes import Refused
+from tasks.process_tree import tree_of
 from tasks.records import Dropped, Hit, Page
 from tasks.render import Renderer, render
+from tasks.run_record import tree_bytes
 from tasks.settings import RenderSettings, SearchSettings, Settings
 from tasks.state import open_state
-from tests.loopback import PARAGRAPH, Loopback, article
+from tests.loopback import PARAGRAPH, Handler, Loopback, article, send
 
 pytestmark = pytest.mark.skipif(find_binaries().chromium is None, reason="no Chromium on this machine")
 
@@ -29,6 +36,27 @@ fetch('/text').then(answer => answer.text()).then(text => setTimeout(() => {
   document.getElementById('root').innerHTML = '<article><h1>Made by a script</h1><p>' + text + '</p></article>';
 }, 400));
 </script></body></html>"""
+
+
+def filled(script: str) -> bytes:
+    return f"<html><body><div id=root></div><script>{script}</script></body></html>".encode()
+
+
+def endless(handler: Handler) -> None:
+    send(handler, 200, {"Content-Length": "100000000000"}, b"<html><body>")
+    for number in range(100_000):
+        handler.wfile.write(b"<p>%d" % number + b" and so on" * 5000)
+
+
+def rights(handler: Handler) -> None:
+    handler.send_response(203)
+    for name, value in (("X-Robots-Tag", "otherbot: noindex"), ("X-Robots-Tag", "noai"), ("Content-Type", "text/html")):
+        handler.send_header(name, value)
+    handler.send_header("Connection", "close")
+    handler.end_headers()
+    handler.wfile.write(article("Rights"))
+
+
 ANSWERS: dict[str, Any] = {
     "/app": APP,
     "/text": (PARAGRAPH * 5).encode(),
@@ -41,6 +69,16 @@ ANSWERS: dict[str, Any] = {
     "/file": (200, {"Content-Disposition": "attachment; filename=evil.bin"}, b"bytes"),
     "/elsewhere": b"<html><body><div id=root></div><script>location = '/private'</script></body></html>",
     "/private": article("Private"),
+    "/buffers": filled("for (const all = [];;) all.push(new Uint8Array(2e7).fill(1))"),
+    "/nodes": filled("for (;;) document.body.appendChild(document.createElement('p')).textContent = 'x'.repeat(99)"),
+    "/endless": endless,
+    "/left": filled(
+        "const had = document.cookie + localStorage.x; document.cookie = 'x=1'; localStorage.x = 1; "
+        "document.body.innerText = had + ' words'.repeat(99)"
+    ),
+    "/moved": (302, {"Location": "/rights"}, b""),
+    "/rights": rights,
+    "/cut": lambda handler: handler.connection.close(),
     "/robots.txt": b"User-agent: *\nDisallow: /private",
 }
 
@@ -57,9 +95,9 @@ def ours(state: Path) -> list[int]:
     return found
 
 
-def settings(seconds: float = 10.0, pages: int = 100) -> Settings:
+def settings(site: Loopback, seconds: float = 10.0, pages: int = 100) -> Settings:
     rendering = RenderSettings(delay_seconds=0.0, timeout_seconds=seconds, browser_pages=pages)
-    return Settings(search=SearchSettings(allow_loopback=True), render=rendering)
+    return Settings(search=SearchSettings(allow_loopback=(site.address,)), render=rendering)
 
 
 @pytest.fixture(scope="module")
@@ -74,17 +112,17 @@ def layout(tmp_path_factory: pytest.TempPathFactory) -> Layout:
 
 
 @pytest.fixture(scope="module")
-def browser(layout: Layout) -> Iterator[Browser]:
-    opened = Browser(settings().render, layout)
+def browser(site: Loopback, layout: Layout) -> Iterator[Browser]:
+    opened = Browser(settings(site).render, layout, Gate([site.address]))
     yield opened
     opened.close()
     assert ours(layout.state) == []
     assert list((layout.state / "browser").iterdir()) == []
 
 
-def visit(url: str, layout: Layout, browser: Browser) -> Page | Dropped:
-    renderer = Renderer(settings(), layout, open_state(layout.database), browser=browser)
-    [result] = render([Hit(url, "urls", "q")], renderer)
+def visit(site: Loopback, path: str, layout: Layout, browser: Browser) -> Page | Dropped:
+    renderer = Renderer(settings(site), layout, open_state(layout.database), browser=browser)
+    [result] = render([Hit(site.url + path, "urls", "q")], renderer)
     renderer.client.close()
     return result
 
@@ -98,7 +136,7 @@ def test_text_made_by_a_script_is_waited_for(site: Loopback, layout: Layout, bro
 
 
 def test_render_takes_chromium_only_where_a_page_needs_it(site: Loopback, layout: Layout, browser: Browser) -> None:
-    static, app = visit(site.url + "/static", layout, browser), visit(site.url + "/app", layout, browser)
+    static, app = visit(site, "/static", layout, browser), visit(site, "/app", layout, browser)
     assert isinstance(static, Page) and not static.rendered
     assert isinstance(app, Page) and app.rendered and app.charset == "utf-8" and app.etag is None
 
@@ -108,6 +146,74 @@ def test_one_browser_is_reused(site: Loopback, layout: Layout, browser: Browser)
     before = set(ours(layout.state))
     browser.read(site.url + "/static", 10)
     assert before & set(ours(layout.state))
+
+
+@pytest.mark.parametrize("path", ["/buffers", "/nodes"])
+def test_a_page_that_takes_memory_is_ended_before_it_has_much(site: Loopback, browser: Browser, path: str) -> None:
+    browser.read(site.url + "/static", 10)
+    before, peak, done = tree_bytes(), [0], threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.02):
+            peak.append(tree_bytes())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    with suppress(Refused):  # unless its script bears that it gets no more
+        browser.read(site.url + path, 30.0)
+    done.set()
+    watcher.join()
+    assert max(peak) - before < 450_000_000, "a page may add 300 MB; what else is there is Chromium's own work"
+    assert "Static" in browser.read(site.url + "/static", 10).html
+
+
+def test_a_page_without_end_costs_only_itself(site: Loopback, browser: Browser) -> None:
+    with pytest.raises(Refused, match=r"too_large|browser_failed"):
+        browser.read(site.url + "/endless", 30.0)
+    assert "Static" in browser.read(site.url + "/static", 10).html
+
+
+def test_no_page_knows_what_another_one_left(site: Loopback, browser: Browser) -> None:
+    assert ["undefined" in browser.read(site.url + "/left", 10).html for _ in range(2)] == [True, True]
+
+
+def test_what_servers_answered_on_the_way_is_known(site: Loopback, browser: Browser) -> None:
+    page = browser.read(site.url + "/moved", 10)
+    assert [(answer.url.removeprefix(site.url), answer.status) for answer in page.answers] == [
+        ("/moved", 302),
+        ("/rights", 203),
+    ]
+    assert page.answers[-1].headers.get_list("x-robots-tag") == ["otherbot: noindex", "noai"]
+    assert page.status == 203
+
+
+AS_NOBODY = """#!/bin/sh
+chmod 777 "$TMPDIR" && export HOME="$TMPDIR" && exec setpriv --reuid=65534 --regid=65534 --clear-groups {driver} "$@"
+"""
+
+
+@pytest.mark.skipif(bool(without_sandbox_hint(uid=1)), reason="no user namespaces for ordinary users here")
+def test_for_everybody_but_root_the_sandbox_is_on(site: Loopback, monkeypatch: pytest.MonkeyPatch) -> None:
+    binaries = find_binaries()
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        if os.geteuid() == 0:  # then as somebody else
+            driver = Path(folder, "driver")
+            driver.write_text(AS_NOBODY.format(driver=binaries.driver))
+            driver.chmod(0o755)
+            binaries = Binaries(binaries.chromium, str(driver))
+            monkeypatch.setattr("tasks.browser.sandboxed", lambda: True)
+        opened = Browser(RenderSettings(), Layout(Path(folder)), Gate([site.address]), binaries)
+        try:
+            assert "Static" in opened.read(site.url + "/static", 20).html
+            assert opened._service is not None
+            tree = tree_of(opened._service.process.pid)
+            pages = [one for one in tree if "--type=renderer" in one.cmdline()]
+            assert pages and not any("--no-sandbox" in one.cmdline() for one in tree)
+            # The sandbox's own mark: no system call passes but those of its filter.
+            assert all("Seccomp:\t2" in Path(f"/proc/{one.pid}/status").read_text() for one in pages)
+        finally:
+            opened.close()
 
 
 @pytest.mark.parametrize("path", ["/hang", "/alerts"])
@@ -126,13 +232,13 @@ def test_a_hung_page_is_killed_and_the_next_one_is_fine(site: Loopback, browser:
 def test_what_a_script_may_do_to_us(
     site: Loopback, layout: Layout, browser: Browser, path: str, reason: str | None
 ) -> None:
-    result = visit(site.url + path, layout, browser)
+    result = visit(site, path, layout, browser)
     assert (result.reason if isinstance(result, Dropped) else None) == reason
     assert "Static" in browser.read(site.url + "/static", 10).html
 
 
 def test_downloads_are_denied(site: Loopback, layout: Layout, browser: Browser) -> None:
-    visit(site.url + "/download", layout, browser)
+    visit(site, "/download", layout, browser)
     folders = [Path.home(), Path.home() / "Downloads", Path.cwd(), Path("/tmp")]
     assert not [folder for folder in folders if list(folder.glob("evil*"))]
     assert "/file" in site.paths, "nothing was downloaded, so nothing was shown"
@@ -141,8 +247,14 @@ def test_downloads_are_denied(site: Loopback, layout: Layout, browser: Browser) 
 def test_a_page_that_does_not_load_is_never_the_page_before(site: Loopback, layout: Layout, browser: Browser) -> None:
     browser.read(site.url + "/static", 10)
     before = set(ours(layout.state))
+    with pytest.raises(Refused, match="forbidden_address"):
+        browser.read("http://127.0.0.1:8999/", 5)
+    with pytest.raises(Refused, match="dead_host"):
+        browser.read("http://no-such-host.invalid/", 5)
     with pytest.raises(Refused, match="connection_error"):
-        browser.read("http://127.0.0.1:1/", 5)
+        browser.read(site.url + "/cut", 5)
+    with pytest.raises(Refused, match="bad_url"):
+        browser.read("file:///etc/passwd", 5)
     assert before & set(ours(layout.state)), "a dead host need not cost the browser"
 
 
@@ -159,7 +271,7 @@ def test_a_driver_that_dies_leaves_no_chromium_behind(site: Loopback, layout: La
 
 def test_it_is_recycled_after_its_pages(site: Loopback, tmp_path: Path) -> None:
     layout = Layout(tmp_path)
-    short = Browser(settings(pages=2).render, layout)
+    short = Browser(settings(site, pages=2).render, layout, Gate([site.address]))
     trees = []
     for _ in range(3):
         short.read(site.url + "/static", 10)
@@ -174,7 +286,7 @@ def test_it_is_recycled_after_its_pages(site: Loopback, tmp_path: Path) -> None:
 )
 def test_what_does_not_start_says_what_to_install(tmp_path: Path, binaries: Binaries) -> None:
     with pytest.raises(BrowserError, match="apt-get install chromium-headless-shell"):
-        Browser(settings().render, Layout(tmp_path), binaries).read("http://127.0.0.1:9/", 5)
+        Browser(RenderSettings(), Layout(tmp_path), binaries=binaries).read("http://127.0.0.1:9/", 5)
     assert list((tmp_path / "state" / "browser").iterdir()) == []
 
 
@@ -182,10 +294,11 @@ OWNER = """
 import sys, time
 from pathlib import Path
 from tasks.browser import Browser
+from tasks.gate import Gate
 from tasks.layout import Layout
 from tasks.settings import RenderSettings
-browser = Browser(RenderSettings(), Layout(Path(sys.argv[1])))
-browser.read(sys.argv[2], 10)
+browser = Browser(RenderSettings(), Layout(Path(sys.argv[1])), Gate([sys.argv[2]]))
+browser.read(f"http://{sys.argv[2]}/static", 10)
 print("ready", flush=True)
 time.sleep(60)
 """
@@ -194,7 +307,7 @@ time.sleep(60)
 def test_browsers_of_a_killed_run_are_swept_and_living_ones_are_not(site: Loopback, tmp_path: Path) -> None:
     layout = Layout(tmp_path)
     owner = subprocess.Popen(
-        [sys.executable, "-c", OWNER, str(tmp_path), site.url + "/static"], cwd=PROJECT, stdout=subprocess.PIPE
+        [sys.executable, "-c", OWNER, str(tmp_path), site.address], cwd=PROJECT, stdout=subprocess.PIPE
     )
     assert owner.stdout is not None and owner.stdout.readline() == b"ready\n"
     assert sweep_orphans(layout) == 0 and ours(layout.state)

@@ -21,9 +21,10 @@ class FakeTime:
         self.now += seconds
 
 
-def make(folder: Path, time: FakeTime) -> Renderer:
+def make(folder: Path, time: FakeTime, *sites: Loopback) -> Renderer:
+    opened = tuple(site.address for site in sites)
     settings = Settings(
-        search=SearchSettings(allow_loopback=True), render=RenderSettings(delay_seconds=3.0, browser="never")
+        search=SearchSettings(allow_loopback=opened), render=RenderSettings(delay_seconds=3.0, browser="never")
     )
     layout = Layout(folder)
     return Renderer(settings, layout, open_state(layout.database), clock=lambda: time.now, sleep=time.sleep)
@@ -49,7 +50,7 @@ def test_each_host_is_asked_at_its_own_pace_across_runs(tmp_path: Path) -> None:
             site.answers["/robots.txt"] = robots
         for batch in (range(3), range(3, 6)):
             hits = [Hit(f"{site.url}/{n}", "urls", "q") for n in batch for site in (first, second)]
-            with make(tmp_path, time) as renderer:
+            with make(tmp_path, time, first, second) as renderer:
                 assert all(isinstance(page, Page) for page in render(hits, renderer))
     assert len(quick) == len(slow) == 6
     assert min(gaps(quick)) >= 3.0
@@ -66,6 +67,6 @@ def test_retries_keep_the_pace(tmp_path: Path) -> None:
         seen.append(time.now)
         return 503, {}, b""
 
-    with Loopback({"/": failing}) as site, make(tmp_path, time) as renderer:
+    with Loopback({"/": failing}) as site, make(tmp_path, time, site) as renderer:
         render([Hit(site.url + "/", "urls", "q")], renderer)
     assert len(seen) == 3 and min(gaps(seen)) >= 3.0

@@ -19,7 +19,7 @@ import psutil
 import pytest
 
 from tasks.blocklists import open_blocklists
-from tasks.browser import MARKER
+from tasks.chromium import MARKER
 from tasks.frontier import HOUR, Frontier
 from tasks.google import find_chromium
 from tasks.layout import PROJECT, Layout
@@ -68,8 +68,10 @@ class Clock:
 
 def make(folder: Path, clock: Clock | None = None, **settings: Any) -> Searcher:
     layout = Layout(folder)
+    # Search engines are open by their address in the profile; feeds and sitemaps are not.
+    opened = tuple(urlsplit(source.url).netloc for source in settings.get("sources", ()) if source.url)
     whole = Settings(
-        search=SearchSettings(allow_loopback=True, **settings),
+        search=SearchSettings(allow_loopback=opened, **settings),
         render=RenderSettings(delay_seconds=0.0, timeout_seconds=15.0),
     )
     clock = clock or Clock()

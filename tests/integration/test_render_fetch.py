@@ -35,10 +35,11 @@ class NoBrowser:
         pass
 
 
-def make(folder: Path, *, allow_loopback: bool = True, blocked: tuple[str, ...] = (), **settings: Any) -> Renderer:
+def make(folder: Path, *opened: str, blocked: tuple[str, ...] = (), **settings: Any) -> Renderer:
     values = {"delay_seconds": 0.0, "timeout_seconds": 2.0, "max_page_bytes": LIMIT, **settings}
+    folder.mkdir(exist_ok=True)
     (folder / "blocked.txt").write_text("\n".join(blocked))
-    search = SearchSettings(allow_loopback=allow_loopback, blocklists=(str(folder / "blocked.txt"),))
+    search = SearchSettings(allow_loopback=opened, blocklists=(str(folder / "blocked.txt"),))
     whole, layout = Settings(search=search, render=RenderSettings(**values)), Layout(folder)
     return Renderer(
         whole,
@@ -57,8 +58,8 @@ def site() -> Iterator[Loopback]:
 
 
 @pytest.fixture
-def renderer(tmp_path: Path) -> Iterator[Renderer]:
-    with make(tmp_path) as opened:
+def renderer(tmp_path: Path, site: Loopback) -> Iterator[Renderer]:
+    with make(tmp_path, site.address) as opened:
         yield opened
 
 
@@ -157,7 +158,7 @@ def test_a_server_that_recovers_is_tried_again_at_once(site: Loopback, renderer:
 
 
 def test_a_short_retry_after_is_waited_for_and_a_long_one_cools_the_host(site: Loopback, tmp_path: Path) -> None:
-    with make(tmp_path) as renderer:
+    with make(tmp_path, site.address) as renderer:
         slept: list[float] = []
         renderer.sleep = slept.append
         site.answers = {
@@ -193,10 +194,11 @@ def test_a_redirect_to_the_same_address_with_a_cookie_is_no_loop(site: Loopback,
     assert reason(renderer, site.url + "/") == "page"
 
 
-def test_the_robots_txt_of_each_hop_counts(site: Loopback, renderer: Renderer) -> None:
+def test_the_robots_txt_of_each_hop_counts(site: Loopback, tmp_path: Path) -> None:
     with Loopback({"/robots.txt": b"User-agent: *\nDisallow: /", "/": TEXT}) as other:
         site.answers = {"/": (302, {"Location": other.url + "/"}, b"")}
-        assert reason(renderer, site.url + "/") == "robots_forbidden"
+        with make(tmp_path, site.address, other.address) as renderer:
+            assert reason(renderer, site.url + "/") == "robots_forbidden"
         assert other.paths == ["/robots.txt"]
 
 
@@ -209,19 +211,21 @@ def test_robots_txt_that_fails_keeps_us_out_for_now(site: Loopback, renderer: Re
 
 def test_loopback_is_closed_unless_opened(site: Loopback, tmp_path: Path) -> None:
     site.answers = {"/": TEXT}
-    with make(tmp_path, allow_loopback=False) as renderer:
-        for host in ("127.0.0.1", "localhost", "[::ffff:127.0.0.1]", "2130706433"):
-            assert reason(renderer, site.url.replace("127.0.0.1", host)) == "forbidden_address"
+    with make(tmp_path) as renderer:
+        assert reason(renderer, site.url) == "forbidden_address"
+    with make(tmp_path / "other", "127.0.0.2:" + site.address.partition(":")[2], "127.0.0.1:9") as renderer:
+        assert reason(renderer, site.url) == "forbidden_address", "what is open is that address at that port"
     assert site.paths == []
 
 
-def test_dead_hosts_have_a_name(renderer: Renderer) -> None:
+def test_dead_hosts_have_a_name(tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    result = visit(renderer, f"http://127.0.0.1:{port}/")
-    assert isinstance(result, Dropped) and result.reason == "dead_host" and result.retry
-    assert reason(renderer, "http://no-such-host.invalid/") == "dead_host"
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    with make(tmp_path, address) as renderer:
+        result = visit(renderer, f"http://{address}/")
+        assert isinstance(result, Dropped) and result.reason == "dead_host" and result.retry
+        assert reason(renderer, "http://no-such-host.invalid/") == "dead_host"
 
 
 def test_a_server_that_speaks_no_tls_has_a_name(site: Loopback, renderer: Renderer) -> None:
@@ -242,10 +246,10 @@ def test_a_page_that_did_not_change_is_not_sent_again(site: Loopback, renderer: 
 def test_a_page_that_a_cut_run_left_is_taken_from_the_cache(site: Loopback, tmp_path: Path) -> None:
     site.answers = {"/": TEXT}
     due = time.time() - 10
-    with make(tmp_path) as first:
+    with make(tmp_path, site.address) as first:
         visit(first, site.url + "/", due_at=due)
     asked = len(site.requests)
-    with make(tmp_path) as second:
+    with make(tmp_path, site.address) as second:
         page = visit(second, site.url + "/", due_at=due)
         assert isinstance(page, Page) and page.from_cache and body_of(page) == TEXT
         assert len(site.requests) == asked
@@ -278,7 +282,7 @@ def test_a_redirect_to_what_a_blocklist_names_is_not_followed(site: Loopback, tm
         "/fine": (302, {"Location": f"{elsewhere}/good"}, b""),
         "/good": TEXT,
     }
-    with make(tmp_path, blocked=("localhost/bad", "127.0.0.1/direct")) as renderer:
+    with make(tmp_path, site.address, blocked=("localhost/bad", "127.0.0.1/direct")) as renderer:
         stopped = visit(renderer, site.url + "/")
         assert stopped == Dropped("render", "blocklisted", f"blocked.txt: localhost/bad, at {elsewhere}/bad/page")
         assert isinstance(visit(renderer, site.url + "/fine"), Page)
@@ -289,9 +293,9 @@ def test_a_redirect_to_what_a_blocklist_names_is_not_followed(site: Loopback, tm
 
 def test_a_page_cached_before_the_list_grew_is_not_used(site: Loopback, tmp_path: Path) -> None:
     site.answers = {"/": (302, {"Location": "/landing"}, b""), "/landing": TEXT}
-    with make(tmp_path) as renderer:
+    with make(tmp_path, site.address) as renderer:
         assert isinstance(visit(renderer, site.url + "/"), Page)
-    with make(tmp_path, blocked=("127.0.0.1/landing",)) as renderer:
+    with make(tmp_path, site.address, blocked=("127.0.0.1/landing",)) as renderer:
         again = visit(renderer, site.url + "/", due_at=1.0)
         assert isinstance(again, Dropped) and again.reason == "blocklisted"
 
@@ -299,6 +303,6 @@ def test_a_page_cached_before_the_list_grew_is_not_used(site: Loopback, tmp_path
 def test_robots_txt_is_not_fetched_from_a_blocked_host(site: Loopback, tmp_path: Path) -> None:
     elsewhere = site.url.replace("127.0.0.1", "localhost")
     site.answers = {"/robots.txt": (302, {"Location": f"{elsewhere}/robots2.txt"}, b""), "/": TEXT}
-    with make(tmp_path, blocked=("localhost",)) as renderer:
+    with make(tmp_path, site.address, blocked=("localhost",)) as renderer:
         assert isinstance(visit(renderer, site.url + "/"), Page)
         assert "/robots2.txt" not in site.paths

@@ -55,6 +55,13 @@ def test_only_the_coat_imports_prefect_in_tasks() -> None:
     assert with_prefect == {"prefect_tasks.py"}
 
 
+def test_only_the_gate_and_the_proxy_open_connections() -> None:
+    """What else asked the web would go past the gate. Workers talk to us over a pair of sockets of our own."""
+    outwards = {"socket", "urllib.request", "http.client", "requests", "asyncio"}
+    files = {path.name for path in (PROJECT / "tasks").glob("*.py") if imported(path) & outwards}
+    assert files == {"gate.py", "proxy.py", "workers.py"}
+
+
 def test_the_prefect_tasks_have_the_stages_names() -> None:
     names = re.findall(r'@task\(name="([^"]+)"', (PROJECT / "tasks" / "prefect_tasks.py").read_text())
     assert names == [stage.replace("_", "-") for stage in STAGES]

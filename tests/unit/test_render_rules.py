@@ -6,7 +6,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tasks.http_client import Response, _inflate, _retry_after, public_addresses
+from tasks.http_client import Response, _inflate, _retry_after
 from tasks.outcomes import Refused
 from tasks.page_cache import Fetched, PageCache
 from tasks.records import Hit
@@ -44,27 +44,6 @@ def test_the_verdict_takes_linear_time(piece: bytes) -> None:
     started = time.perf_counter()
     needs_browser(b"<script>" + piece * (2_000_000 // len(piece)))
     assert time.perf_counter() - started < 2.0
-
-
-@pytest.mark.parametrize(
-    "address",
-    [
-        *("127.0.0.1", "10.0.0.1", "169.254.169.254", "0.0.0.0", "::1", "::ffff:127.0.0.1", "64:ff9b::7f00:1"),
-        *("2002:7f00:1::", "fe80::1", "fc00::1", "224.0.0.1", "100.64.0.1", "127.1", "2130706433"),
-    ],
-)
-def test_private_addresses_are_refused(address: str) -> None:
-    with pytest.raises(Refused, match="forbidden_address"):
-        public_addresses(address, 80, allow_loopback=False)
-
-
-def test_loopback_opens_loopback_alone() -> None:
-    assert public_addresses("127.0.0.1", 80, allow_loopback=True) == ["127.0.0.1"]
-    assert public_addresses("1.1.1.1", 80, allow_loopback=False) == ["1.1.1.1"]
-    with pytest.raises(Refused, match="forbidden_address"):
-        public_addresses("192.168.0.1", 80, allow_loopback=True)
-    with pytest.raises(Refused, match="dead_host"):
-        public_addresses("x" * 70 + ".example", 80, allow_loopback=True)
 
 
 def test_retry_after() -> None:

@@ -37,6 +37,10 @@ def test_shipped_profiles_are_valid(name: str) -> None:
         ("[train]\nmuon_learning_rate = 0", ["train.muon_learning_rate", "at least"]),
         ("[[search.sources]]\nurl = 'http://[x'", ["http://[x"]),
         ("name = '../out'", ["../out", "letters"]),
+        ("[search]\nallow_loopback = true", ["search.allow_loopback", "list"]),
+        ("[search]\nallow_loopback = ['127.0.0.1']", ["search.allow_loopback", "port"]),
+        ("[search]\nallow_loopback = ['10.0.0.1:80']", ["search.allow_loopback", "this machine"]),
+        ("[search]\nallow_loopback = ['localhost:80']", ["search.allow_loopback", "'127.0.0.1:8765'"]),
         ("[train", ["not valid TOML"]),
     ],
 )
