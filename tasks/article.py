@@ -1,4 +1,4 @@
-"""One page's text, title and links, worked out in a process that may be killed: `python -m tasks.article`.
+"""One page's text, facts and links, worked out in a process that may be killed: `python -m tasks.article`.
 
 It speaks frames over its standard streams (four bytes of length, then JSON) and ends when its input does, so that
 it never outlives who started it. Nothing is kept between pages.
@@ -6,66 +6,80 @@ it never outlives who started it. Nothing is kept between pages.
 
 from __future__ import annotations
 
-import codecs
+import dataclasses
 import gzip
 import json
 import logging
 import os
-import re
 import resource
 import struct
 import sys
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
-import charset_normalizer
 import lxml.html
 import trafilatura
 from lxml import etree
 from trafilatura.utils import load_html
-from w3lib.encoding import html_body_declared_encoding, read_bom, resolve_encoding
 
+from tasks import main_text
+from tasks.blocks import Block, page_blocks
+from tasks.charset import decode
+from tasks.page_facts import SURROGATE, PageFacts, page_facts, web_address
 from tasks.urls import url_key
 
-EXTRACTOR = f"trafilatura {trafilatura.__version__}"
+WITNESS = f"trafilatura {trafilatura.__version__}"
+CONSENSUS = f"consensus {main_text.VERSION} ({WITNESS})"
+UNTOUCHED = "as it is"
 MAX_BYTES = 64_000_000  # of a file that nobody bounded before
 MAX_LINKS = 5000
-DETECT_BYTES = 20_000
-# What pages without a word on it are really in (WHATWG's fallbacks by language); DOS code pages are not among them.
-GUESSES = (
-    *("cp1252", "cp1251", "cp1250", "cp1253", "cp1254", "cp1255", "cp1256", "koi8_r"),
-    *("shift_jis", "euc_jp", "gb18030", "big5", "euc_kr"),
+# What a body is that begins like this, whatever its label says.
+MAGIC = (
+    *((b"%PDF-", "PDF"), (b"\x89PNG\r\n", "PNG"), (b"\xff\xd8\xff", "JPEG"), (b"GIF87a", "GIF"), (b"GIF89a", "GIF")),
+    *((b"PK\x03\x04", "ZIP"), (b"\x1f\x8b", "gzip"), (b"7z\xbc\xaf", "7z"), (b"Rar!\x1a", "RAR"), (b"OggS\0", "Ogg")),
+    *((b"\x7fELF", "a program"), (b"\xd0\xcf\x11\xe0", "an old Office file"), (b"{\\rtf1", "RTF")),
 )
-DAMAGE = 0.001  # share of bytes that may be wrong in a declared encoding before another one is looked for
-BLOCKS = ("p", "li", "td", "th", "dt", "dd", "h1", "h2", "h3", "h4", "h5", "h6", "a")
-SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-def read_article(body: bytes, url: str, charset: str | None, media_type: str) -> dict[str, Any]:
+def read_article(
+    body: bytes, url: str, charset: str | None, media_type: str, *, consensus: bool = True
+) -> dict[str, Any]:
     """What `extract` needs to know of one page, as JSON values.
 
-    Text by trafilatura 2 (Barbaresi 2021), comments left out, as it comes.
+    Args:
+        consensus: whether the page's structure completes and trims what trafilatura finds (`tasks.main_text`); else
+            the text of its fast run is taken as it comes (of its whole cascade where that finds nothing).
     """
-    text = decode(body, charset)
-    if media_type == "text/plain":
-        return _result(text)
+    if kind := next((name for magic, name in MAGIC if body.startswith(magic)), None):
+        return _result("", media=kind)
+    is_html = media_type != "text/plain"
+    text = decode(body, charset, is_html=is_html)
+    if not is_html:
+        return _result(text, extractor=UNTOUCHED)
     tree = _parse(text)
     if tree is None:
         return _result("")
-    robots = meta_robots(tree)
-    stay = {"nofollow", "none"} & {directive.strip() for directive in robots.split(",")}
+    facts = page_facts(tree, url)
+    stay = {"nofollow", "none"} & {directive.strip() for directive in facts.robots.split(",")}
     links = [] if stay else page_links(tree, url)
-    title, rights = page_title(tree), page_rights(tree, url)
-    linked = _linked_blocks(tree)
-    main = trafilatura.extract(tree, url=url, include_comments=False, deduplicate=False) or ""
+    blocks = page_blocks(tree)
+
+    @cache
+    def witness(fast: bool) -> str:
+        return trafilatura.extract(tree, url=url, include_comments=False, deduplicate=False, fast=fast) or ""
+
+    article = main_text.main_blocks(blocks, facts.titles, witness) if consensus else []
+    seen = witness(True) if article or not consensus else ""
+    fast, seen = bool(seen), seen or witness(False)
     return _result(
-        main,
-        title=title,
-        rights=rights,
-        robots=robots,
+        main_text.as_text(article) or seen,
+        extractor=CONSENSUS if article else f"{WITNESS} fast" if fast else WITNESS,
         links=links,
-        link_density=link_density(main, linked),
+        link_density=link_density(seen, blocks),
+        facts=facts,
     )
 
 
@@ -80,44 +94,25 @@ def _parse(text: str) -> Any:
         return None
 
 
-def _result(text: str, **more: Any) -> dict[str, Any]:
+def _result(text: str, *, facts: PageFacts | None = None, **more: Any) -> dict[str, Any]:
+    known = dataclasses.asdict(facts or PageFacts())
+    del known["titles"]
+    nothing: dict[str, Any] = {"links": [], "link_density": 0.0, "extractor": WITNESS, "media": None}
     # A lone surrogate cannot be written as UTF-8; nothing else of the text is touched.
-    nothing: dict[str, Any] = {"title": None, "rights": None, "robots": "", "links": [], "link_density": 0.0}
-    return {**nothing, **more, "text": SURROGATE.sub("\ufffd", text), "extractor": EXTRACTOR}
-
-
-def decode(body: bytes, charset: str | None) -> str:
-    """As browsers do (WHATWG): the byte order mark, the HTTP header, the page's own word; then UTF-8; then a guess."""
-    marked, mark = read_bom(body)
-    if marked is not None and mark is not None:
-        return body[len(mark) :].decode(marked, "replace")
-    declared = [resolve_encoding(name) for name in (charset, html_body_declared_encoding(body)) if name]
-    for name in [*declared, "utf-8"]:
-        if name and (text := _decode_nearly(body, name)) is not None:
-            return text
-    guess = charset_normalizer.from_bytes(body[:DETECT_BYTES], cp_isolation=[*GUESSES]).best()
-    return body.decode(guess.encoding if guess else "cp1252", "replace")
-
-
-def _decode_nearly(body: bytes, name: str) -> str | None:
-    """None where the encoding is unknown, or the bytes are plainly in another one."""
-    try:
-        text = codecs.decode(body, name, "replace")
-    except (LookupError, ValueError):
-        return None
-    wrong = text.count("\ufffd")
-    return text if wrong <= DAMAGE * len(body) else None
+    return {**nothing, **known, **more, "text": SURROGATE.sub("\ufffd", text)}
 
 
 def page_links(tree: Any, url: str) -> list[str]:
     """Where the page leads: absolute, http and https, without fragments, in order, each once."""
     base = next(iter(tree.xpath("//base/@href")), "")
-    root = _join(url, base.strip()) or url
+    root = web_address(url, base) or url
     found: dict[str, str] = {}
-    for href in tree.xpath("//a[not(contains(@rel, 'nofollow'))]/@href | //area/@href"):
-        link = _join(root, href.strip())
-        if link is not None and len(link) < 2000:
-            found.setdefault(url_key(link), link)
+    # Pages repeat their links; a set of them as written spares most of the work of comparing.
+    for href in dict.fromkeys(tree.xpath("//a[not(contains(@rel, 'nofollow'))]/@href | //area/@href")):
+        link = web_address(root, href)
+        with suppress(ValueError):  # one that cannot be compared
+            if link is not None:
+                found.setdefault(url_key(link), link)
         if len(found) == MAX_LINKS:
             break
     if urlsplit(url).scheme != "file":
@@ -125,60 +120,15 @@ def page_links(tree: Any, url: str) -> list[str]:
     return list(found.values())
 
 
-def _join(base: str, href: str) -> str | None:
-    try:
-        link = urljoin(base, href).partition("#")[0]
-        parts = urlsplit(link)
-        if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0:
-            url_key(link)  # raises where it cannot be compared
-            return SURROGATE.sub("\ufffd", link)
-    except ValueError:
-        pass
-    return None
-
-
-def meta_robots(tree: Any) -> str:
-    """All robots meta tags that concern us, as they are written."""
-    names = ("robots", "miniature-memory")
-    tags = ((tag.get("name") or "", tag.get("content") or "") for tag in tree.iter("meta"))
-    return ", ".join(content.strip().lower() for name, content in tags if name.strip().lower() in names)
-
-
-def page_title(tree: Any) -> str | None:
-    for path in ("//meta[@property='og:title']/@content", "//title/text()", "//h1//text()"):
-        for found in tree.xpath(path):
-            if title := SURROGATE.sub("\ufffd", " ".join(found.split())):
-                return title[:500]
-    return None
-
-
-def page_rights(tree: Any, url: str) -> str | None:
-    """The licence that the page names by a link."""
-    for href in tree.xpath("//*[self::a or self::link][contains(concat(' ', @rel, ' '), ' license ')]/@href"):
-        return _join(url, href.strip())
-    return None
-
-
-def _linked_blocks(tree: Any) -> dict[str, float]:
-    """Blocks that hold links: their text, and how much of it is links."""
-    blocks: dict[str, float] = {}
-    for block in tree.iter(*BLOCKS):
-        text = _squeeze(block)
-        links = 1.0 if block.tag == "a" else sum(len(_squeeze(a)) for a in block.iter("a")) / max(1, len(text))
-        if text and links:
-            blocks[text] = max(blocks.get(text, 0.0), min(1.0, links))
-    return blocks
-
-
-def link_density(text: str, linked: dict[str, float]) -> float:
+def link_density(text: str, blocks: list[Block]) -> float:
     """Share of the extracted characters that were links on the page."""
+    linked: dict[str, float] = {}
+    for block in blocks:
+        for line in block.text.split("\n") if block.link else ():
+            linked[line] = max(linked.get(line, 0.0), min(1.0, block.link_share))
     lines = [" ".join(line.strip("-| \t").split()) for line in text.splitlines()]
     total = sum(map(len, lines))
     return sum(len(line) * linked.get(line, 0.0) for line in lines) / total if total else 0.0
-
-
-def _squeeze(element: Any) -> str:
-    return " ".join("".join(element.itertext()).split())
 
 
 def serve(requests: BinaryIO, answers: BinaryIO) -> None:
@@ -186,7 +136,13 @@ def serve(requests: BinaryIO, answers: BinaryIO) -> None:
     while len(head := requests.read(4)) == 4:
         request = json.loads(requests.read(struct.unpack(">I", head)[0]))
         try:
-            answer = read_article(_body(request["path"]), request["url"], request["charset"], request["media_type"])
+            answer = read_article(
+                _body(request["path"]),
+                request["url"],
+                request["charset"],
+                request["media_type"],
+                consensus=request["consensus"],
+            )
         except MemoryError:
             answer = {"error": "out of memory"}
         except Exception as error:

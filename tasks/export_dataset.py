@@ -30,6 +30,10 @@ SCHEMA = pa.schema(
         ("raw_sha256", pa.string()),
         ("robots", pa.string()),
         ("rights", pa.string()),
+        ("licence", pa.string()),
+        ("author", pa.string()),
+        ("published", pa.string()),
+        ("claimed_language", pa.string()),
     ]
 )
 
@@ -64,6 +68,7 @@ def _batches(corpus: Corpus, layout: Layout) -> Iterator[list[dict[str, object]]
         for row in rows:
             entry = corpus.entry(row["seq"])
             values = entry.as_dict() | {"raw_sha256": entry.sha256, "language": row["language"]}
+            values["claimed_language"] = entry.language
             values["text"] = read_cleaned(layout, row["path"])
             batch.append({name: values[name] for name in SCHEMA.names})
         yield batch

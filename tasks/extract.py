@@ -39,6 +39,7 @@ def extract_page(page: Page, extractor: Extractor) -> Extracted:
         return Extracted(None, refused.dropped("extract"))
     links = tuple(article["links"])
     try:
+        _refuse_media(article, page.media_type)
         _refuse_poor(article, extractor.settings.min_characters)
     except Refused as refused:
         return Extracted(None, refused.dropped("extract"), links)
@@ -46,13 +47,12 @@ def extract_page(page: Page, extractor: Extractor) -> Extracted:
         text=article["text"],
         url=page.hit.url,
         final_url=page.final_url,
-        title=article["title"],
         provider=page.hit.provider,
         query=page.hit.query,
         fetched_at=page.fetched_at,
         extractor=article["extractor"],
         robots=f"{page.robots}; meta: {article['robots'] or '-'}",
-        rights=article["rights"],
+        **_facts(article),
     )
     return Extracted(document, None, links)
 
@@ -75,6 +75,7 @@ def extract_file(path: Path, extractor: Extractor) -> Extracted:
     url = path.resolve().as_uri()
     try:
         article = extractor.read(str(path.resolve()), url, None, media_type)
+        _refuse_media(article, path.name)
         if not article["text"].strip():
             raise Refused("no_text", path.name)
         if "\0" in article["text"]:
@@ -85,15 +86,25 @@ def extract_file(path: Path, extractor: Extractor) -> Extracted:
         text=article["text"],
         url=url,
         final_url=url,
-        title=article["title"] or as_text(path.name),
         provider="local",
         query=as_text(str(path)),
         fetched_at=modified.isoformat(timespec="seconds"),
-        extractor=article["extractor"] if media_type == "text/html" else "as it is",
+        extractor=article["extractor"],
         robots="-",
-        rights=article["rights"],
+        **_facts(article, title=as_text(path.name)),
     )
     return Extracted(document, None)
+
+
+def _facts(article: dict[str, Any], title: str | None = None) -> dict[str, str | None]:
+    """What the page says of itself, for the ledger."""
+    facts = {name: article[name] for name in ("title", "published", "author", "language", "licence", "rights")}
+    return facts | {"title": facts["title"] or title}
+
+
+def _refuse_media(article: dict[str, Any], label: str) -> None:
+    if article["media"]:
+        raise Refused("unsupported_media_type", f"{label}: it is {article['media']}")
 
 
 def _refuse_poor(article: dict[str, Any], min_characters: int) -> None:

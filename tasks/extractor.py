@@ -60,7 +60,8 @@ class Extractor:
         Raises:
             Refused: `extract_timeout` or `extract_failed`; the next page gets a new child.
         """
-        request = json.dumps({"path": path, "url": url, "charset": charset, "media_type": media_type}).encode()
+        page = {"path": path, "url": url, "charset": charset, "media_type": media_type}
+        request = json.dumps({**page, "consensus": self.settings.consensus}).encode()
         child = self._started()
         # A child that has just been started imports first; that is not the page's fault.
         seconds = self.settings.timeout_seconds + (START_SECONDS if self._fresh else 0.0)

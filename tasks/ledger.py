@@ -111,6 +111,10 @@ class Ledger:
             extractor=document.extractor,
             robots=document.robots,
             rights=document.rights,
+            published=document.published,
+            author=document.author,
+            language=document.language,
+            licence=document.licence,
         )
 
     def _split(self, text: str, sha256: str, validation_fraction: float) -> str:

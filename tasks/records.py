@@ -60,6 +60,10 @@ class Document:
     extractor: str
     robots: str
     rights: str | None = None
+    published: str | None = None
+    author: str | None = None
+    language: str | None = None
+    licence: str | None = None
 
     @property
     def sha256(self) -> str:
@@ -94,6 +98,11 @@ class LedgerEntry:
     extractor: str
     robots: str
     rights: str | None = None
+    # What the page says of itself; lines from before it was asked lack them, and have the licence in `rights`.
+    published: str | None = None  # ISO 8601
+    author: str | None = None
+    language: str | None = None  # BCP 47, as claimed
+    licence: str | None = None  # an address; `rights` is what it says in words
     # When and why its text was forgotten: then everything that tells whose page it was is empty.
     forgotten: dict[str, str] | None = None
 

@@ -207,6 +207,9 @@ class ExtractSettings:
     timeout_seconds: float = setting(20.0, "Deadline of one page; then its process is killed.", minimum=0.5)
     memory_megabytes: int = setting(600, "Address space of the extraction process.", minimum=200)
     min_characters: int = setting(200, "Shorter texts are no documents.", minimum=0)
+    consensus: bool = setting(
+        True, "Let the page's structure complete and trim what trafilatura finds; false takes its fast run as it is."
+    )
 
 
 @dataclass(frozen=True, slots=True)

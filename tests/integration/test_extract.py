@@ -66,6 +66,60 @@ def test_each_page_has_one_result_in_order(tmp_path: Path, extractor: Extractor)
     assert results[6].document is not None and results[6].document.text == "Grüße aus dem Hafen. " * 20
 
 
+def test_what_the_page_says_of_itself_goes_along(tmp_path: Path, extractor: Extractor) -> None:
+    head = (
+        '<meta name="author" content="Ada Byron"><meta name="date" content="2024-03-09">'
+        '<link rel="license" href="https://creativecommons.org/licenses/by/4.0/">'
+    )
+    document = extract([page(tmp_path, article(head=head).replace(b"<html>", b'<html lang="en-GB">'))], extractor)[
+        0
+    ].document
+    assert document is not None
+    assert (document.author, document.published, document.language) == ("Ada Byron", "2024-03-09", "en-GB")
+    assert document.licence == "https://creativecommons.org/licenses/by/4.0/" and document.rights is None
+
+
+def test_the_consensus_can_be_switched_off(tmp_path: Path, extractor: Extractor) -> None:
+    body = article(extra="").replace(b"<article>", b"<article><h1>The harbour</h1>")
+    together = extract([page(tmp_path, body)], extractor)[0].document
+    with Extractor(ExtractSettings(consensus=False)) as plain:
+        alone = extract([page(tmp_path, body)], plain)[0].document
+    assert together is not None and together.extractor.startswith("consensus ")
+    assert alone is not None and alone.extractor.startswith("trafilatura ")
+    assert "1. The harbour" in together.text and together.text in alone.text.replace("The harbour\n", "")
+
+
+def test_what_is_no_text_is_named_whatever_its_label(tmp_path: Path, extractor: Extractor) -> None:
+    (tmp_path / "paper.txt").write_bytes(b"%PDF-1.7")
+    results = [
+        *extract([page(tmp_path, b"%PDF-1.7 " + b"x" * 500)], extractor),
+        extract_file(tmp_path / "paper.txt", extractor),
+    ]
+    assert [reason(result) for result in results] == ["unsupported_media_type"] * 2
+    assert [result.dropped.detail for result in results if result.dropped] == [
+        "text/html: it is PDF",
+        "paper.txt: it is PDF",
+    ]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"<div>" * 100_000 + b"<p>" + b"word " * 1000 + b"</p>",
+        b"<article>" + b"word<br>" * 100_000,
+        b"<p>" + b"word <b>" * 100_000,
+        b"<table>" + b"<tr><td>a<td>b" * 100_000,
+        b"<blockquote>" * 100_000 + b"word",
+    ],
+    ids=["nested", "breaks", "bold", "rows", "quotes"],
+)
+def test_hostile_pages_end_in_one_named_outcome(tmp_path: Path, body: bytes) -> None:
+    with Extractor(ExtractSettings(timeout_seconds=5.0)) as extractor:
+        results = extract([page(tmp_path, b"<html><body>" + body), page(tmp_path, article("After"))], extractor)
+    known = {"document", "no_text", "too_short", "extract_timeout", "extract_failed"}
+    assert reason(results[0]) in known and reason(results[1]) == "document"
+
+
 def test_the_child_is_reused(tmp_path: Path, extractor: Extractor) -> None:
     extract([page(tmp_path, article())], extractor)
     before = extractor.pid

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.article import decode, read_article, serve
+from tasks.article import read_article, serve
 from tests.loopback import PARAGRAPH, article
 
 URL = "https://a.example/dir/page"
@@ -15,43 +15,27 @@ def read(page: str | bytes, charset: str | None = None) -> dict[str, object]:
     return read_article(page.encode() if isinstance(page, str) else page, URL, charset, "text/html")
 
 
-@pytest.mark.parametrize(
-    ("body", "charset"),
-    [
-        ("Ärger über Öl".encode(), "utf-8"),
-        ("Ärger über Öl".encode("latin-1"), "iso-8859-1"),
-        ("\ufeffÄrger über Öl".encode("utf-16"), "latin-1"),
-        (b"\xef\xbb\xbf" + "Ärger über Öl".encode(), "latin-1"),
-        ("Ärger über Öl".encode(), None),
-        ("Ärger über Öl".encode(), "no-such-charset"),
-    ],
-    ids=["utf-8", "latin-1", "utf-16 mark", "utf-8 mark", "nothing said", "unknown"],
-)
-def test_decoding(body: bytes, charset: str | None) -> None:
-    assert decode(body, charset).lstrip("\ufeff") == "Ärger über Öl"
-
-
-def test_the_header_wins_over_the_page_and_the_page_over_a_guess() -> None:
-    russian = '<meta charset="windows-1251"><p>Лодки лежат в гавани</p>'.encode("windows-1251")
-    assert "Лодки" in decode(russian, None)
-    assert "Лодки" in decode('<meta charset="windows-1251"><p>Лодки</p>'.encode(), "utf-8")
-
-
-def test_a_header_that_is_plainly_wrong_is_not_believed() -> None:
-    german = "Das Öl für die Lampe ging über Nacht aus, und der Wärter ärgerte sich über die späte Stunde. " * 5
-    assert decode(german.encode("cp1252"), "utf-8") == german
-
-
-def test_one_damaged_byte_does_not_change_the_encoding() -> None:
-    assert decode("Öl ".encode() * 1000 + b"\xff", "utf-8").endswith("Öl \ufffd")
-
-
 def test_text_title_and_licence() -> None:
     head = '<link rel="license" href="/cc"><meta property="og:title" content=" Low  tide ">'
     found = read(article(head=head))
-    assert found["title"] == "Low tide" and found["rights"] == "https://a.example/cc"
+    assert found["title"] == "Low tide" and found["licence"] == "https://a.example/cc"
     assert str(found["text"]).count(PARAGRAPH.strip()[:40]) == 8
-    assert str(found["extractor"]).startswith("trafilatura ")
+
+
+def test_the_extractor_is_named_with_its_version() -> None:
+    assert str(read(article())["extractor"]).startswith("consensus 1 (trafilatura ")
+    alone = read_article(article(), URL, None, "text/html", consensus=False)
+    assert str(alone["extractor"]).startswith("trafilatura ") and alone["title"] == "The harbour"
+    assert read_article(b"plain", URL, None, "text/plain")["extractor"] == "as it is"
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"), [(b"%PDF-1.7 ...", "PDF"), (b"\x89PNG\r\n\x1a\n", "PNG"), (b"PK\x03\x04", "ZIP")]
+)
+def test_what_is_no_text_is_told_by_its_first_bytes(body: bytes, kind: str) -> None:
+    found = read(body)
+    assert found["media"] == kind and found["text"] == ""
+    assert read_article(body, URL, None, "text/plain")["media"] == kind
 
 
 def test_comments_are_left_out() -> None:
@@ -120,7 +104,13 @@ def test_frames(tmp_path: Path) -> None:
     (tmp_path / "page").write_bytes(article())
     requests, answers = io.BytesIO(), io.BytesIO()
     for name in ("page", "missing"):
-        request = {"path": str(tmp_path / name), "url": URL, "charset": None, "media_type": "text/html"}
+        request = {
+            "path": str(tmp_path / name),
+            "url": URL,
+            "charset": None,
+            "media_type": "text/html",
+            "consensus": True,
+        }
         frame = json.dumps(request).encode()
         requests.write(struct.pack(">I", len(frame)) + frame)
     requests.seek(0)

@@ -37,6 +37,16 @@ def test_a_document_is_stored_once_as_it_was_and_cannot_be_written(layout: Layou
     assert [entry.seq for entry, _ in read_entries(layout.ledger)] == [0]
 
 
+def test_lines_from_before_a_field_was_added_are_read(layout: Layout) -> None:
+    Ledger(layout, 0, 0).append([document(1, "an old text")], 0.0)
+    values = json.loads(layout.ledger.read_text())
+    for name in ("published", "author", "language", "licence"):
+        del values[name]
+    layout.ledger.write_text(json.dumps(values) + "\n")
+    entry = next(read_entries(layout.ledger))[0]
+    assert (entry.published, entry.author, entry.language, entry.licence) == (None, None, None, None)
+
+
 @pytest.mark.parametrize("cut", [1, 40, 200, "whole line", "whole batch"])
 def test_a_torn_ledger_tail_is_restored_from_the_journal(layout: Layout, cut: int | str) -> None:
     ledger = Ledger(layout, 0, 0)
