@@ -78,7 +78,7 @@ def read_article(
         main_text.as_text(article) or seen,
         extractor=CONSENSUS if article else f"{WITNESS} fast" if fast else WITNESS,
         links=links,
-        link_density=link_density(seen, blocks),
+        link_density=link_density(seen, blocks, tree),
         facts=facts,
     )
 
@@ -120,11 +120,11 @@ def page_links(tree: Any, url: str) -> list[str]:
     return list(found.values())
 
 
-def link_density(text: str, blocks: list[Block]) -> float:
+def link_density(text: str, blocks: list[Block], tree: Any) -> float:
     """Share of the extracted characters that were links on the page."""
-    linked: dict[str, float] = {}
+    linked = {" ".join("".join(anchor.itertext()).split()): 1.0 for anchor in tree.iter("a")}
     for block in blocks:
-        for line in block.text.split("\n") if block.link else ():
+        for line in block.text.split("\n"):
             linked[line] = max(linked.get(line, 0.0), min(1.0, block.link_share))
     lines = [" ".join(line.strip("-| \t").split()) for line in text.splitlines()]
     total = sum(map(len, lines))

@@ -82,6 +82,13 @@ def test_nofollow_gives_no_links(directive: str) -> None:
 def test_a_list_of_links_is_dense_and_an_article_is_not() -> None:
     items = "".join(f"<li><a href='/{n}'>A rather long title of article number {n}</a></li>" for n in range(40))
     assert float(str(read(f"<html><body><main><ul>{items}</ul></main></body></html>")["link_density"])) > 0.9
+    menu = "".join(
+        f"<li><a href='/{n}'>Binary bitwise operations {n}</a> <small>09 Jul 2021</small></li>" for n in range(8)
+    )
+    assert (
+        float(str(read(f"<html><body><nav><a href=/>Home</a></nav><ul>{menu}</ul></body></html>")["link_density"]))
+        > 0.5
+    )
     text = article(extra="<p>See <a href=x>this</a> and <a href=y>that</a>.</p>")
     assert float(str(read(text)["link_density"])) < 0.1
 
