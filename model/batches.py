@@ -26,16 +26,17 @@ def open_tokens(path: Path, committed: int) -> NDArray[np.uint16]:
 
 
 def batch_starts(
-    generation: str, committed: int, seed: int, step: int, batch_size: int, block_size: int
+    generation: str, committed: int, seed: int, step: int, batch_size: int, block_size: int, detour: int = 0
 ) -> NDArray[np.int64]:
     """Where the windows of one step begin, (B,), uniform over the committed tokens.
 
     The counter-based generator Philox (Salmon et al. 2011) is keyed by seed and generation and its counter is
-    the step, so there is no state to save. Only raw bits are used: NumPy promises those across versions.
+    the step (and the detour, see `falls`), so there is no state to save. Only raw bits are used: NumPy promises
+    those across versions.
     """
     digest = hashlib.sha256(f"{seed}:{generation}".encode()).digest()
     key = np.frombuffer(digest[:16], dtype="<u8")
-    bits = np.random.Philox(key=key, counter=np.array([0, step, 0, 0], dtype=np.uint64)).random_raw(batch_size)
+    bits = np.random.Philox(key=key, counter=np.array([0, step, detour, 0], dtype=np.uint64)).random_raw(batch_size)
     starts: NDArray[np.int64] = (bits % np.uint64(committed - block_size)).astype(np.int64)
     return starts
 

@@ -161,10 +161,10 @@ def prune_checkpoints(directory: Path, latest: int, spaced: int) -> list[int]:
 
 
 def remove_checkpoints(directory: Path) -> None:
-    """Remove a whole lineage: every checkpoint, the chunk under way and the curve."""
+    """Remove a whole lineage: every checkpoint, the chunk under way, the curve and the falls."""
     for path in list(directory.glob("step_*")) + list(directory.glob(".step_*")):
         shutil.rmtree(path)
-    for name in ("chunk.json", "curve.jsonl"):
+    for name in ("chunk.json", "curve.jsonl", "falls.json"):
         (directory / name).unlink(missing_ok=True)
 
 

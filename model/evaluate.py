@@ -40,7 +40,7 @@ class Evaluation:
 
 
 def autocast(dtype: torch.dtype, device: str = "cpu") -> AbstractContextManager[object]:
-    """Arithmetic in bf16 where asked; the weights stay fp32."""
+    """Arithmetic in bf16 or fp16 where asked; the weights stay fp32."""
     return nullcontext() if dtype == torch.float32 else torch.autocast(device, dtype)
 
 

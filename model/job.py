@@ -78,7 +78,7 @@ class TrainJob:
     ema_half_life_steps: float = 60.0
     """After how many steps a weight's share in the running average has halved."""
     dtype: str = "auto"
-    """float32, bfloat16, or auto: measured once for a lineage, then kept."""
+    """float32, bfloat16, float16 (with a loss scale), or auto: settled once for a lineage, then kept."""
     compile: str = "auto"
     """off, or auto: torch.compile where a compiler is there and the chunk is long enough to win."""
     threads: int = 0
@@ -140,8 +140,8 @@ class TrainJob:
             self._require_number("minutes", self.minutes, above=0)
         if not 0 <= self.decay_fraction <= 0.3:
             raise ValueError(f"decay_fraction must be from 0 to 0.3, not {self.decay_fraction!r}")
-        if self.dtype not in ("auto", "float32", "bfloat16"):
-            raise ValueError(f"dtype must be auto, float32 or bfloat16, not {self.dtype!r}")
+        if self.dtype not in ("auto", "float32", "bfloat16", "float16"):
+            raise ValueError(f"dtype must be auto, float32, bfloat16 or float16, not {self.dtype!r}")
         if self.compile not in ("auto", "off"):
             raise ValueError(f"compile must be auto or off, not {self.compile!r}")
         if not self.generation:

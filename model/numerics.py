@@ -16,8 +16,9 @@ from model.job import TrainJob
 
 WORTH_COMPILING_SECONDS = 120.0
 """Compiling costs 11 to 38 s cold and saves a third of the time."""
-EAGER_FLOPS = 1.2e11
-"""Floating-point operations a second of 2 cores in eager mode; only weighs whether to compile."""
+EAGER_FLOPS = {"cpu": 1.2e11, "cuda": 5e12}
+"""Floating-point operations a second in eager mode, of 2 cores and (a guess) of a small GPU; only weighs whether to
+compile."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Numerics:
     """Two runs with equal numerics on equal states give equal bits."""
 
     dtype: str
-    """float32 or bfloat16: the arithmetic; weights are always fp32."""
+    """float32, bfloat16 or float16: the arithmetic; weights are always fp32."""
     threads: int
     compiled: bool
     torch_version: str
@@ -42,7 +43,7 @@ class Numerics:
 
     @property
     def torch_dtype(self) -> torch.dtype:
-        return torch.bfloat16 if self.dtype == "bfloat16" else torch.float32
+        return {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(self.dtype, torch.float32)
 
     def to_record(self) -> dict[str, object]:
         return asdict(self)
@@ -65,11 +66,19 @@ def choose(job: TrainJob, config: GPTConfig, recorded: Numerics | None, chunk_co
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a property of the module
     dtype = job.dtype
     if dtype == "auto":
-        dtype = recorded.dtype if recorded else measure_dtype(config, job.batch_size)
+        dtype = recorded.dtype if recorded else suitable_dtype(config, job.batch_size)
     compiled = job.compile == "auto" and has_compiler()
     if compiled:
         compiled = worth_compiling(job, config) if chunk_compiled is None else chunk_compiled
     return Numerics(dtype, threads, compiled, str(torch.__version__), here)
+
+
+def suitable_dtype(config: GPTConfig, batch_size: int) -> str:
+    """bfloat16 where a GPU computes with it, else float16 there; on a processor what a measurement says."""
+    if device_type() == "cuda":
+        # Emulation counts as support unless one asks: a T4 would take bf16 many times slower than fp16.
+        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
+    return measure_dtype(config, batch_size)
 
 
 def measure_dtype(config: GPTConfig, batch_size: int) -> str:
@@ -104,7 +113,7 @@ def worth_compiling(job: TrainJob, config: GPTConfig) -> bool:
     block = config.n_embd * (config.head_dim * 2 * (config.n_head + config.n_kv_head) + 3 * config.intermediate_size)
     parameters = config.n_layer * block + config.vocab_size * config.n_embd
     steps = job.steps * (1 + job.decay_fraction)
-    seconds = 6 * parameters * job.batch_size * config.block_size * steps / EAGER_FLOPS
+    seconds = 6 * parameters * job.batch_size * config.block_size * steps / EAGER_FLOPS[device_type()]
     if job.minutes is not None:
         seconds = min(seconds, 60 * job.minutes)
     return seconds > WORTH_COMPILING_SECONDS

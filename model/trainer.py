@@ -30,6 +30,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 from model.batches import open_tokens
 from model.checkpoint import checkpoint_steps
+from model.falls import Fall, write_falls
 from model.gpt import GPTConfig
 from model.job import Chunk, TrainJob, load_job, pending_chunk
 from model.lineage import Report, drop_chunk, find_checkpoint, find_chunk, new_chunk, save_chunk
@@ -92,18 +93,17 @@ def train(job: TrainJob, report: Report, stop: Stop | None = None) -> dict[str, 
     )
     trainer.parts["start"] = time.monotonic() - began
 
-    first = trainer.step
+    first, skipped_before = trainer.step, trainer.steps_skipped
     if numerics.compiled:
         trainer.compile()
     trunk_began = time.monotonic()
     try:
         chunk = trainer.run_trunk(chunk, stop)
-    except NotFinite:
-        drop_chunk(job)  # the same batches would fail the same way; new documents or settings make others
-        raise
+    except NotFinite as error:
+        raise NotFinite(fall_back(trainer, str(error))) from error
     trunk_seconds = time.monotonic() - trunk_began
     trainer.parts["trunk"] = trunk_seconds
-    steps_done = trainer.step - first
+    steps_done, steps_skipped = trainer.step - first, trainer.steps_skipped - skipped_before
 
     outcome = finish(trainer, chunk, token_bytes(tokenizer))
     drop_chunk(job)
@@ -112,6 +112,7 @@ def train(job: TrainJob, report: Report, stop: Stop | None = None) -> dict[str, 
         "event": "done",
         "step": trainer.step,
         "steps_done": steps_done,
+        "steps_skipped": steps_skipped,
         "branch_steps": chunk.branch_steps,
         "tokens_per_second": round(steps_done * job.batch_size * config.block_size / max(trunk_seconds, 1e-9)),
         "train_loss": trainer.curve[-1][1] if trainer.curve else None,
@@ -127,6 +128,27 @@ def train(job: TrainJob, report: Report, stop: Stop | None = None) -> dict[str, 
     }
     report(done)
     return done
+
+
+def fall_back(trainer: Trainer, reason: str) -> str:
+    """End a chunk that stopped being numbers, so that the next one goes on from the last checkpoint with other
+    batches; gives what to say."""
+    job, falls, back_to = trainer.job, trainer.falls, trainer.saved_step
+    before = sum(fall.back_to == back_to for fall in falls)
+    write_falls(job.checkpoints_dir, [*falls, Fall(back_to, trainer.step, reason)])
+    drop_chunk(job)
+    trainer.report({"event": "fell_back", "step": trainer.step, "back_to": back_to, "reason": reason})
+    message = (
+        f"{reason}; the chunk ends here, and the next run goes on from the checkpoint of step {back_to} "
+        "with the text in another order"
+    )
+    if before:
+        folder = job.checkpoints_dir / f"step_{back_to}"
+        message += (
+            f". It is fall {before + 1} from this checkpoint: lower train.muon_learning_rate and "
+            f"train.adamw_learning_rate, or move {folder} aside to go on from an older one"
+        )
+    return message
 
 
 def finish(trainer: Trainer, chunk: Chunk, sizes: NDArray[np.int64]) -> Outcome:
@@ -205,9 +227,7 @@ def main(arguments: list[str]) -> int:
     except Stopped as stopped:
         leave(int(stopped.args[0]))
     except NotFinite as error:
-        steps = checkpoint_steps(job.checkpoints_dir)
-        message = f"{error}; the next run goes on from the checkpoint of step {steps[-1] if steps else 0}"
-        emit({"event": "error", "kind": "not_finite", "message": message})
+        emit({"event": "error", "kind": "not_finite", "message": str(error)})
     except (ValueError, OSError) as error:
         emit({"event": "error", "kind": "refused", "message": str(error)})
     except Exception as error:

@@ -21,18 +21,21 @@ from torch import Tensor
 from model.batches import batch_starts, open_tokens, read_batch
 from model.checkpoint import Checkpoint, prune_checkpoints, random_state, save_checkpoint
 from model.evaluate import autocast
+from model.falls import Fall, detour, read_falls
 from model.gpt import GPT, GPTConfig
 from model.job import Chunk, TrainJob
 from model.lineage import Report, save_chunk
+from model.loss_scale import LossScale
 from model.numerics import Numerics, device_type
 from model.optimizer import MuonAdamW, adamw_beta2, branch_rate, trunk_rate
 from model.publication import Weights
+from model.spikes import SpikeWatch
 
 CURVE_TAIL = 20
 
 
 class NotFinite(RuntimeError):
-    """The loss or the weights stopped being numbers."""
+    """The loss, the gradients or the weights stopped being numbers."""
 
 
 class Stopped(Exception):
@@ -82,6 +85,10 @@ class Trainer:
         self.former_documents = 0  # and while it trained under other rules
         self.forgotten: dict[str, Any] | None = None  # documents that it knows and should not
         self.curve: deque[tuple[int, float]] = deque(maxlen=CURVE_TAIL)
+        self.spikes = SpikeWatch()
+        self.steps_skipped = 0
+        self.scale = LossScale() if numerics.torch_dtype == torch.float16 else None
+        self.falls: list[Fall] = read_falls(job.checkpoints_dir, [])
         self.tokens = open_tokens(job.processed_dir / "train.bin", job.train_tokens)
         self.parts: dict[str, float] = {}
 
@@ -104,6 +111,11 @@ class Trainer:
             self.former_documents = max(self.former_documents, seen)
         self.forgotten = metadata.get("forgotten")
         self.curve.extend((step, loss) for step, loss in metadata["curve"])
+        self.spikes = SpikeWatch(**metadata.get("spikes", {}))
+        self.steps_skipped = metadata.get("steps_skipped", 0)
+        if self.scale and metadata.get("loss_scale"):
+            self.scale = LossScale(**metadata["loss_scale"])
+        self.falls = read_falls(self.job.checkpoints_dir, metadata.get("falls", []))
 
     def compile(self) -> None:
         """Compile the loss and its gradient; on any failure say so once and stay eager."""
@@ -120,23 +132,46 @@ class Trainer:
         event = {"event": "compile", "ok": self.numerics.compiled, "seconds": self.parts["compile"]}
         self.report(event if self.numerics.compiled else event | {"reason": f"stays eager: {reason}"})
 
-    def _backward(self, loss_of: Callable[[Tensor, Tensor], Tensor], step: int) -> float:
-        """Leave the gradients of one batch; gives its loss in nats a token."""
+    def _backward(self, loss_of: Callable[[Tensor, Tensor], Tensor], step: int) -> tuple[float, float]:
+        """Leave the gradients of one batch; gives its loss in nats a token and their norm."""
         job, block_size = self.job, self.config.block_size
-        starts = batch_starts(job.generation, len(self.tokens), job.seed, step, job.batch_size, block_size)
+        moved = detour(self.falls, step)
+        starts = batch_starts(job.generation, len(self.tokens), job.seed, step, job.batch_size, block_size, moved)
         inputs, targets = read_batch(self.tokens, starts, block_size)  # (B, T), (B, T)
         with autocast(self.numerics.torch_dtype, self.device):
             loss = loss_of(inputs.to(self.device), targets.to(self.device))
-        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-        return float(loss.item())
+        (loss * self.scale.value if self.scale else loss).backward()  # type: ignore[no-untyped-call]  # untyped in torch
+        gradients = [parameter.grad for parameter in self.model.parameters() if parameter.grad is not None]
+        if self.scale:
+            torch._foreach_mul_(gradients, 1 / self.scale.value)
+        norm = torch.stack(torch._foreach_norm(gradients)).norm()
+        values: list[float] = torch.stack((loss.detach().float(), norm)).tolist()  # one wait for a GPU
+        return values[0], values[1]
 
-    def train_step(self, step: int, rate: float) -> float:
-        """One update on the batch of `step`; gives its loss. Raises NotFinite before anything is touched."""
-        loss = self._backward(self.loss, step)
-        if not math.isfinite(loss):
-            raise NotFinite(f"the loss became {loss} at step {step}")
+    def train_step(self, step: int, rate: float) -> tuple[float, bool]:
+        """One update on the batch of `step`; gives its loss, and whether it was learned from.
+
+        A spike is not, nor what overflows in fp16. Raises NotFinite before anything is touched.
+        """
+        loss, norm = self._backward(self.loss, step)
+        if self.scale and math.isfinite(loss):
+            if math.isfinite(norm):
+                self.scale.fitted()
+            elif self.scale.overflowed():
+                return loss, self._skip()
+        if not math.isfinite(loss) or not math.isfinite(norm):
+            what = f"the loss became {loss}" if not math.isfinite(loss) else f"the gradients' norm became {norm}"
+            raise NotFinite(f"{what} at step {step}")
+        if spike := self.spikes.see(loss, norm):
+            self.steps_skipped += 1
+            self.report({"event": "spike", "step": step, "loss": loss, **asdict(spike)})
+            return loss, self._skip()
         self.optimizer.step(rate)
-        return loss
+        return loss, True
+
+    def _skip(self) -> bool:
+        self.model.zero_grad(set_to_none=True)
+        return False
 
     @torch.no_grad()
     def average(self) -> None:
@@ -161,12 +196,14 @@ class Trainer:
                     break
                 step_began = time.monotonic()
                 stop.unsaved = True
-                loss = self.train_step(self.step, trunk_rate(self.step, job.warmup_steps))
+                loss, learned = self.train_step(self.step, trunk_rate(self.step, job.warmup_steps))
                 self.step += 1
-                self.average()
-                self.tokens_trained += job.batch_size * self.config.block_size
+                if learned:
+                    self.average()
+                    self.tokens_trained += job.batch_size * self.config.block_size
                 self.curve.append((self.step, loss))
-                curve.write(json.dumps({"step": self.step, "loss": loss}).encode() + b"\n")
+                row = {"step": self.step, "loss": loss} | ({} if learned else {"skipped": True})
+                curve.write(json.dumps(row).encode() + b"\n")
                 now = time.monotonic()
                 self.seconds_trained += now - step_began
                 if now - told_at >= 1 or self.step == chunk.target_step:
@@ -212,9 +249,10 @@ class Trainer:
         stop.unsaved = False
 
     def require_finite(self) -> None:
-        norms = torch.stack(torch._foreach_norm(list(self.model.state_dict().values())))
-        if not bool(norms.isfinite().all()):
-            raise NotFinite(f"the weights stopped being numbers by step {self.step}")
+        """Weights, running average and optimizer: a sum is finite where all that it adds up is."""
+        state = [*self.model.state_dict().values(), *self.ema.values(), *self.optimizer.tensors().values()]
+        if not bool(torch.stack([value.float().abs().sum().isfinite() for value in state]).all()):
+            raise NotFinite(f"the weights or their optimizer stopped being numbers by step {self.step}")
 
     def weights(self) -> Weights:
         return dict(self.model.state_dict())
@@ -245,6 +283,10 @@ class Trainer:
             "seconds_trained": self.seconds_trained,
             "tokens_trained": self.tokens_trained,
             "curve": [list(row) for row in self.curve],
+            "spikes": self.spikes.to_record(),
+            "steps_skipped": self.steps_skipped,
+            "loss_scale": self.scale.to_record() if self.scale else None,
+            "falls": [asdict(fall) for fall in self.falls],
         }
 
     def origin(self) -> dict[str, Any]:

@@ -309,7 +309,11 @@ class TrainSettings:
     )
     checkpoint_seconds: float = setting(180.0, "Seconds between checkpoints within a chunk.", minimum=0.1)
     evaluate_tokens: int = setting(200_000, "Held-out tokens scored at most.", minimum=1000)
-    dtype: str = setting("auto", "Arithmetic.", choices=("auto", "float32", "bfloat16"))
+    dtype: str = setting(
+        "auto",
+        "Arithmetic; auto settles it once for a lineage. float16 is for GPUs without bfloat16.",
+        choices=("auto", "float32", "bfloat16", "float16"),
+    )
     compile: str = setting("auto", "torch.compile where a compiler is there.", choices=("auto", "off"))
     threads: int = setting(0, "CPU threads; 0 takes all cores.", minimum=0, maximum=256)
     seed: int = setting(1337, "Of initialisation and sampling.", minimum=0, maximum=2**31 - 1)

@@ -120,15 +120,27 @@ def refused(layout: Layout, reason: str) -> list[dict[str, Any]]:
 
 def model_numbers(layout: Layout) -> dict[str, Any]:
     """How far the lineage is trained, and step and scores of the model that is served; None where there is none."""
-    try:
-        record = json.loads((layout.models / "latest" / "miniature_memory.json").read_text())
-    except (OSError, ValueError):
-        record = {}
+    record = _json(layout.models / "latest" / "miniature_memory.json")
     served = {name: record.get(name) for name in MODEL_FIELDS}
-    names = [path.parent.name.removeprefix("step_") for path in layout.checkpoints.glob("step_*/metadata.json")]
-    trained = max((int(name) for name in names if name.isdecimal()), default=record.get("step"))
-    knows = count_marks(record)
-    return {"step": trained, "published_step": record.get("step"), **served, "forgotten": knows}
+    steps = [path.parent.name.removeprefix("step_") for path in layout.checkpoints.glob("step_*/metadata.json")]
+    trained = max((int(step) for step in steps if step.isdecimal()), default=record.get("step"))
+    newest = _json(layout.checkpoints / f"step_{trained}" / "metadata.json")
+    return {
+        "step": trained,
+        "published_step": record.get("step"),
+        **served,
+        "forgotten": count_marks(record),
+        "steps_skipped": newest.get("steps_skipped", 0),
+        "falls": len(_json(layout.checkpoints / "falls.json")),
+    }
+
+
+def _json(path: Path) -> Any:
+    """What a small file of the trainer says; nothing where it is missing or damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
 
 
 def folder_bytes(folder: Path) -> int:
@@ -158,6 +170,11 @@ def as_text(stats: dict[str, Any]) -> str:
             f"model      trained to step {model['step']:,}; published is step {model['published_step']:,}, {score}"
         )
         lines += [f"           {sentence}" for sentence in in_words(model["forgotten"])]
+        if model["steps_skipped"] or model["falls"]:
+            lines.append(
+                f"           {model['steps_skipped']:,} steps left out as spikes, {model['falls']:,} falls back to an "
+                "earlier checkpoint"
+            )
     lines.append(f"disk       {stats['disk']['bytes'] / 1e6:,.1f} MB")
     lines += ["languages", *_column(stats["languages"])] if stats["languages"] else []
     for name in ("days", "sites"):

@@ -26,6 +26,7 @@ from tasks.settings import TrainSettings
 Event = dict[str, Any]
 
 
+MOST_SPIKES_SAID = 3  # the others are only counted
 SHAPE = ("block_size", "n_layer", "n_head", "n_kv_head", "n_embd")
 
 
@@ -142,6 +143,9 @@ def train_chunk(job: TrainJob, layout: Layout, lock_handle: int, hear: Callable[
         _stop(child)
         raise
     reader.join(timeout=5)
+    if not reader.is_alive() and child.stdout and child.stderr:
+        child.stdout.close()
+        child.stderr.close()
     if status == 128 + signal.SIGINT:
         raise KeyboardInterrupt  # Ctrl-C went to both of us, and the child was quicker
     if status != 0 or last.get("event") != "done":
@@ -202,6 +206,16 @@ def describe(event: Event, record: RunRecord) -> None:
             record.progress("train", event["step"], event["target_step"], f"loss {event['loss']:.3f} nats/token")
         case "compile" if not event["ok"]:
             record.say(f"torch.compile does not work here; training is slower without it: {event['reason']}")
+        case "spike":
+            record.count("train-chunk", "steps_skipped")
+            if record.stages["train-chunk"].counts["steps_skipped"] <= MOST_SPIKES_SAID:
+                unit = " nats/token" if event["what"] == "loss" else ""
+                record.say(
+                    f"step {event['step']} is left out: its {event['what']} of {event['value']:.3g}{unit} is a spike, "
+                    f"above {event['limit']:.3g}"
+                )
+        case "fell_back":
+            record.count("train-chunk", "fell_back")
         case "damaged":
             record.say(f"{event['name']} is damaged ({event['reason']}); the newest whole one is taken")
         case "lineage":
