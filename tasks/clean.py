@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,6 +41,8 @@ FOR_FTFY = re.compile(
     "[&\x00-\x08\x0b-\x1f\x7f-\x9f\u0132\u0133\u0149\u01c4-\u01cc\u01f1-\u01f3\u2028\u2029\u206a-\u206f\ud800-\udfff"
     "\ufb00-\ufb06\ufeff\ufff9-\ufffc\U000e0000-\U000e0fff]"
 )
+# Quotes, dashes, an ellipsis and no-break spaces are no sign of a wrong encoding without one of these beside them.
+UNUSUAL = re.compile("[^\x00-\x7f\xa0\u2013\u2014\u2018\u2019\u201c\u201d\u2026]")
 # What ftfy and Unicode could change; most text has none of it, and most of the time is saved there.
 SUSPECT = re.compile(r"[^\n\t -%'-~]")
 LETTER = re.compile(r"[^\W\d_]")
@@ -67,7 +70,7 @@ def clean(path: str) -> str:
 
 def for_ftfy(line: str) -> bool:
     """Whether ftfy could change more of a line than its normal form."""
-    return FOR_FTFY.search(line) is not None or is_bad(line)
+    return FOR_FTFY.search(line) is not None or (UNUSUAL.search(line) is not None and is_bad(line))
 
 
 def judge(text: str, settings: CleanSettings) -> Judged | Dropped:
@@ -85,7 +88,9 @@ def clean_text(text: str) -> str:
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     fix = _fix_line if SUSPECT.search(text) else str
     text = "\n".join(fix(line).rstrip(" \t") for line in text.split("\n"))
-    return BLANK_LINES.sub("\n\n", text).strip("\n") + "\n"
+    if "\n\n\n" in text:
+        text = BLANK_LINES.sub("\n\n", text)
+    return text.strip("\n") + "\n"
 
 
 def _fix_line(line: str) -> str:
@@ -106,7 +111,7 @@ def _broken_rule(text: str, settings: CleanSettings) -> Dropped | None:
         return Dropped("clean", "too_short", f"{count} words")
     if count > settings.max_words:
         return Dropped("clean", "too_long", f"{count} words")
-    mean = sum(map(len, words)) / count
+    mean = (len(text) - sum(map(text.count, " \n\t")) if text.isascii() else sum(map(len, words))) / count
     if mean < settings.min_mean_word_length:
         return Dropped("clean", "short_words", f"{mean:.1f} characters a word")
     if mean > settings.max_mean_word_length:
@@ -125,16 +130,17 @@ def _broken_rule(text: str, settings: CleanSettings) -> Dropped | None:
 
 
 def _broken_line_rule(lines: list[str], settings: CleanSettings) -> Dropped | None:
-    def share(number: int) -> float:
-        return number / len(lines)
+    def share(holds: Callable[[str], bool]) -> float:
+        return sum(map(holds, lines)) / len(lines)
 
-    if (part := share(sum(line.endswith(ELLIPSES) for line in lines))) > settings.max_ellipsis_line_ratio:
+    if (part := share(lambda line: line.endswith(ELLIPSES))) > settings.max_ellipsis_line_ratio:
         return Dropped("clean", "ellipsis_lines", f"{part:.2f} of the lines")
-    if (part := share(sum(line.startswith(BULLETS) for line in lines))) > settings.max_bullet_line_ratio:
+    if (part := share(lambda line: line.startswith(BULLETS))) > settings.max_bullet_line_ratio:
         return Dropped("clean", "bullet_lines", f"{part:.2f} of the lines")
-    if (part := share(sum(len(line) < SHORT_LINE for line in lines))) > settings.max_short_line_ratio:
+    short, stopped = settings.max_short_line_ratio, settings.min_stopped_line_ratio
+    if short < 1.0 and (part := share(lambda line: len(line) < SHORT_LINE)) > short:
         return Dropped("clean", "short_lines", f"{part:.2f} of the lines")
-    if (part := share(sum(line.endswith(STOPS) for line in lines))) < settings.min_stopped_line_ratio:
+    if stopped > 0.0 and (part := share(lambda line: line.endswith(STOPS))) < stopped:
         return Dropped("clean", "unfinished_lines", f"only {part:.2f} of the lines end in a stop")
     repeated = _repeated_line_ratio(lines)
     if repeated > settings.max_repeated_line_ratio:

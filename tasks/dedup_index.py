@@ -35,6 +35,7 @@ class DedupIndex:
     def __init__(self, corpus: Corpus, layout: Layout) -> None:
         self.corpus = corpus
         self.folder = layout.state / "dedup"
+        self._maps: dict[str, npt.NDArray[Any]] = {}  # of the files as they are; a batch reads them often
 
     @property
     def rows(self) -> int:
@@ -47,6 +48,7 @@ class DedupIndex:
         return rows == 0 or all(path.exists() and path.stat().st_size >= committed for path, committed in files)
 
     def clear(self) -> None:
+        self._maps = {}
         self.corpus.set_position(POSITION, 0)
         shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -54,6 +56,7 @@ class DedupIndex:
         """Add kept documents; they count once the caller's transaction commits."""
         if not seqs:
             return
+        self._maps = {}
         self.folder.mkdir(parents=True, exist_ok=True)
         rows = self.rows
         contents = {
@@ -112,8 +115,10 @@ class DedupIndex:
                 left, first = left - count, first + count
 
     def _map(self, name: str) -> npt.NDArray[Any]:
-        of, width = COLUMNS[name]
-        return np.memmap(self.folder / name, dtype=np.dtype(of), mode="r", shape=(self.rows, width))
+        if name not in self._maps:
+            of, width = COLUMNS[name]
+            self._maps[name] = np.memmap(self.folder / name, dtype=np.dtype(of), mode="r", shape=(self.rows, width))
+        return self._maps[name]
 
 
 def _row_bytes(name: str) -> int:

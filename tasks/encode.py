@@ -23,6 +23,7 @@ PROBE = (
 # tiktoken's regular expressions overflow their stack on white space that is very long.
 LONG_SPACE = re.compile(r"\s{2000}")
 THREADS = os.cpu_count() or 1
+RUN = 20  # texts that a thread takes at once
 
 
 class Encoder:
@@ -51,7 +52,11 @@ class Encoder:
     def encode(self, texts: list[str]) -> list[npt.NDArray[np.uint16]]:
         """The ids of each text; a literal special token in a text stays plain text."""
         with ThreadPoolExecutor(THREADS) as pool:
-            return list(pool.map(self._encode, texts))
+            runs = pool.map(self._encode_run, [texts[i : i + RUN] for i in range(0, len(texts), RUN)])
+            return [ids for run in runs for ids in run]
+
+    def _encode_run(self, texts: list[str]) -> list[npt.NDArray[np.uint16]]:
+        return [self._encode(text) for text in texts]
 
     def _encode(self, text: str) -> npt.NDArray[np.uint16]:
         if LONG_SPACE.search(text):
