@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import shutil
+import signal
 import sqlite3
 import sys
 from collections.abc import Iterator, Sequence
@@ -19,9 +20,13 @@ from tasks.layout import Layout, find_data_directory
 from tasks.settings import Settings, load_settings, parse_override
 from tasks.terminal import Terminal
 
-INTERRUPTED = 130
+INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
 STEPS = ("collection", "validation", "cleaning", "preparation", "training")
 STEP_COMMANDS = dict(zip(("collect", "validate", "clean", "prepare", "train"), STEPS, strict=True))
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, as `kill` and systemd send it. It ends the night as Ctrl-C does: browser and training child go first."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -35,9 +40,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (sqlite3.DatabaseError, OSError) as error:
         print(f"error: {_explain(error, options.data_dir)}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         print("stopped; the next run goes on from here", file=sys.stderr)
-        return INTERRUPTED
+        return TERMINATED if isinstance(stop, Terminated) else INTERRUPTED
 
 
 def _explain(error: Exception, data_dir: str | None) -> str:
@@ -441,9 +446,15 @@ def _shared_options() -> argparse.ArgumentParser:
     return shared
 
 
+def _terminate(*_: object) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough
+    raise Terminated
+
+
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _terminate)
     status = main()
-    if status == INTERRUPTED:
+    if status in (INTERRUPTED, TERMINATED):
         # Prefect would wait at exit for a server that is being taken down; everything of ours is on disk.
         sys.stdout.flush()
         sys.stderr.flush()

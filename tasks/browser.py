@@ -120,6 +120,10 @@ class Browser:
         with self._proxy.visit(seconds, self.settings.browser_page_megabytes * 1_000_000) as visit:
             return self._watched(url, seconds, visit)
 
+    def kill(self) -> None:
+        """End its processes now. For another thread than the one that reads, which then cleans up."""
+        kill(_tree(self._service))
+
     def close(self) -> None:
         """Ask it to end, then end what is left, and remove its profile."""
         service, self._service = self._service, None

@@ -7,6 +7,7 @@ mended below it, where httpcore opens sockets.
 from __future__ import annotations
 
 import ssl
+import threading
 import time
 import zlib
 from collections.abc import Iterable, Iterator
@@ -72,24 +73,34 @@ class Response:
 
 
 class HttpClient:
-    """GET with limits. One exchange at a time; connections are kept between them."""
+    """GET with limits, one exchange at a time in each thread. Threads share connections, not deadlines or cookies."""
 
     def __init__(self, user_agent: str, gate: Gate) -> None:
         self._network = GuardedBackend(gate)
-        transport = httpx.HTTPTransport()
+        transport = self._transport = httpx.HTTPTransport()
         # The pool is where httpcore takes a network backend; httpx passes none through.
         transport._pool = httpcore.ConnectionPool(
             ssl_context=httpx.create_ssl_context(),
-            max_keepalive_connections=10,
+            max_keepalive_connections=20,
             keepalive_expiry=15.0,
             network_backend=self._network,
         )
         # Only gzip is asked for, since only zlib can be told to stop at a size.
-        headers = {"User-Agent": user_agent, "Accept-Encoding": "gzip", "Accept": "text/html, text/plain;q=0.8"}
-        self._client = httpx.Client(transport=transport, headers=headers, trust_env=False, timeout=None)
+        self._headers = {"User-Agent": user_agent, "Accept-Encoding": "gzip", "Accept": "text/html, text/plain;q=0.8"}
+        self._of_thread = threading.local()
+
+    @property
+    def _client(self) -> httpx.Client:
+        """This thread's own, over the transport of all."""
+        if not hasattr(self._of_thread, "client"):
+            self._of_thread.client = httpx.Client(
+                transport=self._transport, headers=self._headers, trust_env=False, timeout=None
+            )
+        client: httpx.Client = self._of_thread.client
+        return client
 
     def close(self) -> None:
-        self._client.close()
+        self._transport.close()
 
     def forget_cookies(self) -> None:
         self._client.cookies.clear()
@@ -245,9 +256,19 @@ class GuardedBackend(httpcore.NetworkBackend):
     """Connects to the addresses that the gate has checked, never to a name."""
 
     def __init__(self, gate: Gate) -> None:
-        self.deadline = Deadline(CONNECT_SECONDS)
+        self._of_thread = threading.local()
         self._gate = gate
         self._sockets = httpcore.SyncBackend()
+
+    @property
+    def deadline(self) -> Deadline:
+        """Of this thread's exchange."""
+        deadline: Deadline = self._of_thread.deadline
+        return deadline
+
+    @deadline.setter
+    def deadline(self, deadline: Deadline) -> None:
+        self._of_thread.deadline = deadline
 
     def connect_tcp(
         self,

@@ -77,9 +77,10 @@ def fetch(question: Question, client: HttpClient, hosts: Hosts, seconds: float) 
     url = question.query
     for _ in range(MAX_REDIRECTS + 1):
         hosts.permit(url)
-        hosts.wait(url)
         try:
-            answer = client.get(url, deadline=Deadline(seconds), max_bytes=MAX_BYTES, truncate=True, headers=headers)
+            with hosts.turn(url):
+                deadline = Deadline(seconds)
+                answer = client.get(url, deadline=deadline, max_bytes=MAX_BYTES, truncate=True, headers=headers)
         except Refused as refused:
             if refused.retry_after:
                 hosts.cool(url, refused.retry_after)

@@ -10,6 +10,7 @@ import hashlib
 import os
 import shutil
 import sqlite3
+import threading
 import zlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -56,8 +57,11 @@ class Fetched:
 class PageCache:
     """`<folder>/<xx>/<sha256>.gz` and the table `pages`."""
 
-    def __init__(self, db: sqlite3.Connection, folder: Path, max_bytes: int) -> None:
+    def __init__(
+        self, db: sqlite3.Connection, folder: Path, max_bytes: int, lock: threading.RLock | None = None
+    ) -> None:
         self.db, self.folder, self.max_bytes = db, folder, max_bytes
+        self._lock = lock or threading.RLock()
         db.executescript(TABLES)
         if folder.exists() and db.execute("SELECT 1 FROM pages LIMIT 1").fetchone() is None:
             shutil.rmtree(folder)  # the state was lost: no row names these files any more
@@ -67,22 +71,23 @@ class PageCache:
         """Keep a page. The row goes first: a row without its file is a miss, a file without a row would be litter."""
         sha256 = hashlib.sha256(fetched.body).hexdigest()
         packed = gzip.compress(fetched.body, compresslevel=1, mtime=0)
-        before = self._row(hit)
-        self.db.execute(
-            "INSERT OR REPLACE INTO pages VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
-            (
-                *(url_key(hit.url), sha256, fetched.final_url, fetched.status, fetched.media_type, fetched.charset),
-                *(fetched.etag, fetched.last_modified, int(fetched.rendered), fetched.robots, now, len(packed)),
-            ),
-        )
         path = self._path(sha256)
-        path.parent.mkdir(exist_ok=True)
-        temporary = self.folder / ".page.tmp"
-        temporary.write_bytes(packed)
-        os.replace(temporary, path)
-        if before is not None:
-            self._remove_unnamed(before["sha256"])
-        return _page(hit, self._row(hit), path, from_cache=False)
+        with self._lock:
+            before = self._row(hit)
+            self.db.execute(
+                "INSERT OR REPLACE INTO pages VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
+                (
+                    *(url_key(hit.url), sha256, fetched.final_url, fetched.status, fetched.media_type, fetched.charset),
+                    *(fetched.etag, fetched.last_modified, int(fetched.rendered), fetched.robots, now, len(packed)),
+                ),
+            )
+            path.parent.mkdir(exist_ok=True)
+            temporary = self.folder / ".page.tmp"
+            temporary.write_bytes(packed)
+            os.replace(temporary, path)
+            if before is not None:
+                self._remove_unnamed(before["sha256"])
+            return _page(hit, self._row(hit), path, from_cache=False)
 
     def unused(self, hit: Hit) -> Page | None:
         """The page of a hit that was fetched after the hit became due, by a run that was cut before it used it."""
@@ -111,7 +116,8 @@ class PageCache:
 
     def _row(self, hit: Hit) -> sqlite3.Row | None:
         row: sqlite3.Row | None
-        row = self.db.execute("SELECT * FROM pages WHERE url_key = ?", (url_key(hit.url),)).fetchone()
+        with self._lock:
+            row = self.db.execute("SELECT * FROM pages WHERE url_key = ?", (url_key(hit.url),)).fetchone()
         return row
 
     def _path(self, sha256: str) -> Path:

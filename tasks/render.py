@@ -6,23 +6,27 @@ import logging
 import random
 import re
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
 
 from tasks.blocklists import NO_BLOCKLISTS, Blocklists
-from tasks.browser import Browser
+from tasks.browser import Browser, RenderedPage
 from tasks.errors import BrowserError
 from tasks.forgotten import Forgotten
 from tasks.gate import Gate
 from tasks.http_client import Deadline, HttpClient, Response
+from tasks.lanes import Lanes
 from tasks.layout import Layout
 from tasks.outcomes import Refused, forbids_use
 from tasks.page_cache import Fetched, PageCache
 from tasks.records import Dropped, Hit, Page
 from tasks.robots import Hosts
+from tasks.script_pages import LITTLE_TEXT, ScriptHosts, needs_browser, visible_text_length
 from tasks.settings import Settings
+from tasks.urls import site_of
 
 log = logging.getLogger(__name__)
 
@@ -31,22 +35,16 @@ HTML = frozenset(("text/html", "application/xhtml+xml"))
 MEDIA_TYPES = HTML | {"text/plain"}
 PATIENCE_SECONDS = 30.0  # a Retry-After up to this is waited for
 BACKOFF_SECONDS = 0.5
-LITTLE_TEXT = 250  # characters; a page with scripts and less text is probably made by them
-SOME_TEXT = 1500  # with an empty container for an app, navigation and notices may come to this much
-
-APP_SHELL = re.compile(
-    rb"<(div|main|section|article)\b[^<>]*\bid\s*=\s*[\"']?(?:root|app|application|__next|__nuxt|svelte|___gatsby|"
-    rb"content|main|article)[\"' >][^<>]*>?\s*</\1>"
-)
-ASKS_FOR_SCRIPTS = re.compile(rb"(enable|requires?|needs?|without|turn on) javascript")
-TAG = re.compile(rb"<[^<>]*>")
-SPACE = re.compile(rb"\s+")
 
 
 def render(hits: Sequence[Hit], renderer: Renderer) -> list[Page | Dropped]:
-    """One page or one named refusal for each hit, in the same order."""
+    """One page or one named refusal for each hit, in the same order; several hosts at once, each at its own pace."""
     renderer.cache.trim()
-    return [renderer.visit(hit) for hit in hits]
+    return renderer.lanes.run(hits)
+
+
+class Stopped(Exception):
+    """The night is being ended while a page was under way."""
 
 
 class Renderer:
@@ -59,19 +57,28 @@ class Renderer:
         db: sqlite3.Connection,
         *,
         clock: Callable[[], float] = time.time,
-        sleep: Callable[[float], None] = time.sleep,
+        sleep: Callable[[float], None] | None = None,
         blocklists: Blocklists = NO_BLOCKLISTS,
+        gate: Gate | None = None,
         browser: Browser | None = None,
     ) -> None:
         self.settings = settings.render
         self.layout = layout
-        self.clock, self.sleep = clock, sleep
-        gate = Gate(settings.search.allow_loopback)
+        self.clock, self.sleep = clock, sleep or self._sleep
+        self._stopping = threading.Event()
+        gate = gate or Gate(settings.search.allow_loopback)
         self.client = HttpClient(self.settings.user_agent, gate)
-        self.hosts = Hosts(db, self.client, self.settings, clock, sleep, blocklists, Forgotten(layout.forgotten))
-        self.cache = PageCache(db, layout.pages, self.settings.cache_megabytes * 1_000_000)
+        lock = threading.RLock()  # around the database, which all lanes share
+        forgotten = Forgotten(layout.forgotten)
+        self.hosts = Hosts(db, self.client, self.settings, clock, self.sleep, blocklists, forgotten, lock)
+        self.cache = PageCache(db, layout.pages, self.settings.cache_megabytes * 1_000_000, lock)
+        self.script_hosts = ScriptHosts(db, lock)
+        self.lanes: Lanes[Hit, Page | Dropped] = Lanes(
+            self.visit, lambda hit: site_of(hit.url), self.hosts.ready_at, self.settings.hosts_at_once, self._stopping
+        )
         self.browser = browser or Browser(self.settings, layout, gate)
         self.browser_missing: str | None = None  # why, once it is known
+        self._browser_free = threading.Lock()
 
     def __enter__(self) -> Self:
         return self
@@ -82,8 +89,18 @@ class Renderer:
         self.close()
 
     def close(self) -> None:
-        self.browser.close()
+        """At once, also where an error or Ctrl-C left pages under way: they lose the network, then the browser."""
+        self._stopping.set()
         self.client.close()
+        while not self._browser_free.acquire(timeout=0.2):
+            self.browser.kill()
+        self.browser.close()
+        self._browser_free.release()
+        self.lanes.join(2.0)
+
+    def _sleep(self, seconds: float) -> None:
+        if self._stopping.wait(seconds):
+            raise Stopped
 
     def visit(self, hit: Hit) -> Page | Dropped:
         """The page, from the cache where a cut run left it there."""
@@ -100,15 +117,27 @@ class Renderer:
         return page
 
     def _fetch(self, hit: Hit) -> Fetched:
+        """By plain HTTP; by Chromium where the page has no text without it, or its host never has."""
         budget = _Budget(self.settings.timeout_seconds)
+        if self._is_of_scripts(hit) and (shown := self._at_once_in_browser(hit, budget)):
+            return shown
+        fetched = self._by_http(hit, budget)
+        if fetched.media_type not in HTML or self.settings.browser == "never":
+            return fetched
+        host = site_of(fetched.final_url)
+        if self.settings.browser == "auto" and not needs_browser(fetched.body):
+            self.script_hosts.note(host, False, self.clock())
+            return fetched
+        shown = self._in_browser(fetched, budget)
+        self.script_hosts.note(host, visible_text_length(shown.body.lower()) >= LITTLE_TEXT, self.clock())
+        return shown
+
+    def _by_http(self, hit: Hit, budget: _Budget) -> Fetched:
         self.client.forget_cookies()
         answer, robots = self._follow(hit, budget)
-        header = answer.headers.get("x-robots-tag", "")
-        if forbids_use(header):
-            raise Refused("noindex", f"X-Robots-Tag: {header}")
         if not answer.body.strip():
             raise Refused("empty_body", f"HTTP {answer.status}")
-        fetched = Fetched(
+        return Fetched(
             final_url=answer.url,
             status=answer.status,
             media_type=answer.media_type,
@@ -116,10 +145,9 @@ class Renderer:
             etag=answer.headers.get("etag"),
             last_modified=answer.headers.get("last-modified"),
             rendered=False,
-            robots=f"robots.txt: {robots}; x-robots-tag: {header or '-'}",
+            robots=_rights(answer, robots),
             body=answer.body,
         )
-        return self._in_browser(fetched, budget) if self._wants_browser(fetched) else fetched
 
     def _follow(self, hit: Hit, budget: _Budget) -> tuple[Response, str]:
         """By hand, so that each hop is checked: its scheme, its address, its robots.txt."""
@@ -141,9 +169,8 @@ class Renderer:
     def _request(self, url: str, conditions: dict[str, str], budget: _Budget) -> Response:
         """One answer, trying again at once (with growing, jittered pauses) what a moment may mend."""
         for attempt in range(self.settings.retries + 1):
-            self.hosts.wait(url)
             try:
-                with budget as deadline:
+                with self.hosts.turn(url), budget as deadline:
                     return self.client.get(
                         url,
                         deadline=deadline,
@@ -163,35 +190,63 @@ class Renderer:
                 self.sleep(max(asked, BACKOFF_SECONDS * 2**attempt * random.uniform(0.5, 1.5)))
         raise AssertionError("the last attempt returns or raises")
 
-    def _wants_browser(self, fetched: Fetched) -> bool:
-        if fetched.media_type not in HTML or self.settings.browser == "never":
+    def _is_of_scripts(self, hit: Hit) -> bool:
+        """Whether its host is known for pages without text. What has validators came by plain HTTP, and may again."""
+        if self.settings.browser != "auto" or self.browser_missing or hit.etag or hit.last_modified:
             return False
-        return self.settings.browser == "always" or needs_browser(fetched.body)
+        return self.script_hosts.knows(site_of(hit.url), self.clock())
+
+    def _at_once_in_browser(self, hit: Hit, budget: _Budget) -> Fetched | None:
+        """Without plain HTTP first. None where that is to be asked after all: for what went wrong, it has the names."""
+        robots = self.hosts.permit(hit.url)
+        try:
+            shown = self._show(hit.url, budget)
+        except Refused as refused:
+            if refused.reason in ("browser_failed", "timeout"):
+                raise
+            return None
+        if not shown.answers or not 200 <= shown.status < 300:
+            return None
+        for answer in shown.answers[1:]:  # redirects are known only now; what they may not lead to is not kept
+            robots = self.hosts.permit(answer.url)
+        return self._as_fetched(shown, shown.status, _rights(shown.answers[-1], robots), shown.answers[-1].url)
 
     def _in_browser(self, fetched: Fetched, budget: _Budget) -> Fetched:
-        """The page as Chromium shows it. No validators: they describe the shell, which never changes."""
+        """The page that came by plain HTTP, as Chromium shows it."""
         if self.browser_missing:
             raise Refused("browser_missing", self.browser_missing)
-        self.hosts.wait(fetched.final_url)
-        try:
-            shown = self.browser.read(fetched.final_url, max(budget.left, 1.0))
-        except BrowserError as error:
-            self.browser_missing = str(error)
-            log.warning("%s Pages that need it are left for another night.", error)
-            raise Refused("browser_missing", str(error)) from error
+        shown = self._show(fetched.final_url, budget)
         if shown.status >= 400:
             raise Refused("http_error" if shown.status < 500 else "server_error", f"HTTP {shown.status} in Chromium")
-        if shown.final_url.split("#")[0] != fetched.final_url:
+        return self._as_fetched(shown, shown.status or fetched.status, fetched.robots, fetched.final_url)
+
+    def _show(self, url: str, budget: _Budget) -> RenderedPage:
+        """By the one browser, when it is free and it is the host's turn."""
+        with self.hosts.turn(url), self._browser_free:
+            if self._stopping.is_set():
+                raise Stopped
+            self.hosts.begin(url)  # only now, after the pages that the browser had before
+            try:
+                with budget:
+                    return self.browser.read(url, max(budget.left, 1.0))
+            except BrowserError as error:
+                self.browser_missing = str(error)
+                log.warning("%s Pages that need it are left for another night.", error)
+                raise Refused("browser_missing", str(error)) from error
+
+    def _as_fetched(self, shown: RenderedPage, status: int, robots: str, permitted: str) -> Fetched:
+        """No validators: they describe the shell, which never changes."""
+        if shown.final_url.split("#")[0] != permitted:
             self.hosts.permit(shown.final_url)  # a script led elsewhere; what may not be fetched there is not kept
         return Fetched(
             final_url=shown.final_url,
-            status=shown.status or fetched.status,
+            status=status,
             media_type="text/html",
             charset="utf-8",
             etag=None,
             last_modified=None,
             rendered=True,
-            robots=fetched.robots,
+            robots=robots,
             body=shown.html.encode("utf-8", "replace"),
         )
 
@@ -211,35 +266,12 @@ class _Budget:
         self.left -= time.monotonic() - self._started
 
 
-def needs_browser(body: bytes) -> bool:
-    """Whether a page seems to get its text from scripts: little text beside scripts, or an empty shell for an app."""
-    lower = body.lower()
-    if b"<script" not in lower:
-        return False
-    text = visible_text_length(lower)
-    if text < LITTLE_TEXT:
-        return True
-    return text < SOME_TEXT and bool(APP_SHELL.search(lower) or ASKS_FOR_SCRIPTS.search(lower))
-
-
-def visible_text_length(lower: bytes) -> int:
-    """Bytes of text outside of tags, scripts and the like; a linear scan, whatever the page."""
-    for tag in (b"script", b"style", b"noscript", b"template", b"head"):
-        lower = _without(lower, tag)
-    return len(SPACE.sub(b" ", TAG.sub(b" ", lower)).strip())
-
-
-def _without(lower: bytes, tag: bytes) -> bytes:
-    """The page without the elements of one name (`<head` is not `<header`)."""
-    opening, closing = re.compile(rb"<" + tag + rb"(?=[\s>/])"), b"</" + tag
-    kept, position = [], 0
-    while start := opening.search(lower, position):
-        kept.append(lower[position : start.start()])
-        end = lower.find(closing, start.end())
-        if end < 0:
-            return b" ".join(kept)
-        position = end  # the closing tag goes with the other tags
-    return b" ".join([*kept, lower[position:]])
+def _rights(answer: Response, robots: str) -> str:
+    """The evidence of what we may do with an answer. Raises Refused where it asks us to keep away."""
+    header = answer.headers.get("x-robots-tag", "")
+    if forbids_use(header):
+        raise Refused("noindex", f"X-Robots-Tag: {header}")
+    return f"robots.txt: {robots}; x-robots-tag: {header or '-'}"
 
 
 def _conditions(hit: Hit) -> dict[str, str]:

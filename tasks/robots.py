@@ -8,7 +8,9 @@ Kept in the state database, so that the pause holds across runs and robots.txt i
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -57,7 +59,10 @@ class _Rules:
 
 
 class Hosts:
-    """Permission and pace. Waits with `sleep`, reads time from `clock` (epoch seconds)."""
+    """Permission and pace, for several threads. Waits with `sleep`, reads time from `clock` (epoch seconds).
+
+    `lock` guards the database's connection, which others use too.
+    """
 
     def __init__(
         self,
@@ -68,11 +73,14 @@ class Hosts:
         sleep: Callable[[float], None],
         blocklists: Blocklists = NO_BLOCKLISTS,
         forgotten: Forgotten = NOTHING_FORGOTTEN,
+        lock: threading.RLock | None = None,
     ) -> None:
         db.executescript(TABLES + ROBOTS_TABLE)
         self.db, self.client, self.settings, self.clock, self.sleep = db, client, settings, clock, sleep
         self.blocklists, self.forgotten = blocklists, forgotten
         self._rules: dict[str, _Rules] = {}
+        self._lock = lock or threading.RLock()
+        self._turns: dict[str, threading.Lock] = {}
 
     def permit(self, url: str) -> str:
         """What robots.txt says, as evidence.
@@ -94,22 +102,34 @@ class Hosts:
         self.blocklists.refuse(url)
         self.forgotten.refuse(url)
 
-    def wait(self, url: str) -> None:
-        """Wait for the host's turn and take it.
+    @contextmanager
+    def turn(self, url: str) -> Iterator[None]:
+        """Wait for the host's turn and take it: one request at a time, whoever asks.
 
         Raises:
             Refused: `host_cooling`, when the host wants a pause too long to wait for.
         """
-        host, now = site_of(url), self.clock()
-        row = self.db.execute("SELECT next_at FROM hosts WHERE host = ?", (host,)).fetchone()
-        pause = row["next_at"] - now if row else 0.0
-        # Longer than any pause we set: the clock was turned back.
-        if COOLING_SECONDS < pause <= MAX_COOLING:
-            raise Refused("host_cooling", f"{host} asked for a pause of {pause:.0f} more seconds")
-        if 0 < pause <= COOLING_SECONDS:
-            self.sleep(pause)
+        host = site_of(url)
+        with self._one_at_a_time(host):
+            pause = self.ready_at(host) - self.clock()
+            # Longer than any pause we set: the clock was turned back.
+            if COOLING_SECONDS < pause <= MAX_COOLING:
+                raise Refused("host_cooling", f"{host} asked for a pause of {pause:.0f} more seconds")
+            if 0 < pause <= COOLING_SECONDS:
+                self.sleep(pause)
+            self.begin(url)
+            yield
+
+    def begin(self, url: str) -> None:
+        """The request is made now; the host's next pause is reckoned from here."""
         if (delay := self._delay(url)) > 0:
-            self._set_next(host, self.clock() + delay)
+            self._set_next(site_of(url), self.clock() + delay)
+
+    def ready_at(self, host: str) -> float:
+        """No request to the host before; epoch seconds."""
+        with self._lock:
+            row = self.db.execute("SELECT next_at FROM hosts WHERE host = ?", (host,)).fetchone()
+        return float(row["next_at"]) if row else 0.0
 
     def cool(self, url: str, seconds: float) -> None:
         """The host asked for a pause (Retry-After)."""
@@ -121,18 +141,25 @@ class Hosts:
         return max(self.settings.delay_seconds, min(asked or 0.0, MAX_CRAWL_DELAY))
 
     def _set_next(self, host: str, at: float) -> None:
-        self.db.execute("INSERT OR REPLACE INTO hosts (host, next_at) VALUES (?, ?)", (host, at))
+        with self._lock:
+            self.db.execute("INSERT OR REPLACE INTO hosts (host, next_at) VALUES (?, ?)", (host, at))
+
+    def _one_at_a_time(self, name: str) -> threading.Lock:
+        with self._lock:
+            return self._turns.setdefault(name, threading.Lock())
 
     def _rules_of(self, url: str) -> _Rules:
         origin = _origin(url)
-        rules = self._rules.get(origin) or self._load(origin)
-        if rules is None or not rules.is_fresh(self.clock()):
-            rules = self._read(origin)
-        self._rules[origin] = rules
+        with self._one_at_a_time(f"robots.txt of {origin}"):
+            rules = self._rules.get(origin) or self._load(origin)
+            if rules is None or not rules.is_fresh(self.clock()):
+                rules = self._read(origin)
+            self._rules[origin] = rules
         return rules
 
     def _load(self, origin: str) -> _Rules | None:
-        row = self.db.execute("SELECT * FROM robots WHERE origin = ?", (origin,)).fetchone()
+        with self._lock:
+            row = self.db.execute("SELECT * FROM robots WHERE origin = ?", (origin,)).fetchone()
         return _Rules(row["fetched_at"], row["status"], row["detail"], _parse(row["body"])) if row else None
 
     def _read(self, origin: str) -> _Rules:
@@ -143,7 +170,8 @@ class Hosts:
             detail = f"{refused.reason} {refused.detail}".strip()
             status = _meaning(refused)
         now = self.clock()
-        self.db.execute("INSERT OR REPLACE INTO robots VALUES (?,?,?,?,?)", (origin, now, status, detail, body))
+        with self._lock:
+            self.db.execute("INSERT OR REPLACE INTO robots VALUES (?,?,?,?,?)", (origin, now, status, detail, body))
         return _Rules(now, status, detail, _parse(body))
 
     def _fetch(self, url: str) -> str:
@@ -151,12 +179,10 @@ class Hosts:
         for _ in range(MAX_REDIRECTS + 1):
             self.refuse(url)
             try:
-                self.wait(url)
                 answer = self._get(url)
             except Refused as refused:
                 if not refused.retry or refused.reason in ("host_cooling", "timeout", "dead_host"):
                     raise
-                self.wait(url)
                 answer = self._get(url)
             target = answer.redirect
             if target is None:
@@ -165,8 +191,9 @@ class Hosts:
         raise Refused("redirect_loop", "robots.txt")
 
     def _get(self, url: str) -> Response:
-        deadline = Deadline(min(DEADLINE_SECONDS, self.settings.timeout_seconds))
-        return self.client.get(url, deadline=deadline, max_bytes=MAX_BYTES, truncate=True)
+        with self.turn(url):
+            deadline = Deadline(min(DEADLINE_SECONDS, self.settings.timeout_seconds))
+            return self.client.get(url, deadline=deadline, max_bytes=MAX_BYTES, truncate=True)
 
 
 def _meaning(refused: Refused) -> str:

@@ -179,6 +179,9 @@ class RenderSettings:
         "How we introduce ourselves; add a contact address.",
     )
     delay_seconds: float = setting(2.0, "Pause between two requests to one host, in seconds.", minimum=0.0)
+    hosts_at_once: int = setting(
+        8, "Hosts asked at the same time; each of them is asked for one page at a time.", minimum=1, maximum=64
+    )
     timeout_seconds: float = setting(30.0, "Deadline of one page, in seconds, all redirects included.", minimum=1.0)
     max_page_bytes: int = setting(
         2_000_000, "Larger pages are dropped; bytes after decompression.", minimum=10_000, maximum=50_000_000
@@ -197,7 +200,7 @@ class RenderSettings:
         10, "What one page may load in Chromium, with its scripts and frames; then the rest is cut.", minimum=1
     )
     cache_megabytes: int = setting(200, "Bound of the page cache; the oldest pages leave first.", minimum=1)
-    batch: int = setting(20, "Pages in one task run.", minimum=1, maximum=1000)
+    batch: int = setting(40, "Pages in one task run.", minimum=1, maximum=1000)
 
 
 @dataclass(frozen=True, slots=True)

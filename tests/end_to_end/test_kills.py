@@ -86,6 +86,20 @@ def test_a_browser_left_behind_is_ended_by_the_next_run(household: Household, si
     assert browsers(household) == []
 
 
+def test_a_run_that_is_asked_to_end_takes_its_browser_along(household: Household, site: DemoSite) -> None:
+    site.publish(len(site.articles) * 10)
+    process = start_night(household)
+    deadline = time.monotonic() + 200
+    while len(browsers(household)) <= 2:
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+    tree = psutil.Process(process.pid).children(recursive=True)
+    process.terminate()  # SIGTERM, to it alone
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 143 and "Traceback" not in errors, errors
+    assert browsers(household) == [] and not any(one.is_running() for one in tree)
+
+
 def test_a_killed_run_takes_its_training_child_along(household: Household, site: DemoSite) -> None:
     site.publish(40)
     process = start_night(household, "--steps", "400")

@@ -141,6 +141,33 @@ def test_render_takes_chromium_only_where_a_page_needs_it(site: Loopback, layout
     assert isinstance(app, Page) and app.rendered and app.charset == "utf-8" and app.etag is None
 
 
+def test_a_host_that_always_needs_chromium_is_asked_once_for_each_page(tmp_path: Path) -> None:
+    app = {f"/app{number}": APP for number in range(5)}
+    forbidden = (302, {"Location": "/private"}, b"")
+    rights = (200, {"X-Robots-Tag": "noai"}, APP)
+    pdf = (200, {"Content-Type": "application/pdf"}, b"%PDF-1.4")
+    others = {
+        "/gone": (404, {}, b""),
+        "/elsewhere": forbidden,
+        "/noai": rights,
+        "/pdf": pdf,
+        "/static": article("Static"),
+    }
+    more = {"/private": APP, "/text": (PARAGRAPH * 5).encode(), "/robots.txt": b"User-agent: *\nDisallow: /private"}
+    with Loopback({**app, **others, **more}) as site:
+        layout = Layout(tmp_path)
+        own = Browser(settings(site).render, layout, Gate([site.address]))
+        with Renderer(settings(site), layout, open_state(layout.database), browser=own) as renderer:
+            pages = render([Hit(site.url + path, "urls", "q") for path in app], renderer)
+            assert [page.rendered for page in pages if isinstance(page, Page)] == [True] * 5
+            assert [site.paths.count(path) for path in app] == [2, 2, 2, 1, 1]
+            ends = render([Hit(site.url + path, "urls", "q") for path in others], renderer)
+    named = [one.reason if isinstance(one, Dropped) else f"page {one.robots}" for one in ends]
+    assert named[:4] == ["not_found", "robots_forbidden", "noindex", "unsupported_media_type"]
+    assert named[4] == "page robots.txt: allowed; x-robots-tag: -", "one that Chromium has shown is not asked again"
+    assert site.paths.count("/static") == 1 and site.paths.count("/private") <= 1
+
+
 def test_one_browser_is_reused(site: Loopback, layout: Layout, browser: Browser) -> None:
     browser.read(site.url + "/static", 10)
     before = set(ours(layout.state))

@@ -10,7 +10,7 @@ from tasks.http_client import Response, _inflate, _retry_after
 from tasks.outcomes import Refused
 from tasks.page_cache import Fetched, PageCache
 from tasks.records import Hit
-from tasks.render import needs_browser, visible_text_length
+from tasks.script_pages import needs_browser, visible_text_length
 from tasks.state import open_state
 
 LONG = b"<p>" + b"words and more words " * 40 + b"</p>"

@@ -109,12 +109,17 @@ def test_a_large_file_counts_as_far_as_it_was_read(tmp_path: Path) -> None:
     assert reason(make(tmp_path, rules)) == "robots_forbidden"
 
 
+def wait(hosts: Hosts, url: str) -> None:
+    with hosts.turn(url):
+        pass
+
+
 def test_the_pause_between_requests_holds_across_runs(tmp_path: Path) -> None:
     time = FakeTime()
-    make(tmp_path, b"", time=time, delay_seconds=2.0).wait(PAGE)
+    wait(make(tmp_path, b"", time=time, delay_seconds=2.0), PAGE)
     time.now += 0.5
-    make(tmp_path, b"", time=time, delay_seconds=2.0).wait("https://a.example/other")
-    make(tmp_path, b"", time=time, delay_seconds=2.0).wait("https://b.example/")
+    wait(make(tmp_path, b"", time=time, delay_seconds=2.0), "https://a.example/other")
+    wait(make(tmp_path, b"", time=time, delay_seconds=2.0), "https://b.example/")
     assert time.slept == [1.5]
 
 
@@ -125,8 +130,8 @@ def test_a_crawl_delay_that_is_larger_counts_up_to_a_minute(tmp_path: Path, aske
     hosts.permit(PAGE)
     time.slept.clear()
     time.now += 100
-    hosts.wait(PAGE)
-    hosts.wait(PAGE)
+    wait(hosts, PAGE)
+    wait(hosts, PAGE)
     assert time.slept == [kept]
 
 
@@ -135,9 +140,9 @@ def test_a_long_pause_that_was_asked_for_is_not_sat_out(tmp_path: Path) -> None:
     hosts = make(tmp_path, b"", time=time)
     hosts.cool(PAGE, 3600)
     with pytest.raises(Refused, match="host_cooling"):
-        hosts.wait(PAGE)
+        wait(hosts, PAGE)
     time.now += 3601
-    hosts.wait(PAGE)
+    wait(hosts, PAGE)
     assert time.slept == []
 
 
@@ -147,7 +152,7 @@ def test_a_clock_that_was_turned_back_blocks_nothing(tmp_path: Path) -> None:
     time.now = 1e9
     hosts.cool(PAGE, 100)
     time.now = 1000.0
-    hosts.wait(PAGE)
+    wait(hosts, PAGE)
     assert time.slept == []
 
 

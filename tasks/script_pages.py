@@ -1,0 +1,89 @@
+"""Pages that scripts make: how one is told from its HTML, and which hosts have nothing else.
+
+A host is remembered once several pages in a row needed Chromium and got their text there. For some days its pages then
+go to Chromium at once: one request instead of two, and one pause. After that plain HTTP is tried again.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+import threading
+
+LITTLE_TEXT = 250  # characters; a page with scripts and less text is probably made by them
+SOME_TEXT = 1500  # with an empty container for an app, navigation and notices may come to this much
+IN_A_ROW = 3
+KEEP_SECONDS = 7 * 86_400.0
+
+TABLE = """
+CREATE TABLE IF NOT EXISTS script_hosts (
+    host TEXT PRIMARY KEY,
+    pages INTEGER NOT NULL,         -- in a row that needed Chromium
+    until REAL NOT NULL             -- epoch seconds; before, its pages go to Chromium at once
+);
+"""
+
+APP_SHELL = re.compile(
+    rb"<(div|main|section|article)\b[^<>]*\bid\s*=\s*[\"']?(?:root|app|application|__next|__nuxt|svelte|___gatsby|"
+    rb"content|main|article)[\"' >][^<>]*>?\s*</\1>"
+)
+ASKS_FOR_SCRIPTS = re.compile(rb"(enable|requires?|needs?|without|turn on) javascript")
+TAG = re.compile(rb"<[^<>]*>")
+SPACE = re.compile(rb"\s+")
+
+
+class ScriptHosts:
+    """The verdict of each host, in the state database. `lock` guards the connection, which others use too."""
+
+    def __init__(self, db: sqlite3.Connection, lock: threading.RLock) -> None:
+        db.executescript(TABLE)
+        self._db, self._lock = db, lock
+
+    def knows(self, host: str, now: float) -> bool:
+        """Whether the host's pages go to Chromium at once."""
+        with self._lock:
+            row = self._db.execute("SELECT until FROM script_hosts WHERE host = ?", (host,)).fetchone()
+        return row is not None and now < row["until"] <= now + KEEP_SECONDS
+
+    def note(self, host: str, needed: bool, now: float) -> None:
+        """How a page of the host came to its text, plain HTTP having been tried first."""
+        with self._lock:
+            row = self._db.execute("SELECT pages FROM script_hosts WHERE host = ?", (host,)).fetchone()
+            if not needed:
+                if row is not None:
+                    self._db.execute("DELETE FROM script_hosts WHERE host = ?", (host,))
+                return
+            pages = (row["pages"] if row else 0) + 1
+            until = now + KEEP_SECONDS if pages >= IN_A_ROW else 0.0
+            self._db.execute("INSERT OR REPLACE INTO script_hosts VALUES (?, ?, ?)", (host, pages, until))
+
+
+def needs_browser(body: bytes) -> bool:
+    """Whether a page seems to get its text from scripts: little text beside scripts, or an empty shell for an app."""
+    lower = body.lower()
+    if b"<script" not in lower:
+        return False
+    text = visible_text_length(lower)
+    if text < LITTLE_TEXT:
+        return True
+    return text < SOME_TEXT and bool(APP_SHELL.search(lower) or ASKS_FOR_SCRIPTS.search(lower))
+
+
+def visible_text_length(lower: bytes) -> int:
+    """Bytes of text outside of tags, scripts and the like; a linear scan, whatever the page."""
+    for tag in (b"script", b"style", b"noscript", b"template", b"head"):
+        lower = _without(lower, tag)
+    return len(SPACE.sub(b" ", TAG.sub(b" ", lower)).strip())
+
+
+def _without(lower: bytes, tag: bytes) -> bytes:
+    """The page without the elements of one name (`<head` is not `<header`)."""
+    opening, closing = re.compile(rb"<" + tag + rb"(?=[\s>/])"), b"</" + tag
+    kept, position = [], 0
+    while start := opening.search(lower, position):
+        kept.append(lower[position : start.start()])
+        end = lower.find(closing, start.end())
+        if end < 0:
+            return b" ".join(kept)
+        position = end  # the closing tag goes with the other tags
+    return b" ".join([*kept, lower[position:]])
