@@ -1,7 +1,7 @@
 """Falls: training that stopped being numbers ends its chunk and goes on from the last good checkpoint.
 
 From there with the same batches it would fall again, every night. So each fall is written down, in `falls.json` and in
-every checkpoint after it, and moves the order of the batches on from the step it went back to (`batches.batch_starts`).
+every checkpoint after it, and moves the order of the batches on from the step it went back to (`batches.Plan`).
 """
 
 from __future__ import annotations

@@ -18,6 +18,10 @@ RECIPE = (
     "documents",
     "seed",
     "batch_size",
+    "order",
+    "new_share",
+    "new_from",
+    "first_step",
     "muon_learning_rate",
     "adamw_learning_rate",
     "weight_decay",
@@ -55,6 +59,14 @@ class TrainJob:
     """Context, in tokens."""
     batch_size: int = 8
     """Windows a step."""
+    order: str = "windows"
+    """windows: begin anywhere; documents: every token once an epoch, the documents shuffled (`model.batches`)."""
+    new_share: float = 0.0
+    """Least share of the windows that are of the newest documents, until these were read a few times."""
+    new_from: int = 0
+    """The newest documents begin at this token of train.bin; 0: none are. A chunk settles it when it begins."""
+    first_step: int = 0
+    """From this step on they are the newest. A chunk settles it too."""
     n_layer: int = 4
     n_head: int = 4
     n_kv_head: int = 0
@@ -105,6 +117,8 @@ class TrainJob:
             "val_tokens": 0,
             "documents": 0,
             "seed": 0,
+            "new_from": 0,
+            "first_step": 0,
             "block_size": 1,
             "batch_size": 1,
             "n_layer": 1,
@@ -140,6 +154,10 @@ class TrainJob:
             self._require_number("minutes", self.minutes, above=0)
         if not 0 <= self.decay_fraction <= 0.3:
             raise ValueError(f"decay_fraction must be from 0 to 0.3, not {self.decay_fraction!r}")
+        if not 0 <= self.new_share < 1:
+            raise ValueError(f"new_share must be from 0 to below 1, not {self.new_share!r}")
+        if self.order not in ("windows", "documents"):
+            raise ValueError(f"order must be windows or documents, not {self.order!r}")
         if self.dtype not in ("auto", "float32", "bfloat16", "float16"):
             raise ValueError(f"dtype must be auto, float32, bfloat16 or float16, not {self.dtype!r}")
         if self.compile not in ("auto", "off"):

@@ -16,6 +16,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -29,7 +30,8 @@ os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 from model.batches import open_tokens
-from model.checkpoint import checkpoint_steps
+from model.checkpoint import Checkpoint, checkpoint_steps
+from model.documents import TRAIN, read_documents, tokens_before
 from model.falls import Fall, write_falls
 from model.gpt import GPTConfig
 from model.job import Chunk, TrainJob, load_job, pending_chunk
@@ -60,6 +62,8 @@ def train(job: TrainJob, report: Report, stop: Stop | None = None) -> dict[str, 
     resumed = chunk is not None
     if chunk:
         job = chunk.apply(job)
+    elif checkpoint:
+        job = replace(job, new_from=newest_from(job, checkpoint), first_step=checkpoint.step)
     if job.train_tokens < config.block_size + 1:
         raise ValueError(
             f"nothing to train on yet: {job.train_tokens} tokens, {config.block_size + 1} needed; add documents"
@@ -88,6 +92,7 @@ def train(job: TrainJob, report: Report, stop: Stop | None = None) -> dict[str, 
             "inexact": numerics.differences(recorded) if recorded else [],
             "train_tokens": job.train_tokens,
             "val_tokens": job.val_tokens,
+            "new_tokens": job.train_tokens - job.new_from if job.new_from else 0,
             "vocab_size": config.vocab_size,
         }
     )
@@ -128,6 +133,17 @@ def train(job: TrainJob, report: Report, stop: Stop | None = None) -> dict[str, 
     }
     report(done)
     return done
+
+
+def newest_from(job: TrainJob, checkpoint: Checkpoint) -> int:
+    """Where the documents that no chunk before could read begin in train.bin; its end where nobody knows."""
+    before = checkpoint.metadata
+    if before["generation"] == job.generation:
+        return min(int(before["train_tokens"]), job.train_tokens)
+    seen = before.get("documents", 0)  # the file is another one, but the ledger's numbers stay
+    if not seen:
+        return job.train_tokens
+    return tokens_before(read_documents(job.processed_dir, TRAIN, job.train_tokens), seen)
 
 
 def fall_back(trainer: Trainer, reason: str) -> str:

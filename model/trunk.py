@@ -18,8 +18,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from model.batches import batch_starts, open_tokens, read_batch
+from model.batches import Plan, open_tokens, read_batch
 from model.checkpoint import Checkpoint, prune_checkpoints, random_state, save_checkpoint
+from model.documents import TRAIN, read_documents
 from model.evaluate import autocast
 from model.falls import Fall, detour, read_falls
 from model.gpt import GPT, GPTConfig
@@ -90,6 +91,18 @@ class Trainer:
         self.scale = LossScale() if numerics.torch_dtype == torch.float16 else None
         self.falls: list[Fall] = read_falls(job.checkpoints_dir, [])
         self.tokens = open_tokens(job.processed_dir / "train.bin", job.train_tokens)
+        self.plan = Plan(
+            generation=job.generation,
+            documents=read_documents(job.processed_dir, TRAIN, job.train_tokens),
+            committed=job.train_tokens,
+            seed=job.seed,
+            batch_size=job.batch_size,
+            block_size=config.block_size,
+            order=job.order,
+            new_share=job.new_share,
+            new_from=job.new_from,
+            first_step=job.first_step,
+        )
         self.parts: dict[str, float] = {}
 
     def restore(self, checkpoint: Checkpoint) -> None:
@@ -134,10 +147,7 @@ class Trainer:
 
     def _backward(self, loss_of: Callable[[Tensor, Tensor], Tensor], step: int) -> tuple[float, float]:
         """Leave the gradients of one batch; gives its loss in nats a token and their norm."""
-        job, block_size = self.job, self.config.block_size
-        moved = detour(self.falls, step)
-        starts = batch_starts(job.generation, len(self.tokens), job.seed, step, job.batch_size, block_size, moved)
-        inputs, targets = read_batch(self.tokens, starts, block_size)  # (B, T), (B, T)
+        inputs, targets = read_batch(self.tokens, self.plan.places(step, detour(self.falls, step)))  # (B, T), (B, T)
         with autocast(self.numerics.torch_dtype, self.device):
             loss = loss_of(inputs.to(self.device), targets.to(self.device))
         (loss * self.scale.value if self.scale else loss).backward()  # type: ignore[no-untyped-call]  # untyped in torch
@@ -271,6 +281,10 @@ class Trainer:
             "anchor_tokens": self.anchor_tokens,
             "seed": job.seed,
             "batch_size": job.batch_size,
+            "order": job.order,
+            "new_share": job.new_share,
+            "new_from": job.new_from,
+            "first_step": job.first_step,
             "optimizer": {
                 "muon_learning_rate": job.muon_learning_rate,
                 "adamw_learning_rate": job.adamw_learning_rate,

@@ -16,15 +16,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from model.documents import DOCUMENT, TABLE
 from tasks.durable import append_durably, sync_folder, write_json
 from tasks.layout import Layout
 
-# One row a kept document. `offset` and `length` count tokens in the file of its split, the closing
-# special token included.
-DOCUMENT = np.dtype([("seq", "<u8"), ("offset", "<u8"), ("length", "<u4"), ("split", "<u4")])
 SPLITS = ("train", "validation")
 FILES = {"train": "train.bin", "validation": "val.bin"}
-TABLE = "documents.bin"
 FORMAT = 1
 
 

@@ -299,6 +299,17 @@ class TrainSettings:
     n_embd: int = setting(256, "Width.", minimum=16, maximum=4096)
     block_size: int = setting(256, "Context, in tokens.", minimum=8, maximum=8192)
     batch_size: int = setting(16, "Windows in one step.", minimum=1, maximum=4096)
+    order: str = setting(
+        "windows",
+        "windows: each begins anywhere in the text; documents: shuffled, and every token once an epoch.",
+        choices=("windows", "documents"),
+    )
+    new_share: float = setting(
+        0.0,
+        "Least share of the windows that are of the newest documents, until these were read four times.",
+        minimum=0.0,
+        maximum=0.9,
+    )
     steps: int = setting(1000, "Steps in one night.", minimum=1, maximum=10_000_000)
     minutes: float = setting(0.0, "Bound of the chunk in minutes; 0 leaves it to steps.", minimum=0.0)
     muon_learning_rate: float = setting(0.03, "Trunk rate of the block matrices (Muon).", minimum=1e-6, maximum=1.0)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from model.documents import DOCUMENT
 from model.marks import count_marks, in_words
 from tasks import processed
 from tasks.corpus import Corpus
@@ -51,7 +52,7 @@ def load_documents(layout: Layout, db: sqlite3.Connection) -> pd.DataFrame:
     query = "SELECT seq, substr(fetched_at, 1, 10) AS day, site, language, outcome, bytes, kept_bytes FROM documents"
     table = pd.read_sql_query(query, db, index_col="seq")
     meta = processed.read_meta(layout)
-    rows = processed.read_table(layout, meta) if meta else np.zeros(0, processed.DOCUMENT)
+    rows = processed.read_table(layout, meta) if meta else np.zeros(0, DOCUMENT)
     tokens = pd.Series(rows["length"].astype("int64"), index=rows["seq"].astype("int64"), dtype="Int64")
     return table.assign(tokens=tokens.reindex(table.index))
 

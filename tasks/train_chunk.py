@@ -72,6 +72,8 @@ def _job(layout: Layout, meta: Meta, provisional: bool, settings: TrainSettings,
         rules=meta.rules,
         seed=settings.seed,
         batch_size=settings.batch_size,
+        order=settings.order,
+        new_share=settings.new_share,
         **shape,
         steps=settings.steps,
         minutes=settings.minutes or None,
@@ -194,8 +196,9 @@ def describe(event: Event, record: RunRecord) -> None:
     match event["event"]:
         case "start":
             numerics = event["numerics"]
+            new = f" ({event['new_tokens']:,} of them new)" if event["new_tokens"] else ""
             record.say(
-                f"training {event['parameters'] / 1e6:.1f}M parameters on {event['train_tokens']:,} tokens, "
+                f"training {event['parameters'] / 1e6:.1f}M parameters on {event['train_tokens']:,} tokens{new}, "
                 f"steps {event['step']} to {event['target_step']} "
                 f"({numerics['dtype']}, {numerics['threads']} threads, "
                 f"{'compiled' if numerics['compiled'] else 'not compiled'})"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from model.documents import TABLE
 from tasks import processed
 from tasks.corpus import Corpus
 from tasks.layout import Layout
@@ -51,4 +52,4 @@ def _verify_processed(layout: Layout, corpus: Corpus) -> Iterator[str]:
     for split in processed.SPLITS:
         rows = table[table["split"] == processed.SPLITS.index(split)]
         if int(rows["length"].sum()) != meta.tokens(split):
-            yield f"{layout.processed / processed.TABLE} and {processed.FILES[split]} disagree"
+            yield f"{layout.processed / TABLE} and {processed.FILES[split]} disagree"

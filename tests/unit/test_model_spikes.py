@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from model.batches import batch_starts
+from model.batches import Plan
+from model.documents import TRAIN, read_documents
 from model.falls import Fall, detour, read_falls
 from model.job import TrainJob, pending_chunk
 from model.loss_scale import GROW_AFTER, LossScale
@@ -103,8 +104,9 @@ def spiky(job: TrainJob, tmp_path_factory: pytest.TempPathFactory) -> TrainJob:
 
 
 def steps_into_the_noise(job: TrainJob) -> set[int]:
-    starts = [batch_starts(job.generation, job.train_tokens, job.seed, step, 4, 32) for step in range(200)]
-    return {step for step, places in enumerate(starts) if ((places > 2980) & (places < 3030)).any()}
+    rows = read_documents(job.processed_dir, TRAIN, job.train_tokens)
+    plan = Plan(job.generation, rows, job.train_tokens, job.seed, job.batch_size, job.block_size)
+    return {step for step in range(200) if ((plan.places(step) >= 3000) & (plan.places(step) < 3040)).any()}
 
 
 def test_a_spike_is_left_out_counted_and_told_and_resumption_stays_exact(spiky: TrainJob, tmp_path: Path) -> None:
