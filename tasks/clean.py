@@ -18,12 +18,13 @@ from ftfy.badness import is_bad
 
 from tasks.language import detect_language
 from tasks.minhash import Signature, signature_of
+from tasks.mojibake import mend_mojibake
 from tasks.placeholders import replace_personal_data
 from tasks.records import Dropped
 from tasks.settings import CleanSettings
 
 # Raise it with every change here that can change a text or a verdict.
-RULE_VERSION = 4
+RULE_VERSION = 5
 
 FTFY = ftfy.TextFixerConfig(
     uncurl_quotes=False,  # curly quotes are no mistake
@@ -96,6 +97,7 @@ def clean_text(text: str) -> str:
 def _fix_line(line: str) -> str:
     if not SUSPECT.search(line):
         return line
+    line = mend_mojibake(line)
     if for_ftfy(line):
         line = ftfy.fix_text(line, FTFY)
     line = SPACES.sub(" ", line)
