@@ -6,6 +6,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice, zip_longest
 from typing import Any
 
 from tasks.blocklists import NO_BLOCKLISTS, Blocklists
@@ -38,27 +39,32 @@ CREATE TABLE IF NOT EXISTS frontier (
     detail TEXT,
     failures INTEGER NOT NULL DEFAULT 0,     -- in a row
     listing INTEGER NOT NULL DEFAULT 0,
-    links_given INTEGER NOT NULL DEFAULT 0,  -- new ones, over all visits
     final_url TEXT,
     etag TEXT,
     last_modified TEXT
 );
-CREATE INDEX IF NOT EXISTS frontier_by_due ON frontier (due_at);
+CREATE INDEX IF NOT EXISTS frontier_by_due ON frontier (host, due_at);
+CREATE INDEX IF NOT EXISTS frontier_new ON frontier (host, depth) WHERE visited_at IS NULL;
 CREATE INDEX IF NOT EXISTS frontier_by_source ON frontier (provider, query);
 CREATE TABLE IF NOT EXISTS hosts (
     host TEXT PRIMARY KEY,
-    next_at REAL NOT NULL           -- no request before
+    next_at REAL NOT NULL DEFAULT 0,        -- no request before
+    visited_at REAL NOT NULL DEFAULT 0      -- when its last batch ended
 );
+CREATE INDEX IF NOT EXISTS hosts_by_visit ON hosts (visited_at, host);
 CREATE TABLE IF NOT EXISTS obeyed (blocklists TEXT NOT NULL);  -- the digest of those last held against all this
 """
 
-# Each host's hits breadth first, the hosts taking turns.
-DUE = """
-SELECT *, ROW_NUMBER() OVER (PARTITION BY f.host ORDER BY depth, f.rowid) AS turn
-FROM frontier f LEFT JOIN hosts h ON h.host = f.host
-WHERE due_at <= :now AND (visited_at IS NULL OR visited_at < :night)
-  AND (h.next_at IS NULL OR h.next_at <= :now + :cooling)
-ORDER BY turn, f.host LIMIT :limit
+# The hosts that may be asked, the one that had to wait longest first.
+HOSTS = "SELECT host FROM hosts WHERE next_at <= ? ORDER BY visited_at, host"
+# What a host has to visit, breadth first: pages never seen, and those that are due again.
+NEW = """
+SELECT rowid, * FROM frontier WHERE host = :host AND visited_at IS NULL AND due_at <= :now
+ORDER BY depth, rowid LIMIT :limit
+"""
+AGAIN = """
+SELECT rowid, * FROM frontier WHERE host = :host AND due_at <= :now AND visited_at < :night
+ORDER BY depth, rowid LIMIT :limit
 """
 
 
@@ -164,6 +170,7 @@ class Frontier:
                 continue
             values = (key, hit.url, hit.provider, hit.query, hit.depth, hit.rank, site_of(hit.url))
             added = self.db.execute(insert, (*values, now, now)).rowcount
+            self.db.execute("INSERT OR IGNORE INTO hosts (host) VALUES (?)", values[-1:])
             if added and stopped:
                 self._stop(key, stopped)
                 continue
@@ -187,13 +194,12 @@ class Frontier:
         `now` must be the current time: pages cached after a hit became due count as not yet used. What a blocklist
         names by now ends here, in the place of a visit.
         """
-        values = {"now": now, "night": night, "cooling": COOLING_SECONDS, "limit": limit}
-        rows = self.db.execute(DUE, values).fetchall()
+        rows = self._turns(limit, now, night)
         while stopped := [(row["url_key"], why) for row in rows if (why := self.blocklists.find(row["url"]))]:
             with transaction(self.db):
                 for key, why in stopped:
                     self._stop(key, why)
-            rows = self.db.execute(DUE, values).fetchall()
+            rows = self._turns(limit, now, night)
         return [
             Hit(
                 row["url"],
@@ -207,6 +213,19 @@ class Frontier:
             )
             for row in rows
         ]
+
+    def _turns(self, limit: int, now: float, night: float) -> list[sqlite3.Row]:
+        """One page of each host, then a second one of each, and so on. Costs what is asked, not what is there."""
+        queues: list[list[sqlite3.Row]] = []
+        for (host,) in self.db.execute(HOSTS, (now + COOLING_SECONDS,)):
+            values = {"host": host, "now": now, "night": night, "limit": limit}
+            rows = [row for query in (NEW, AGAIN) for row in self.db.execute(query, values)]
+            if rows:
+                queues.append(sorted(rows, key=lambda row: (row["depth"], row["rowid"])))
+            if len(queues) == limit:
+                break
+        turns = (row for turn in zip_longest(*queues) for row in turn if row is not None)
+        return list(islice(turns, limit))
 
     def finish(self, visits: Sequence[Visit], now: float) -> int:
         """Record the outcome of each visit and add the links found, all or nothing. Gives how many links were new.
@@ -223,6 +242,8 @@ class Frontier:
                 links = self.insert(visit.links, now)
                 self._record(key, visit, links, now)
                 new += links
+            hosts = {(now, site_of(visit.hit.url)) for visit in visits}
+            self.db.executemany("UPDATE hosts SET visited_at = ? WHERE host = ?", hosts)
         return new
 
     def dead_hosts(self, since: float) -> list[str]:
@@ -302,7 +323,6 @@ class Frontier:
             "detail": visit.detail,
             "failures": failures,
             "listing": int(listing),
-            "links_given": row["links_given"] + links,
             "due_at": None if given_up else now + self._pause(visit, failures, listing),
             **_validators(visit),
         }

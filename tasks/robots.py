@@ -141,8 +141,9 @@ class Hosts:
         return max(self.settings.delay_seconds, min(asked or 0.0, MAX_CRAWL_DELAY))
 
     def _set_next(self, host: str, at: float) -> None:
+        query = "INSERT INTO hosts (host, next_at) VALUES (?, ?) ON CONFLICT DO UPDATE SET next_at = excluded.next_at"
         with self._lock:
-            self.db.execute("INSERT OR REPLACE INTO hosts (host, next_at) VALUES (?, ?)", (host, at))
+            self.db.execute(query, (host, at))
 
     def _one_at_a_time(self, name: str) -> threading.Lock:
         with self._lock:

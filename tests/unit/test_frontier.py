@@ -41,6 +41,17 @@ def test_hosts_take_turns_breadth_first(tmp_path: Path) -> None:
     assert urls(frontier.due(3, now=2, night=2)) == expected[:3]
 
 
+def test_of_many_hosts_the_one_that_waited_longest_is_next(tmp_path: Path) -> None:
+    frontier = make(tmp_path)
+    frontier.add([hit(f"https://{name}.example/{page}") for name in "abcdef" for page in range(3)], now=1)
+    asked = []
+    for now in range(10, 19):
+        hits = frontier.due(2, now=now, night=5)
+        frontier.finish([Visit(one, "stored") for one in hits], now=now)
+        asked += [one.url[8] for one in hits]
+    assert asked == list("abcdef" * 3)
+
+
 def test_a_second_run_right_after_the_first_has_nothing_to_do(tmp_path: Path) -> None:
     frontier = make(tmp_path)
     frontier.add([hit(START + str(n)) for n in range(4)], now=100)
@@ -126,7 +137,7 @@ def test_a_failure_does_not_touch_what_describes_the_last_page(tmp_path: Path) -
 def test_a_host_that_asked_for_a_pause_is_left_out(tmp_path: Path) -> None:
     frontier = make(tmp_path)
     frontier.add([hit(START), hit("https://b.example/")], now=0)
-    frontier.db.execute("INSERT INTO hosts VALUES ('a.example', 3600)")
+    frontier.db.execute("UPDATE hosts SET next_at = 3600 WHERE host = 'a.example'")
     assert urls(frontier.due(9, 10, 10)) == ["https://b.example/"]
     assert len(frontier.due(9, 3600, 3600)) == 2
 
