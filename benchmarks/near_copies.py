@@ -24,7 +24,6 @@ from tasks.layout import find_data_directory
 from tasks.minhash import jaccard, shingles, signature_of
 from tasks.records import Cleaned, Dropped
 from tasks.state import open_state, transaction
-from tasks.words import words_of
 
 Json = dict[str, Any]
 CLASSES = ((0.8, 1.01), (0.7, 0.8), (0.5, 0.7), (0.0, 0.5))
@@ -63,7 +62,7 @@ def pairs(number: int) -> list[Json]:
 
 
 def similarity(a: str, b: str) -> float:
-    return jaccard(shingles(words_of(a)), shingles(words_of(b)))
+    return jaccard(shingles(a), shingles(b))
 
 
 def template(number: int) -> Json:

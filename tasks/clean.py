@@ -53,6 +53,7 @@ BULLETS = (*"\u2022\u2023\u25b6\u25c0\u25e6\u25a0\u25a1\u25aa\u25ab\u2013", "- "
 STOPS = (".", "!", "?", '"', "\u201d", "\u3002", "\uff01", "\uff1f")
 SHORT_LINE = 30  # characters, as FineWeb has it
 # A word is a run between spaces; Chinese and Japanese write none, so there each character counts.
+CJK = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]")
 CJK_WORD = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]|[^\s\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]+")
 
 
@@ -107,7 +108,7 @@ def _fix_line(line: str) -> str:
 
 
 def _broken_rule(text: str, settings: CleanSettings) -> Dropped | None:
-    words = text.split() if text.isascii() else CJK_WORD.findall(text)
+    words = CJK_WORD.findall(text) if CJK.search(text) else text.split()
     count = len(words)
     if count < settings.min_words:
         return Dropped("clean", "too_short", f"{count} words")
@@ -152,10 +153,5 @@ def _broken_line_rule(lines: list[str], settings: CleanSettings) -> Dropped | No
 
 def _repeated_line_ratio(lines: list[str]) -> float:
     """Characters in lines that stood before, as a share of all."""
-    seen: set[str] = set()
-    total = repeated = 0
-    for line in lines:
-        total += len(line)
-        repeated += len(line) if line in seen else 0
-        seen.add(line)
-    return repeated / total if total else 0.0
+    distinct = set(lines)
+    return 1.0 - sum(map(len, distinct)) / sum(map(len, lines)) if len(distinct) < len(lines) else 0.0

@@ -5,8 +5,8 @@ share one of 40 bands of 6 values with a probability of 99 % at a Jaccard simila
 240 values themselves one byte each is kept (b-bit minwise hashing, Li and Koenig 2010): enough to estimate the
 similarity to 0.03.
 
-Words are hashed by XXH3 (a written standard), all the rest is integer arithmetic written here with constants from
-SplitMix64: a signature depends on no library's version and no random generator.
+All hashing is integer arithmetic written here, with constants from SplitMix64: a signature depends on no library's
+version and no random generator.
 """
 
 from __future__ import annotations
@@ -15,15 +15,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import xxhash
 
-from tasks.words import words_of
+from tasks.words import SPACE, words_only
 
 BANDS, ROWS = 40, 6
 VALUES = BANDS * ROWS
 SHINGLE_WORDS = 3
 GRAMS_AT_ONCE = 1024  # 240 x 1024 values of 4 bytes stay in a processor's cache
-WORDS_REMEMBERED = 100_000
 
 Grams = npt.NDArray[np.uint64]  # sorted, distinct
 
@@ -49,41 +47,60 @@ def _splitmix64(count: int) -> npt.NDArray[np.uint64]:
     return np.array(values, dtype=np.uint64)
 
 
-_CONSTANTS = _splitmix64(VALUES + SHINGLE_WORDS + ROWS + BANDS)
+_CONSTANTS = _splitmix64(VALUES + SHINGLE_WORDS + ROWS + 1 + BANDS)
 _MULTIPLIERS = (_CONSTANTS[:VALUES] >> np.uint64(32)).astype(np.uint32)[:, None] | np.uint32(1)
 _OF_WORD = _CONSTANTS[VALUES:][:SHINGLE_WORDS] | np.uint64(1)
 _OF_ROW = _CONSTANTS[VALUES + SHINGLE_WORDS :][:ROWS] | np.uint64(1)
 _OF_BAND = _CONSTANTS[-BANDS:]
 
 
-class _WordHashes(dict[str, int]):
-    """XXH3 of a word; the common ones are remembered."""
-
-    def __missing__(self, word: str) -> int:
-        if len(self) >= WORDS_REMEMBERED:
-            self.clear()
-        self[word] = value = xxhash.xxh3_64_intdigest(word.encode())
-        return value
-
-
-_WORD_HASHES = _WordHashes()
-
-
-def shingles(words: list[str]) -> Grams:
-    """The distinct hashed word 3-grams, sorted; of fewer words, all of them as one."""
-    grams = np.sort(_hash_grams(words))
+def shingles(text: str) -> Grams:
+    """The distinct hashed word 3-grams of a text, sorted; of a shorter one, all its words as one."""
+    grams = np.sort(_hash_grams(text))
     return grams[np.concatenate(([True], grams[1:] != grams[:-1]))]
 
 
-def _hash_grams(words: list[str]) -> npt.NDArray[np.uint64]:
+def _hash_grams(text: str) -> npt.NDArray[np.uint64]:
     """As `shingles`, in the order of the text and with those that come again."""
-    hashes = np.fromiter(map(_WORD_HASHES.__getitem__, words), np.uint64, len(words))
+    words = _hash_words(words_only(text))
     count = max(1, len(words) - SHINGLE_WORDS + 1)
     grams = np.zeros(count, np.uint64)
     for place, multiplier in enumerate(_OF_WORD):
-        part = hashes[place : place + count]
+        part = words[place : place + count]
         grams[: len(part)] += part * multiplier
     return _mixed(grams)
+
+
+def _hash_words(words: bytes) -> npt.NDArray[np.uint64]:
+    """A polynomial of each word's bytes modulo 2^64, from the differences of one running sum over all of them."""
+    letters = np.frombuffer(words, np.uint8)
+    outside = np.ones(len(letters) + 2, bool)
+    outside[1:-1] = letters == SPACE
+    edges = np.flatnonzero(outside[1:] != outside[:-1])
+    starts, ends = edges[::2], edges[1::2]
+    sums = np.zeros(len(letters) + 1, np.uint64)
+    np.cumsum(letters * _POWERS.upto(len(letters)), out=sums[1:])
+    return _mixed((sums[ends] - sums[starts]) * _INVERSE_POWERS.upto(len(letters))[starts])
+
+
+class _Powers:
+    """base^0, base^1, ... modulo 2^64, as many as were ever needed."""
+
+    def __init__(self, base: int) -> None:
+        self.base = np.uint64(base)
+        self._known = np.ones(1, np.uint64)
+
+    def upto(self, count: int) -> npt.NDArray[np.uint64]:
+        """The first `count`, (count,)."""
+        if len(self._known) < count:
+            self._known = np.full(2 * count, self.base)
+            self._known[0] = 1
+            np.cumprod(self._known, out=self._known)
+        return self._known[:count]
+
+
+_BASE = int(_CONSTANTS[VALUES + SHINGLE_WORDS + ROWS]) | 1
+_POWERS, _INVERSE_POWERS = _Powers(_BASE), _Powers(pow(_BASE, -1, 2**64))
 
 
 def sign(grams: npt.NDArray[np.uint64]) -> Signature:
@@ -99,7 +116,7 @@ def sign(grams: npt.NDArray[np.uint64]) -> Signature:
 
 
 def signature_of(text: str) -> Signature:
-    return sign(_hash_grams(words_of(text)))
+    return sign(_hash_grams(text))
 
 
 def estimate(mine: npt.NDArray[np.uint8], theirs: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
