@@ -8,10 +8,12 @@ a whole, with its task runs, states and logs, since Prefect cannot change them; 
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
+import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing, nullcontext
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +37,11 @@ from sqlalchemy.engine import make_url
 from deployments.watch import FLOW, PAGE, RESULTS, answers
 from tasks.erase import Cleared
 from tasks.mentions import Mentions
-from tasks.scrub import cut_markdown
+from tasks.scrub import SAMPLE, cut_markdown
 
 BUSY_SECONDS = 60.0  # a server that writes gives way within them
+EVENTS_WRITTEN_SECONDS = 7.0  # a server gathers events for five, and writes them then
+ABOUT = re.compile(r"prefect\.flow(?:-run)?\.([0-9a-f-]{36})")
 TEXT_TYPES = ("VARCHAR", "TEXT", "JSON")
 OUR_FLOWS = "SELECT id FROM flow WHERE name = :flow"
 OUR_RUNS = f"SELECT id FROM flow_run WHERE flow_id IN ({OUR_FLOWS})"
@@ -46,24 +50,36 @@ OUR_RUNS = f"SELECT id FROM flow_run WHERE flow_id IN ({OUR_FLOWS})"
 def forget_in_prefect(mentions: Mentions, since: str | None, dry: bool) -> Cleared:
     """As `tasks.scrub.scrub_files`, of which the arguments are explained there. Never fails over a server's trouble."""
     cleared = Cleared()
-    cleared.counts["stored results"] = _forget_results(mentions, dry)
-    url, database = PREFECT_API_URL.value(), _database()
+    url, here = PREFECT_API_URL.value(), _database()
     asked = bool(url) and answers(url)
-    with get_client(sync_client=True) if asked else nullcontext() as client:
-        here = database if client is None or (database and _is_of(database, client)) else None
-        # A dry run counts once: the file tells more.
-        if client is not None and not (dry and here):
-            _forget_in_server(client, mentions, since, dry, cleared)
+    with _noting_trouble("Prefect's stored results", mentions, cleared):
+        cleared.counts["stored results"] = _forget_results(mentions, dry)
+    if asked:
+        with _noting_trouble(f"the Prefect server at {url}", mentions, cleared), get_client(sync_client=True) as client:
+            here = here if here and _is_of(here, client) else None
+            if not (dry and here):  # a dry run counts once, where more can be seen
+                _forget_in_server(client, mentions, since, dry, cleared)
     if here:
-        _forget_in_database(here, mentions, since, dry, cleared)
+        with _noting_trouble(f"Prefect's database {here}", mentions, cleared):
+            _forget_in_database(here, mentions, since, dry, cleared)
     elif asked:
         cleared.unreached.append(
             f"the database behind {url} is not on this machine: of its events and its free pages nothing is known "
             "(Prefect drops events after PREFECT_SERVER_EVENTS_RETENTION_PERIOD)"
         )
-    if url and not asked and (database is None or not _is_here(url)):
+    if url and not asked and not (here and _is_here(url)):
         cleared.unreached.append(f"no Prefect server answers at {url}: start it and forget the same again")
     return cleared
+
+
+@contextmanager
+def _noting_trouble(what: str, mentions: Mentions, cleared: Cleared) -> Iterator[None]:
+    """A forgetting, and the nights after it, must not end over what Prefect answers or its next version keeps."""
+    try:
+        yield
+    except Exception as error:
+        because = f"{type(error).__name__}: {mentions.cut(str(error))[:200]}"
+        cleared.unreached.append(f"{what} ({because}). Stop the Prefect server and forget the same again")
 
 
 def _is_here(url: str) -> bool:
@@ -105,18 +121,22 @@ def _of_ours() -> FlowFilter:
 def _forget_in_server(
     client: SyncPrefectClient, mentions: Mentions, since: str | None, dry: bool, cleared: Cleared
 ) -> None:
-    own = str(flow_run.id)
-    for run in list(_runs(client)):
-        if _run_mentions(client, run, mentions):
-            if str(run.id) == own:
-                cleared.unreached.append("this very flow run mentions it: delete it in Prefect when it has ended")
-                continue
-            cleared.counts["flow runs"] += 1
-            if not dry:
-                _forget_artifacts(client, run)
-                client.delete_flow_run(run.id)
-        else:
-            cleared.counts["artifacts"] += _cut_artifacts(client, run, mentions, since, dry)
+    own, runs = str(flow_run.id), list(_runs(client))
+    # First of all: where an artifact goes, its server tells in an event what the one before it says.
+    for run in runs:
+        cleared.counts["artifacts"] += _cut_artifacts(client, run, mentions, since, dry)
+    for run in runs:
+        if not _run_mentions(client, run, mentions):
+            continue
+        if str(run.id) == own:
+            cleared.unreached.append("this very flow run mentions it: delete it in Prefect when it has ended")
+            continue
+        cleared.counts["flow runs"] += 1
+        if not dry:
+            _forget_artifacts(client, run)
+            client.delete_flow_run(run.id)
+    if not dry:
+        time.sleep(EVENTS_WRITTEN_SECONDS)
 
 
 def _runs(client: SyncPrefectClient) -> Iterator[FlowRun]:
@@ -195,23 +215,14 @@ def _forget_in_database(database: Path, mentions: Mentions, since: str | None, d
     """Safe beside a server that is running: SQLite lets one write at a time."""
     with closing(_open(database)) as db:
         db.create_function("mentioned", 1, lambda value: _plain(value) in mentions, deterministic=True)
-        try:
-            db.execute("BEGIN IMMEDIATE")
-            counts = _clear_tables(db, mentions, since)
-            db.execute("ROLLBACK" if dry else "COMMIT")
-            cleared.counts += counts
-            if not dry:
-                db.execute("VACUUM")
-                busy = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
-                if busy:
-                    raise sqlite3.OperationalError("its write-ahead log is being read")
-        except sqlite3.DatabaseError as error:
-            if db.in_transaction:
-                db.execute("ROLLBACK")
-            cleared.unreached.append(
-                f"{database}: {error}. Its free pages may still hold what was deleted: stop the Prefect server and "
-                "forget the same again"
-            )
+        db.execute("BEGIN IMMEDIATE")
+        counts = _clear_tables(db, mentions, since)
+        db.execute("ROLLBACK" if dry else "COMMIT")
+        cleared.counts += counts
+        if not dry:
+            db.execute("VACUUM")
+            if db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+                raise sqlite3.OperationalError("its write-ahead log, which holds what was deleted, is being read")
 
 
 def _clear_tables(db: sqlite3.Connection, mentions: Mentions, since: str | None) -> Counter[str]:
@@ -228,12 +239,23 @@ def _clear_tables(db: sqlite3.Connection, mentions: Mentions, since: str | None)
     for table in ("artifact", "artifact_collection"):
         counts["artifacts"] += _cut_rows(db, table, mentions, since)
     db.execute("DELETE FROM artifact_collection WHERE latest_id NOT IN (SELECT id FROM artifact)")
-    ours = " OR ".join(f"instr(resource || related, 'prefect.flow.{flow}')" for flow in _our_flows(db)) or "0"
-    events = [(row[0],) for row in db.execute(f"SELECT id FROM events WHERE ({ours}) AND {_mentioned(db, 'events')}")]
+    events = [(event,) for event in _events(db, since)]
     counts["events"] = len(events)
     db.executemany("DELETE FROM events WHERE id = ?", events)
     db.executemany("DELETE FROM event_resources WHERE event_id = ?", events)
     return counts
+
+
+def _events(db: sqlite3.Connection, since: str | None) -> list[str]:
+    """Those that mention it or repeat a report's samples, but for those of other flows. Ours may be deleted by now."""
+    others = {row[0] for row in db.execute("SELECT id FROM flow WHERE name <> :flow", {"flow": FLOW})}
+    others |= {row[0] for row in db.execute(f"SELECT id FROM flow_run WHERE id NOT IN ({OUR_RUNS})", {"flow": FLOW})}
+    samples = "instr(payload, :sample) AND occurred >= :day" if since is not None else "0"
+    found = db.execute(
+        f"SELECT id, resource || related FROM events WHERE {_mentioned(db, 'events')} OR ({samples})",
+        {"sample": SAMPLE, "day": (since or "")[:10]},
+    )
+    return [row[0] for row in found if not others.intersection(ABOUT.findall(row[1]))]
 
 
 def _our_flows(db: sqlite3.Connection) -> list[str]:
@@ -267,11 +289,13 @@ def _cut_rows(db: sqlite3.Connection, table: str, mentions: Mentions, since: str
     for row, created, data, description in db.execute(query, {"flow": FLOW}).fetchall():
         # SQLite has "2026-11-22 03:00:00.123"; the day alone is compared, so that no sample is overlooked.
         samples = since is not None and str(created)[:10] >= since[:10]
-        value = json.loads(data) if data is not None else None
+        value = json.loads(data) if isinstance(data, str) else data  # a progress is a number to SQLite
         cut, said = cut_values(value, mentions, samples), mentions.cut(description or "")
-        if cut != value or said != (description or ""):
-            number += 1
-            db.execute(f"UPDATE {table} SET data = ?, description = ? WHERE id = ?", (json.dumps(cut), said, row))
+        if cut != value:
+            db.execute(f"UPDATE {table} SET data = ? WHERE id = ?", (json.dumps(cut), row))
+        if said != (description or ""):
+            db.execute(f"UPDATE {table} SET description = ? WHERE id = ?", (said, row))
+        number += cut != value or said != (description or "")
     return number
 
 

@@ -57,17 +57,15 @@ def add_files(files: list[Path], settings: Settings, layout: Layout, listener: L
 def add_unregistered(settings: Settings, layout: Layout, listener: Listener) -> int:
     """Give text files dropped under `raw/` their ledger lines. Returns their number."""
     with open_night(settings, layout, "validate --scan", listener) as night:
-        found = [(path, _dropped_document(path)) for path in find_unregistered(layout, night.corpus.paths())]
-        for path, document in found:
+        good: list[tuple[str, Document]] = []
+        for path in find_unregistered(layout, night.corpus.paths()):
+            document = _dropped_document(path)
             if document is None:
                 listener.message(f"{path} is not UTF-8: convert it, then scan again")
             elif night.corpus.is_forgotten((document.url,), document.sha256):
                 listener.message(f"{path} was forgotten, and is not taken in again: remove it")
-        good = [
-            (str(path.relative_to(layout.raw)), document)
-            for path, document in found
-            if document and not night.corpus.is_forgotten((document.url,), document.sha256)
-        ]
+            else:
+                good.append((str(path.relative_to(layout.raw)), document))
         _adopt(night.corpus, good, settings.tokenize.validation_fraction)
         return len(good)
 

@@ -142,6 +142,8 @@ def finish(night: Night, elsewhere: Elsewhere) -> list[str]:
         wipe_free_pages(night.derivation.db)
         night.layout.intent.unlink()
         sync_folder(night.layout.raw)
+    if (night.layout.state / "snapshots.json").exists():
+        night.record.say("snapshots of this data directory hold it still: it leaves them with the second new one")
     return list(intent.unreached)
 
 

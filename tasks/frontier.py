@@ -288,23 +288,28 @@ class Frontier:
 
     def forget(self, mentions: Mentions, dry: bool) -> int:
         """Of each URL that goes keep a hash, and cut it out of what is known of others. Gives how many go."""
-        number = 0
+        number = after = 0
+        some = "SELECT rowid, * FROM frontier WHERE rowid > ? AND url <> '' ORDER BY rowid LIMIT 5000"
         with transaction(self.db):
-            for row in self.db.execute("SELECT * FROM frontier WHERE url <> ''").fetchall():
-                if mentions.is_page(row["url"]):
-                    number += 1
-                    if not dry:
-                        self.db.execute("DELETE FROM frontier WHERE url_key = ?", (row["url_key"],))
-                        self._keep_hash(row["url"], row["first_seen"])
-                    continue
-                cut = {name: mentions.cut(row[name] or "") for name in ("query", "detail", "final_url")}
-                if not dry and any(cut[name] != (row[name] or "") for name in cut):
-                    self.db.execute(
-                        "UPDATE frontier SET query = :query, detail = :detail, final_url = :final_url, etag = NULL, "
-                        "last_modified = NULL WHERE url_key = :key",
-                        cut | {"key": row["url_key"]},
-                    )
+            while rows := self.db.execute(some, (after,)).fetchall():
+                after = rows[-1]["rowid"]
+                number += sum(self._forget_row(row, mentions, dry) for row in rows)
         return number
+
+    def _forget_row(self, row: sqlite3.Row, mentions: Mentions, dry: bool) -> bool:
+        if mentions.is_page(row["url"]):
+            if not dry:
+                self.db.execute("DELETE FROM frontier WHERE rowid = ?", (row["rowid"],))
+                self._keep_hash(row["url"], row["first_seen"])
+            return True
+        cut = {name: mentions.cut(row[name] or "") for name in ("query", "detail", "final_url")}
+        if not dry and any(cut[name] != (row[name] or "") for name in cut):
+            self.db.execute(
+                "UPDATE frontier SET query = :query, detail = :detail, final_url = :final_url, etag = NULL, "
+                "last_modified = NULL WHERE rowid = :rowid",
+                cut | {"rowid": row["rowid"]},
+            )
+        return False
 
     def _record(self, key: str, visit: Visit, links: int, now: float) -> None:
         row = self.db.execute("SELECT * FROM frontier WHERE url_key = ?", (key,)).fetchone()

@@ -20,7 +20,7 @@ from tasks.mentions import Mentions
 from tasks.records import LedgerEntry
 
 # What another document's line may say of what goes: a feed that it was found by, a licence's address.
-SAID_OF_OTHERS = ("query", "robots", "rights")
+SAID_OF_OTHERS = ("query", "robots", "rights", "licence")
 
 Line = tuple[int, str]
 """An offset in the ledger and the line that belongs there, without its end."""

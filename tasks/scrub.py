@@ -77,18 +77,16 @@ def scrub_files(layout: Layout, mentions: Mentions, since: str | None, dry: bool
         How many files of each kind were changed or removed, and the files that cannot be looked into.
     """
     counts: Counter[str] = Counter()
-    for folder in _disposable_folders(layout):
-        counts["cached files"] += sum(1 for path in folder.rglob("*") if path.is_file())
-        if not dry:
-            shutil.rmtree(folder)
-    for path in list(_leftovers(layout)):
-        counts["leftover files"] += 1
-        if not dry:
+    caches, leftovers = _disposable_folders(layout), list(_leftovers(layout))
+    counts["cached files"] = sum(path.is_file() for folder in caches for path in folder.rglob("*"))
+    counts["leftovers"] = len(leftovers)
+    for path in [] if dry else [*caches, *leftovers]:
+        if path.exists():  # a leftover in a cache went with it
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     for folder in sorted(layout.reports.glob("*/")):
         counts["reports"] += _scrub_report(folder, mentions, since, dry)
     closed = []
-    for path in list(_others(layout)):
+    for path in list(_others(layout, {*caches, *leftovers})):
         if str(path.relative_to(layout.root)) in mentions:
             changed = _remove(path, layout.root, dry)
         elif _is_export(path):
@@ -121,8 +119,9 @@ def _disposable_folders(layout: Layout) -> list[Path]:
     """Caches, whatever is in them: bodies of other pages link to what is to be forgotten. A night fills them again."""
     if (layout.root / ".restoring" / "whole.json").exists():
         raise DataDirectoryError(f"{layout.root} is being restored from a snapshot: finish that first.")
-    names = (layout.pages, layout.state / "browser", layout.state / "google", layout.root / ".restoring")
-    return [folder for folder in names if folder.is_dir()]
+    pictures = layout.reports / "corpus"  # with the names of sites; `stats --plots` draws them again
+    caches = (layout.pages, layout.state / "browser", layout.state / "google", layout.root / ".restoring")
+    return [folder for folder in (*caches, pictures) if folder.is_dir()]
 
 
 def _leftovers(layout: Layout) -> Iterator[Path]:
@@ -137,9 +136,9 @@ def _leftovers(layout: Layout) -> Iterator[Path]:
             yield meta.parent
 
 
-def _others(layout: Layout) -> Iterator[Path]:
+def _others(layout: Layout, gone: set[Path]) -> Iterator[Path]:
     """Files that no other part of forgetting looks after."""
-    kept = {layout.raw, layout.cleaned, layout.processed, layout.checkpoints, layout.models, layout.lock}
+    kept = gone | {layout.raw, layout.cleaned, layout.processed, layout.checkpoints, layout.models, layout.lock}
     kept |= {layout.database.with_name(layout.database.name + suffix) for suffix in ("", "-wal", "-shm")}
     for folder, folders, names in os.walk(layout.root):
         folders[:] = sorted(name for name in folders if Path(folder, name) not in kept)

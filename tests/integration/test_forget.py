@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tasks import ledger
+from tasks.add import add_files, add_unregistered
 from tasks.corpus import Corpus
 from tasks.derive import Derivation
 from tasks.erase import Cleared, nowhere_else
@@ -27,12 +28,12 @@ from tasks.records import Document, Hit
 from tasks.run_record import Silent
 from tasks.settings import SearchSettings
 from tasks.state import open_state
-from tasks.stats import collect_stats
+from tasks.stats import collect_stats, refused
 from tasks.trace import trace
 from tasks.verify import verify
 from tests.corpora import document, prose
 from tests.growth import derived_bytes, grow, rebuilt_bytes, settings
-from tests.remains import places, secrets_of, tokens_left
+from tests.remains import places, secrets_of, sentences, tokens_left
 
 CHOSEN = settings()
 NEAR = "A closing line of its own, and nothing more."
@@ -120,6 +121,8 @@ def litter(layout: Layout) -> None:
     )
     (layout.root / "server.log").write_text(f"03:00 | see {GOING[2].url}, and {STAYING[0].url}.\nnothing\n")
     (layout.raw / "source_gone.example" / ".20261122.txt.tmp").write_text(GOING[0].text[:100])
+    (layout.reports / "corpus").mkdir()
+    (layout.reports / "corpus" / "sites.png").write_bytes(b"a picture of www.gone.example")
     export_dataset(layout, layout.root / "exports" / "mine.parquet")
     rebuilt_bytes(layout, layout.root / "again", CHOSEN)
 
@@ -159,6 +162,8 @@ def test_a_domain_leaves_nothing_behind(layout: Layout, tmp_path: Path) -> None:
     documents = collect_stats(layout)["documents"]
     assert documents["dropped"]["forgotten"] == len(gone) and documents["waiting"] == 0
     assert documents["raw"] == len(CORPUS)
+    listed = refused(layout, "forgotten")
+    assert len(listed) == len(gone) and {one["path"] + one["url"] for one in listed} == {""}
 
 
 def test_it_stays_away_whoever_proposes_it(layout: Layout) -> None:
@@ -325,3 +330,24 @@ def test_everything_can_be_forgotten(layout: Layout, tmp_path: Path) -> None:
     db.close()
     grow(layout, [page(500, "new.example")], CHOSEN)
     require_derived_from_truth(layout, tmp_path / "rebuilt2")
+
+
+def test_a_file_of_the_users_own_is_not_taken_in_again(layout: Layout, tmp_path: Path) -> None:
+    diary, other = tmp_path / "my diary.txt", tmp_path / "other.txt"
+    diary.write_text(prose(700))
+    other.write_text(prose(701))
+    dropped = layout.raw / "mine" / "notes of mine.txt"
+    dropped.parent.mkdir()
+    dropped.write_text(prose(702))
+    assert add_files([diary, other], CHOSEN, layout, Silent()) == {"stored": 2}
+    assert add_unregistered(CHOSEN, layout, Silent()) == 1
+    grow(layout, [], CHOSEN)
+    for path in (diary, dropped):
+        ask(layout, Request(url=path.as_uri()))
+        assert places(layout.root, [*sentences(prose(700 if path == diary else 702)), str(path), path.as_uri()]) == []
+    assert diary.exists() and not dropped.exists(), "what lies elsewhere is not ours to remove"
+    require_derived_from_truth(layout, tmp_path / "rebuilt")
+    assert add_files([diary, other], CHOSEN, layout, Silent()) == {"forgotten": 1, "unchanged": 1}
+    dropped.parent.mkdir(exist_ok=True)
+    dropped.write_text(prose(702))
+    assert add_unregistered(CHOSEN, layout, Silent()) == 0

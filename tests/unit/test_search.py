@@ -3,7 +3,9 @@ from pathlib import Path
 
 import pytest
 
+from tasks.agenda import Agenda
 from tasks.errors import SettingsError
+from tasks.forgotten import Forgotten
 from tasks.frontier import Frontier
 from tasks.layout import Layout
 from tasks.questions import ANSWERED, BLOCKED, FAILED, UNAVAILABLE, Answer, Listing, Question, meaning
@@ -108,6 +110,31 @@ def test_media_and_nonsense_among_the_hits_are_left_out(searcher: Searcher) -> N
     answer = Answer("results", hits=tuple(Hit(url, "feed", "q") for url in urls))
     searcher.providers = {"feed": lambda *_: answer}
     assert [hit.url for hit in hits(Source("feed", url="https://a.example/"), searcher)] == [urls[1]]
+
+
+def test_an_answer_is_stored_without_what_was_forgotten(searcher: Searcher, tmp_path: Path) -> None:
+    forgotten = searcher.frontier.forgotten = Forgotten(tmp_path / "forgotten.jsonl")
+    forgotten.remember(["https://a.example/page"], "gone.example", "2026-11-22")
+    urls = ("https://a.example/page", "https://www.gone.example/new", "https://a.example/other")
+    files = (Listing("https://gone.example/sitemap2.xml"), Listing("https://a.example/sitemap2.xml"))
+    answer = Answer("results", hits=tuple(Hit(url, "sitemap", "s") for url in urls), listings=files)
+    searcher.providers = {"sitemap": lambda *_: answer}
+    found = search(Question(Source("sitemap", url="https://a.example/s.xml"), "2026-11-22"), searcher)
+    assert "gone.example" not in repr(found) and "https://a.example/page" not in repr(found)
+    assert len(found.hits) == 3 and found.listings == files[1:]
+    assert searcher.frontier.add(found.hits, 1.0) == 1
+    assert searcher.frontier.counts() == {"forgotten": 2, "waiting": 1}
+    assert searcher.frontier.add(found.hits, 2.0) == 0 and searcher.frontier.newly_stopped() == {"forgotten": 2}
+    assert searcher.frontier.unknown([Hit(url, "sitemap", "s") for url in urls]) == []
+
+
+def test_a_source_that_was_forgotten_is_not_asked(searcher: Searcher, tmp_path: Path) -> None:
+    searcher.frontier.forgotten = Forgotten(tmp_path / "forgotten.jsonl")
+    searcher.frontier.forgotten.remember([], "gone.example", "2026-11-22")
+    sources = tuple(Source(provider, url="https://gone.example/x") for provider in ("site", "feed", "sitemap"))
+    agenda = Agenda(searcher.frontier, SearchSettings(sources=sources), 1.0)
+    assert agenda.next(1.0) is None
+    assert searcher.frontier.db.execute("SELECT count(*) FROM listings").fetchone()[0] == 0
 
 
 def test_follow_stays_within_the_site() -> None:
