@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from tasks.extractor import Extractor
-from tasks.outcomes import Refused, forbids_use
+from tasks.outcomes import Refused
 from tasks.records import Document, Dropped, Extracted, Page, as_text
+from tasks.rights import forbids_use
 
 LISTING = 0.5  # share of the text that is links, above which a page is a listing
 PLAIN, HTML = "text/plain", "text/html"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 from tasks.records import Dropped
@@ -27,6 +26,7 @@ OUTCOMES: dict[str, Outcome] = {
     "robots_forbidden": Outcome("robots.txt forbids it"),
     "robots_unreachable": Outcome("robots.txt could not be read, so nothing may be fetched for now", retry=True),
     "noindex": Outcome("the page asks not to be indexed or not to be used for AI"),
+    "reserved": Outcome("it is reserved from text and data mining (TDMRep) or from training (Content-Signal)"),
     "not_found": Outcome("there is no such page (404, 410)"),
     "forbidden": Outcome("the server refuses us (401, 403, 451)"),
     "http_error": Outcome("another refusal of the server (4xx)"),
@@ -55,18 +55,6 @@ OUTCOMES: dict[str, Outcome] = {
     "extract_timeout": Outcome("extraction passed extract.timeout_seconds and was killed"),
     "extract_failed": Outcome("extraction crashed, or passed extract.memory_megabytes"),
 }
-
-# "max-image-preview: none" is about pictures; "otherbot: noindex" is for others.
-_VALUES = re.compile(r"\b(?:max-[a-z-]+|unavailable_after)\s*:\s*[^,;]*")
-_NAMED = re.compile(r"\s*([a-z0-9_-]+)\s*:")
-_FORBIDS = re.compile(r"\b(?:noindex|none|noai)\b")
-
-
-def forbids_use(directives: str) -> bool:
-    """Whether X-Robots-Tag or a robots meta tag asks us to keep away: the outcome `noindex`."""
-    directives = _VALUES.sub("", directives.lower())
-    named = _NAMED.match(directives)
-    return (named is None or named[1] == "miniature-memory") and bool(_FORBIDS.search(directives))
 
 
 class Refused(Exception):

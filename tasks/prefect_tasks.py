@@ -44,7 +44,7 @@ Verdicts = list[tuple[int, Cleaned | Dropped]]
 
 # Raise one when what its stage gives for the same input changes.
 SEARCH_VERSION = 2
-RENDER_VERSION = 1
+RENDER_VERSION = 2
 
 # Between two drawings of a progress artifact: each is a call to the server.
 PROGRESS_SECONDS = 3.0

@@ -20,9 +20,10 @@ from tasks.gate import Gate
 from tasks.http_client import Deadline, HttpClient, Response
 from tasks.lanes import Lanes
 from tasks.layout import Layout
-from tasks.outcomes import Refused, forbids_use
+from tasks.outcomes import Refused
 from tasks.page_cache import Fetched, PageCache
 from tasks.records import Dropped, Hit, Page
+from tasks.rights import check_answer
 from tasks.robots import Hosts
 from tasks.script_pages import LITTLE_TEXT, ScriptHosts, needs_browser, visible_text_length
 from tasks.settings import Settings
@@ -121,33 +122,20 @@ class Renderer:
         budget = _Budget(self.settings.timeout_seconds)
         if self._is_of_scripts(hit) and (shown := self._at_once_in_browser(hit, budget)):
             return shown
-        fetched = self._by_http(hit, budget)
-        if fetched.media_type not in HTML or self.settings.browser == "never":
-            return fetched
-        host = site_of(fetched.final_url)
-        if self.settings.browser == "auto" and not needs_browser(fetched.body):
-            self.script_hosts.note(host, False, self.clock())
-            return fetched
-        shown = self._in_browser(fetched, budget)
-        self.script_hosts.note(host, visible_text_length(shown.body.lower()) >= LITTLE_TEXT, self.clock())
-        return shown
-
-    def _by_http(self, hit: Hit, budget: _Budget) -> Fetched:
         self.client.forget_cookies()
-        answer, robots = self._follow(hit, budget)
+        answer, site = self._follow(hit, budget)
         if not answer.body.strip():
             raise Refused("empty_body", f"HTTP {answer.status}")
-        return Fetched(
-            final_url=answer.url,
-            status=answer.status,
-            media_type=answer.media_type,
-            charset=_charset(answer.headers.get("content-type", "")),
-            etag=answer.headers.get("etag"),
-            last_modified=answer.headers.get("last-modified"),
-            rendered=False,
-            robots=_rights(answer, robots),
-            body=answer.body,
-        )
+        fetched = _fetched(answer, site)
+        if answer.media_type not in HTML or self.settings.browser == "never":
+            return fetched
+        host = site_of(answer.url)
+        if self.settings.browser == "auto" and not needs_browser(answer.body):
+            self.script_hosts.note(host, False, self.clock())
+            return fetched
+        rendered = self._in_browser(answer, site, budget)
+        self.script_hosts.note(host, visible_text_length(rendered.body.lower()) >= LITTLE_TEXT, self.clock())
+        return rendered
 
     def _follow(self, hit: Hit, budget: _Budget) -> tuple[Response, str]:
         """By hand, so that each hop is checked: its scheme, its address, its robots.txt."""
@@ -158,11 +146,11 @@ class Renderer:
             if state in seen:
                 raise Refused("redirect_loop", url)
             seen.add(state)
-            robots = self.hosts.permit(url)
+            site = self._permit(url)
             answer = self._request(url, _conditions(hit) if url == hit.url else {}, budget)
             target = answer.redirect
             if target is None:
-                return answer, robots
+                return answer, site
             url = target
         raise Refused("redirect_loop", f"more than {MAX_REDIRECTS} redirects")
 
@@ -198,7 +186,7 @@ class Renderer:
 
     def _at_once_in_browser(self, hit: Hit, budget: _Budget) -> Fetched | None:
         """Without plain HTTP first. None where that is to be asked after all: for what went wrong, it has the names."""
-        robots = self.hosts.permit(hit.url)
+        site = self._permit(hit.url)
         try:
             shown = self._show(hit.url, budget)
         except Refused as refused:
@@ -208,17 +196,38 @@ class Renderer:
         if not shown.answers or not 200 <= shown.status < 300:
             return None
         for answer in shown.answers[1:]:  # redirects are known only now; what they may not lead to is not kept
-            robots = self.hosts.permit(answer.url)
-        return self._as_fetched(shown, shown.status, _rights(shown.answers[-1], robots), shown.answers[-1].url)
+            site = self._permit(answer.url)
+        return self._rendered(shown, shown.answers[-1], site)
 
-    def _in_browser(self, fetched: Fetched, budget: _Budget) -> Fetched:
+    def _in_browser(self, answer: Response, site: str, budget: _Budget) -> Fetched:
         """The page that came by plain HTTP, as Chromium shows it."""
         if self.browser_missing:
             raise Refused("browser_missing", self.browser_missing)
-        shown = self._show(fetched.final_url, budget)
+        shown = self._show(answer.url, budget)
         if shown.status >= 400:
             raise Refused("http_error" if shown.status < 500 else "server_error", f"HTTP {shown.status} in Chromium")
-        return self._as_fetched(shown, shown.status or fetched.status, fetched.robots, fetched.final_url)
+        return self._rendered(shown, shown.answers[-1] if shown.answers else answer, site)
+
+    def _rendered(self, shown: RenderedPage, answer: Response, site: str) -> Fetched:
+        """No validators: they describe the shell, which never changes."""
+        if shown.final_url.partition("#")[0] != answer.url.partition("#")[0]:
+            site = self._permit(shown.final_url)  # a script led elsewhere; what may not be fetched there is not kept
+        body = shown.html.encode("utf-8", "replace")
+        return Fetched(
+            final_url=shown.final_url,
+            status=answer.status,
+            media_type="text/html",
+            charset="utf-8",
+            etag=None,
+            last_modified=None,
+            rendered=True,
+            robots=_evidence(site, answer, body),
+            body=body,
+        )
+
+    def _permit(self, url: str) -> str:
+        """What the site allows, as evidence. Raises Refused."""
+        return f"robots.txt: {self.hosts.permit(url)}; {self.hosts.reservation(url)}"
 
     def _show(self, url: str, budget: _Budget) -> RenderedPage:
         """By the one browser, when it is free and it is the host's turn."""
@@ -233,22 +242,6 @@ class Renderer:
                 self.browser_missing = str(error)
                 log.warning("%s Pages that need it are left for another night.", error)
                 raise Refused("browser_missing", str(error)) from error
-
-    def _as_fetched(self, shown: RenderedPage, status: int, robots: str, permitted: str) -> Fetched:
-        """No validators: they describe the shell, which never changes."""
-        if shown.final_url.split("#")[0] != permitted:
-            self.hosts.permit(shown.final_url)  # a script led elsewhere; what may not be fetched there is not kept
-        return Fetched(
-            final_url=shown.final_url,
-            status=status,
-            media_type="text/html",
-            charset="utf-8",
-            etag=None,
-            last_modified=None,
-            rendered=True,
-            robots=robots,
-            body=shown.html.encode("utf-8", "replace"),
-        )
 
 
 class _Budget:
@@ -266,12 +259,24 @@ class _Budget:
         self.left -= time.monotonic() - self._started
 
 
-def _rights(answer: Response, robots: str) -> str:
-    """The evidence of what we may do with an answer. Raises Refused where it asks us to keep away."""
-    header = answer.headers.get("x-robots-tag", "")
-    if forbids_use(header):
-        raise Refused("noindex", f"X-Robots-Tag: {header}")
-    return f"robots.txt: {robots}; x-robots-tag: {header or '-'}"
+def _fetched(answer: Response, site: str) -> Fetched:
+    return Fetched(
+        final_url=answer.url,
+        status=answer.status,
+        media_type=answer.media_type,
+        charset=_charset(answer.headers.get("content-type", "")),
+        etag=answer.headers.get("etag"),
+        last_modified=answer.headers.get("last-modified"),
+        rendered=False,
+        robots=_evidence(site, answer, answer.body),
+        body=answer.body,
+    )
+
+
+def _evidence(site: str, answer: Response, body: bytes) -> str:
+    """What we may do with a page, as site and answer say. Raises Refused where they ask us to keep away."""
+    lines = answer.headers.get_list("x-robots-tag")
+    return f"{site}; {check_answer(answer.headers, lines, body).line}"
 
 
 def _conditions(hit: Hit) -> dict[str, str]:

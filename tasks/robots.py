@@ -1,8 +1,8 @@
-"""What each host asks of us: robots.txt (RFC 9309), a pause between requests, a longer one after trouble.
+"""What each host asks of us: robots.txt (RFC 9309), what it reserves, a pause between requests, longer after trouble.
 
 And what the blocklists say: whoever is about to fetch asks `permit` first, at each hop of a redirect.
 
-Kept in the state database, so that the pause holds across runs and robots.txt is read once a day.
+Kept in the state database, so that the pause holds across runs and a site's files are read once a day.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from tasks.forgotten import NOTHING_FORGOTTEN, Forgotten
 from tasks.frontier import COOLING_SECONDS, TABLES
 from tasks.http_client import Deadline, HttpClient, Response
 from tasks.outcomes import Refused
+from tasks.rights import file_reservation, may_train, training_line
 from tasks.settings import RenderSettings
 from tasks.urls import site_of
 
@@ -31,13 +32,14 @@ MAX_CRAWL_DELAY = 60.0
 MAX_COOLING = 86_400.0
 MAX_REDIRECTS = 5
 DEADLINE_SECONDS = 15.0
+TDMREP = "/.well-known/tdmrep.json"
 ABSENT = frozenset(
     ("not_found", "forbidden", "http_error", "bad_redirect", "redirect_loop", "bad_encoding", "blocklisted")
 )
 
-ROBOTS_TABLE = """
-CREATE TABLE IF NOT EXISTS robots (
-    origin TEXT PRIMARY KEY,
+TABLE = """
+CREATE TABLE IF NOT EXISTS site_files (
+    url TEXT PRIMARY KEY,           -- robots.txt or tdmrep.json of an origin
     fetched_at REAL NOT NULL,
     status TEXT NOT NULL,           -- read, absent, or the outcome that kept us from it
     detail TEXT NOT NULL,
@@ -47,11 +49,13 @@ CREATE TABLE IF NOT EXISTS robots (
 
 
 @dataclass(frozen=True, slots=True)
-class _Rules:
+class SiteFile:
+    """robots.txt or tdmrep.json of an origin, as it was when it was asked for."""
+
     fetched_at: float
     status: str
     detail: str
-    parsed: Protego
+    body: str
 
     def is_fresh(self, now: float) -> bool:
         keep = KEEP_SECONDS if self.status in ("read", "absent") else KEEP_FAILURE_SECONDS
@@ -75,10 +79,11 @@ class Hosts:
         forgotten: Forgotten = NOTHING_FORGOTTEN,
         lock: threading.RLock | None = None,
     ) -> None:
-        db.executescript(TABLES + ROBOTS_TABLE)
+        db.executescript(TABLES + TABLE)
         self.db, self.client, self.settings, self.clock, self.sleep = db, client, settings, clock, sleep
         self.blocklists, self.forgotten = blocklists, forgotten
-        self._rules: dict[str, _Rules] = {}
+        self._files: dict[str, SiteFile] = {}
+        self._rules: dict[str, tuple[SiteFile, Protego]] = {}  # by origin
         self._lock = lock or threading.RLock()
         self._turns: dict[str, threading.Lock] = {}
 
@@ -90,12 +95,31 @@ class Hosts:
                 nothing was asked.
         """
         self.refuse(url)
-        rules = self._rules_of(url)
-        if rules.status not in ("read", "absent"):
-            raise Refused(rules.status, f"robots.txt: {rules.detail}")
-        if not rules.parsed.can_fetch(url, self.settings.user_agent):
+        file, rules = self._rules_of(url)
+        if file.status not in ("read", "absent"):
+            raise Refused(file.status, f"robots.txt: {file.detail}")
+        if not rules.can_fetch(url, self.settings.user_agent):
             raise Refused("robots_forbidden", "disallowed by robots.txt")
-        return "allowed" if rules.status == "read" else "absent"
+        return "allowed" if file.status == "read" else "absent"
+
+    def reservation(self, url: str) -> str:
+        """What the site reserves for itself, as evidence; asked after `permit`, before a page that we want to keep.
+
+        Raises:
+            Refused: `reserved`.
+        """
+        file, rules = self._rules_of(url)
+        training = training_line(file.body)
+        if may_train(training) is False:
+            raise Refused("reserved", f"robots.txt: {training}")
+        address = _origin(url) + TDMREP
+        value = None
+        if rules.can_fetch(address, self.settings.user_agent):
+            value = file_reservation(self._file(address).body, url)
+        if value == 1:
+            raise Refused("reserved", f"tdm-reservation: 1 ({TDMREP})")
+        said = [training] if training else []
+        return "; ".join([*said, f"tdmrep.json: {'-' if value is None else value}"])
 
     def refuse(self, url: str) -> None:
         """Raises `Refused` for what a blocklist names or was forgotten."""
@@ -136,8 +160,8 @@ class Hosts:
         self._set_next(site_of(url), self.clock() + min(seconds, MAX_COOLING))
 
     def _delay(self, url: str) -> float:
-        rules = self._rules.get(_origin(url))
-        asked = rules.parsed.crawl_delay(self.settings.user_agent) if rules else None
+        known = self._rules.get(_origin(url))
+        asked = known[1].crawl_delay(self.settings.user_agent) if known else None
         return max(self.settings.delay_seconds, min(asked or 0.0, MAX_CRAWL_DELAY))
 
     def _set_next(self, host: str, at: float) -> None:
@@ -149,31 +173,41 @@ class Hosts:
         with self._lock:
             return self._turns.setdefault(name, threading.Lock())
 
-    def _rules_of(self, url: str) -> _Rules:
+    def _rules_of(self, url: str) -> tuple[SiteFile, Protego]:
         origin = _origin(url)
-        with self._one_at_a_time(f"robots.txt of {origin}"):
-            rules = self._rules.get(origin) or self._load(origin)
-            if rules is None or not rules.is_fresh(self.clock()):
-                rules = self._read(origin)
-            self._rules[origin] = rules
-        return rules
+        file = self._file(f"{origin}/robots.txt")
+        known = self._rules.get(origin)
+        if known is None or known[0] is not file:
+            known = self._rules[origin] = (file, Protego.parse(file.body))
+        return known
 
-    def _load(self, origin: str) -> _Rules | None:
+    def _file(self, address: str) -> SiteFile:
+        """Read once a day, by one thread at a time."""
+        with self._one_at_a_time(address):
+            file = self._files.get(address) or self._load(address)
+            if file is None or not file.is_fresh(self.clock()):
+                file = self._read(address)
+            self._files[address] = file
+        return file
+
+    def _load(self, address: str) -> SiteFile | None:
+        query = "SELECT fetched_at, status, detail, body FROM site_files WHERE url = ?"
         with self._lock:
-            row = self.db.execute("SELECT * FROM robots WHERE origin = ?", (origin,)).fetchone()
-        return _Rules(row["fetched_at"], row["status"], row["detail"], _parse(row["body"])) if row else None
+            row = self.db.execute(query, (address,)).fetchone()
+        return SiteFile(*row) if row else None
 
-    def _read(self, origin: str) -> _Rules:
+    def _read(self, address: str) -> SiteFile:
         status, detail, body = "read", "", ""
         try:
-            body = self._fetch(f"{origin}/robots.txt")
+            body = self._fetch(address)
         except Refused as refused:
             detail = f"{refused.reason} {refused.detail}".strip()
             status = _meaning(refused)
-        now = self.clock()
+        file = SiteFile(self.clock(), status, detail, body)
+        values = (address, file.fetched_at, status, detail, body)
         with self._lock:
-            self.db.execute("INSERT OR REPLACE INTO robots VALUES (?,?,?,?,?)", (origin, now, status, detail, body))
-        return _Rules(now, status, detail, _parse(body))
+            self.db.execute("INSERT OR REPLACE INTO site_files VALUES (?,?,?,?,?)", values)
+        return file
 
     def _fetch(self, url: str) -> str:
         """Redirects are followed to other hosts too (RFC 9309, 2.3.1.2); a failure is tried once more."""
@@ -189,7 +223,7 @@ class Hosts:
             if target is None:
                 return answer.body.decode("utf-8", "replace").lstrip("\ufeff")
             url = target
-        raise Refused("redirect_loop", "robots.txt")
+        raise Refused("redirect_loop", url)
 
     def _get(self, url: str) -> Response:
         with self.turn(url):
@@ -204,10 +238,6 @@ def _meaning(refused: Refused) -> str:
     if refused.reason in ("dead_host", "tls_error", "forbidden_address", "host_cooling", "bad_url"):
         return refused.reason
     return "robots_unreachable"
-
-
-def _parse(body: str) -> Protego:
-    return Protego.parse(body)
 
 
 def _origin(url: str) -> str:

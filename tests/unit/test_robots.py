@@ -4,7 +4,7 @@ import httpx
 import pytest
 
 from tasks.http_client import Deadline, Response
-from tasks.outcomes import OUTCOMES, Refused, forbids_use
+from tasks.outcomes import OUTCOMES, Refused
 from tasks.robots import Hosts
 from tasks.settings import RenderSettings
 from tasks.state import open_state
@@ -154,24 +154,6 @@ def test_a_clock_that_was_turned_back_blocks_nothing(tmp_path: Path) -> None:
     time.now = 1000.0
     wait(hosts, PAGE)
     assert time.slept == []
-
-
-@pytest.mark.parametrize(
-    ("directives", "forbidden"),
-    [
-        ("noindex", True),
-        ("index, NOAI", True),
-        ("none", True),
-        ("miniature-memory: noindex", True),
-        ("googlebot: noindex", False),
-        ("max-image-preview:none, index", False),
-        ("noimageindex, nosnippet", False),
-        ("unavailable_after: 25 Jun 2030 15:00:00 PST", False),
-        ("", False),
-    ],
-)
-def test_directives(directives: str, forbidden: bool) -> None:
-    assert forbids_use(directives) is forbidden
 
 
 def test_every_outcome_says_what_it_means() -> None:
