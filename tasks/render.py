@@ -195,9 +195,7 @@ class Renderer:
             return None
         if not shown.answers or not 200 <= shown.status < 300:
             return None
-        for answer in shown.answers[1:]:  # redirects are known only now; what they may not lead to is not kept
-            site = self._permit(answer.url)
-        return self._rendered(shown, shown.answers[-1], site)
+        return self._rendered(shown, hit.url, site, shown.answers[-1])
 
     def _in_browser(self, answer: Response, site: str, budget: _Budget) -> Fetched:
         """The page that came by plain HTTP, as Chromium shows it."""
@@ -206,12 +204,14 @@ class Renderer:
         shown = self._show(answer.url, budget)
         if shown.status >= 400:
             raise Refused("http_error" if shown.status < 500 else "server_error", f"HTTP {shown.status} in Chromium")
-        return self._rendered(shown, shown.answers[-1] if shown.answers else answer, site)
+        return self._rendered(shown, answer.url, site, shown.answers[-1] if shown.answers else answer)
 
-    def _rendered(self, shown: RenderedPage, answer: Response, site: str) -> Fetched:
+    def _rendered(self, shown: RenderedPage, asked: str, site: str, answer: Response) -> Fetched:
         """No validators: they describe the shell, which never changes."""
-        if shown.final_url.partition("#")[0] != answer.url.partition("#")[0]:
-            site = self._permit(shown.final_url)  # a script led elsewhere; what may not be fetched there is not kept
+        # Where redirects and scripts led is known only now; what may not be fetched there is not kept.
+        way = [url.partition("#")[0] for url in (asked, *(one.url for one in shown.answers), shown.final_url)]
+        for url in list(dict.fromkeys(way))[1:]:
+            site = self._permit(url)
         body = shown.html.encode("utf-8", "replace")
         return Fetched(
             final_url=shown.final_url,

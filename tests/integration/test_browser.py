@@ -164,7 +164,9 @@ def test_a_host_that_always_needs_chromium_is_asked_once_for_each_page(tmp_path:
             ends = render([Hit(site.url + path, "urls", "q") for path in others], renderer)
     named = [one.reason if isinstance(one, Dropped) else f"page {one.robots}" for one in ends]
     assert named[:4] == ["not_found", "robots_forbidden", "noindex", "unsupported_media_type"]
-    assert named[4] == "page robots.txt: allowed; x-robots-tag: -", "one that Chromium has shown is not asked again"
+    assert named[4] == "page robots.txt: allowed; tdmrep.json: -; x-robots-tag: -; tdm: -", (
+        "one that Chromium has shown is not asked again"
+    )
     assert site.paths.count("/static") == 1 and site.paths.count("/private") <= 1
 
 

@@ -111,6 +111,8 @@ OUTCOMES: dict[str, Any] = {
     "empty_body": b"  \n ",
     "nothing:empty_body": (204, {"Content-Type": "text/html"}, b""),
     "noindex": (200, {"X-Robots-Tag": "noindex"}, TEXT),
+    "reserved": (200, {"TDM-Reservation": "1"}, TEXT),
+    "tag:reserved": article(head='<meta name="tdm-reservation" content="1">'),
     "robots_forbidden": TEXT,
     "bad_redirect": (302, {"Location": "file:///etc/passwd"}, b""),
     "loop:redirect_loop": (302, {"Location": "/loop:redirect_loop"}, b""),
@@ -147,7 +149,7 @@ def test_what_a_page_record_says(site: Loopback, renderer: Renderer) -> None:
     page = visit(renderer, site.url + "/")
     assert isinstance(page, Page)
     assert (page.status, page.media_type, page.charset, page.etag) == (200, "text/html", "iso-8859-1", '"7"')
-    assert page.robots == "robots.txt: absent; x-robots-tag: noarchive" and not page.rendered
+    assert page.robots == "robots.txt: absent; tdmrep.json: -; x-robots-tag: noarchive; tdm: -" and not page.rendered
     assert body_of(page) == TEXT
     assert site.requests[-1][1]["user-agent"] == renderer.settings.user_agent
 
@@ -182,7 +184,7 @@ def test_redirects_are_followed_to_the_end(site: Loopback, renderer: Renderer) -
 def test_redirects_end_somewhere(site: Loopback, renderer: Renderer) -> None:
     site.answers = {f"/{n}": (302, {"Location": f"/{n + 1}"}, b"") for n in range(50)}
     assert reason(renderer, site.url + "/0") == "redirect_loop"
-    assert len(site.paths) == 12  # robots.txt, the page, ten redirects
+    assert len(site.paths) == 13  # robots.txt, tdmrep.json, the page, ten redirects
 
 
 def test_a_redirect_to_the_same_address_with_a_cookie_is_no_loop(site: Loopback, renderer: Renderer) -> None:
