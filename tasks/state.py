@@ -13,14 +13,15 @@ from pathlib import Path
 
 from tasks.errors import DataDirectoryError
 
-SCHEMA_VERSION = 1
+# Raise it when a table changes: a database of an earlier version is set aside, and what counts is read again.
+SCHEMA_VERSION = 2
 
 
 def open_state(path: Path) -> sqlite3.Connection:
     """Open or create the database; autocommit mode, so transactions are explicit (`with transaction(db)`).
 
     Raises:
-        sqlite3.DatabaseError: the file is damaged (the caller sets it aside).
+        sqlite3.DatabaseError: the file is damaged, or of an earlier version (the caller sets it aside).
         DataDirectoryError: it was written by a newer version.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -33,6 +34,8 @@ def open_state(path: Path) -> sqlite3.Connection:
         version = db.execute("PRAGMA user_version").fetchone()[0]
         if version > SCHEMA_VERSION:
             raise DataDirectoryError(f"{path} is of a newer version ({version}): update miniature-memory.")
+        if 0 < version < SCHEMA_VERSION:
+            raise sqlite3.DatabaseError(f"it is of version {version}, this program's is {SCHEMA_VERSION}")
         if version == 0:
             db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
     except BaseException:
@@ -64,4 +67,4 @@ def open_state_or_set_aside(path: Path) -> tuple[sqlite3.Connection, str | None]
         os.replace(path, aside)
         for suffix in ("-wal", "-shm"):
             path.with_name(path.name + suffix).unlink(missing_ok=True)
-        return open_state(path), f"{path.name} was damaged ({error}); it is kept as {aside.name} and made anew"
+        return open_state(path), f"{path.name} cannot be used ({error}); it is kept as {aside.name} and made anew"

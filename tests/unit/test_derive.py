@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import random
 import shutil
+import sqlite3
 from dataclasses import replace
 from pathlib import Path
 
@@ -69,7 +70,17 @@ def test_a_damaged_state_is_set_aside_and_said(layout: Layout) -> None:
         layout.database.with_name(layout.database.name + suffix).unlink(missing_ok=True)
     layout.database.write_bytes(b"no database at all" * 300)
     said = grow(layout, [], settings())
-    assert any("damaged" in message for message in said)
+    assert any("cannot be used" in message for message in said)
+    assert derived_bytes(layout.root) == before
+
+
+def test_a_state_of_an_earlier_version_is_set_aside_and_said(layout: Layout) -> None:
+    grow(layout, [mixed(i) for i in range(12)], settings())
+    before = derived_bytes(layout.root)
+    with sqlite3.connect(layout.database) as db:
+        db.execute("PRAGMA user_version=1")
+    said = grow(layout, [], settings())
+    assert any("of version 1" in message for message in said)
     assert derived_bytes(layout.root) == before
 
 
