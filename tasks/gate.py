@@ -44,10 +44,18 @@ class Gate:
     """Lets through ports 80 and 443 of public addresses, and what is opened by name.
 
     `opened` holds endpoints as `127.0.0.1:8765` or `search.home.example:8080`: that very address, or that very host
-    name wherever it leads, at that very port. Only the user may write them, never a page.
+    name wherever it leads, at that very port. Only the user may write them, never a page. `refuse` raises `Refused`
+    for the address of a host that a blocklist names: it is not even resolved, so that a page's scripts, frames and
+    redirects reach it no more than we do.
     """
 
-    def __init__(self, opened: Iterable[str] = (), resolve: Resolver | None = None) -> None:
+    def __init__(
+        self,
+        opened: Iterable[str] = (),
+        resolve: Resolver | None = None,
+        refuse: Callable[[str], None] = lambda url: None,
+    ) -> None:
+        self._refuse = refuse
         self._opened = frozenset(map(endpoint, opened))
         self._resolve = resolve or resolve_by_system
         self._own = _own_addresses()
@@ -57,8 +65,9 @@ class Gate:
 
         Raises:
             Refused: `forbidden_address` where any of them, or the port, is not for us; `dead_host` where there is none;
-                `timeout` where the name's servers take longer than `seconds`.
+                `timeout` where the name's servers take longer than `seconds`; `blocklisted`.
         """
+        self._refuse(f"http://[{host}]/" if ":" in host else f"http://{host}/")
         addresses = self._lookup(host, port, seconds)
         if (host.lower(), port) not in self._opened:
             for address in addresses:

@@ -67,7 +67,7 @@ class Renderer:
         self.layout = layout
         self.clock, self.sleep = clock, sleep or self._sleep
         self._stopping = threading.Event()
-        gate = gate or Gate(settings.search.allow_loopback)
+        gate = gate or Gate(settings.search.allow_loopback, refuse=blocklists.refuse)
         self.client = HttpClient(self.settings.user_agent, gate)
         lock = threading.RLock()  # around the database, which all lanes share
         forgotten = Forgotten(layout.forgotten)

@@ -76,7 +76,7 @@ class Searcher:
 
     @cached_property
     def client(self) -> HttpClient:
-        return self._open_client(Gate(self._loopback))
+        return self._open_client(Gate(self._loopback, refuse=self.frontier.blocklists.refuse))
 
     def engine(self, source: Source) -> HttpClient:
         """For one search engine: its address is open, wherever the profile says it is."""

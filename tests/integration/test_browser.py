@@ -9,12 +9,14 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
+from tasks.blocklists import open_blocklists
 from tasks.browser import Browser, sweep_orphans
 from tasks.chromium import MARKER, Binaries, find_binaries, without_sandbox_hint
 from tasks.errors import BrowserError
@@ -69,6 +71,13 @@ ANSWERS: dict[str, Any] = {
     "/file": (200, {"Content-Disposition": "attachment; filename=evil.bin"}, b"bytes"),
     "/elsewhere": b"<html><body><div id=root></div><script>location = '/private'</script></body></html>",
     "/private": article("Private"),
+    "/away": lambda handler: filled(f"location = 'http://localhost:{handler.server.server_port}/blocked'"),
+    "/frames": lambda handler: filled(
+        "const frame = document.createElement('iframe');"
+        f"frame.src = 'http://localhost:{handler.server.server_port}/blocked';"
+        "document.body.append(frame); document.body.append(' words'.repeat(99))"
+    ),
+    "/blocked": article("Blocked"),
     "/buffers": filled("for (const all = [];;) all.push(new Uint8Array(2e7).fill(1))"),
     "/nodes": filled("for (;;) document.body.appendChild(document.createElement('p')).textContent = 'x'.repeat(99)"),
     "/endless": endless,
@@ -264,6 +273,20 @@ def test_what_a_script_may_do_to_us(
     result = visit(site, path, layout, browser)
     assert (result.reason if isinstance(result, Dropped) else None) == reason
     assert "Static" in browser.read(site.url + "/static", 10).html
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_a_script_reaches_no_host_that_a_blocklist_names(site: Loopback, tmp_path: Path, listed: bool) -> None:
+    (tmp_path / "mine.txt").write_text("localhost\n" if listed else "other.example\n")
+    whole, layout = settings(site), Layout(tmp_path)
+    lists = open_blocklists(replace(whole.search, blocklists=(str(tmp_path / "mine.txt"),)), layout, lambda _: None)
+    asked = len(site.paths)
+    with Renderer(whole, layout, open_state(layout.database), blocklists=lists) as renderer:
+        away, frames = render([Hit(site.url + path, "urls", "q") for path in ("/away", "/frames")], renderer)
+    assert isinstance(frames, Page) and frames.rendered
+    assert ("/blocked" in site.paths[asked:]) != listed
+    if listed:
+        assert isinstance(away, Dropped) and away.reason == "blocklisted" and "mine.txt: localhost" in away.detail
 
 
 def test_downloads_are_denied(site: Loopback, layout: Layout, browser: Browser) -> None:
