@@ -35,11 +35,13 @@ from prefect.settings import PREFECT_API_DATABASE_CONNECTION_URL, PREFECT_API_UR
 from sqlalchemy.engine import make_url
 
 from deployments.watch import FLOW, PAGE, RESULTS, answers
+from deployments.worker import LOG
 from tasks.erase import Cleared
 from tasks.mentions import Mentions
-from tasks.scrub import SAMPLE, cut_markdown
+from tasks.scrub import SAMPLE, blank_out, cut_markdown
 
 BUSY_SECONDS = 60.0  # a server that writes gives way within them
+LOGS = (LOG, LOG.with_name("server.log"))  # as the README has them; systemd keeps its own
 EVENTS_WRITTEN_SECONDS = 7.0  # a server gathers events for five, and writes them then
 ABOUT = re.compile(r"prefect\.flow(?:-run)?\.([0-9a-f-]{36})")
 TEXT_TYPES = ("VARCHAR", "TEXT", "JSON")
@@ -54,6 +56,8 @@ def forget_in_prefect(mentions: Mentions, since: str | None, dry: bool) -> Clear
     asked = bool(url) and answers(url)
     with _noting_trouble("Prefect's stored results", mentions, cleared):
         cleared.counts["stored results"] = _forget_results(mentions, dry)
+    with _noting_trouble("the logs of worker and server", mentions, cleared):
+        cleared.counts["logs"] = sum(blank_out(path, mentions, dry) for path in LOGS if path.is_file())
     if asked:
         with _noting_trouble(f"the Prefect server at {url}", mentions, cleared), get_client(sync_client=True) as client:
             here = here if here and _is_of(here, client) else None
@@ -235,7 +239,7 @@ def _clear_tables(db: sqlite3.Connection, mentions: Mentions, since: str | None)
         db.executemany(f"DELETE FROM {table} WHERE flow_run_id = ?", runs)
     # Logs of runs that were deleted before.
     gone = "flow_run_id IS NULL OR flow_run_id NOT IN (SELECT id FROM flow_run)"
-    counts["logs"] = db.execute(f"DELETE FROM log WHERE ({gone}) AND {_mentioned(db, 'log')}").rowcount
+    counts["log lines"] = db.execute(f"DELETE FROM log WHERE ({gone}) AND {_mentioned(db, 'log')}").rowcount
     for table in ("artifact", "artifact_collection"):
         counts["artifacts"] += _cut_rows(db, table, mentions, since)
     db.execute("DELETE FROM artifact_collection WHERE latest_id NOT IN (SELECT id FROM artifact)")

@@ -222,6 +222,11 @@ def _scrub_other(path: Path, mentions: Mentions, root: Path, dry: bool) -> bool:
     with open(path, "rb") as file:
         if b"\0" in file.read(8192):
             return _mentions(path, mentions) and _remove(path, root, dry)
+    return blank_out(path, mentions, dry)
+
+
+def blank_out(path: Path, mentions: Mentions, dry: bool) -> bool:
+    """Overwrite the mentions in a text file with as many bytes: whoever is writing to it goes on writing."""
     changed, position = False, 0
     with open(path, "rb" if dry else "r+b") as file:
         for line in iter(file.readline, b""):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
@@ -31,7 +32,7 @@ from tasks.state import open_state
 from tasks.stats import collect_stats, refused
 from tasks.trace import trace
 from tasks.verify import verify
-from tests.corpora import document, prose
+from tests.corpora import document, mixed, prose
 from tests.growth import derived_bytes, grow, rebuilt_bytes, settings
 from tests.remains import places, secrets_of, sentences, tokens_left
 
@@ -162,6 +163,7 @@ def test_a_domain_leaves_nothing_behind(layout: Layout, tmp_path: Path) -> None:
     documents = collect_stats(layout)["documents"]
     assert documents["dropped"]["forgotten"] == len(gone) and documents["waiting"] == 0
     assert documents["raw"] == len(CORPUS)
+    assert export_dataset(layout, tmp_path / "after.parquet") == documents["kept"] == len(kept)
     listed = refused(layout, "forgotten")
     assert len(listed) == len(gone) and {one["path"] + one["url"] for one in listed} == {""}
 
@@ -351,3 +353,19 @@ def test_a_file_of_the_users_own_is_not_taken_in_again(layout: Layout, tmp_path:
     dropped.parent.mkdir(exist_ok=True)
     dropped.write_text(prose(702))
     assert add_unregistered(CHOSEN, layout, Silent()) == 0
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_increments_cut_anywhere_with_forgetting_in_between_equal_the_rebuild(tmp_path: Path, seed: int) -> None:
+    layout, generator, gone = find_data_directory(tmp_path / "data"), random.Random(seed), set()
+    for first in range(0, 80, 16):
+        documents = [mixed(number) for number in range(first, first + 16)]
+        batch = generator.choice([1, 3, 50])
+        grow(layout, documents, settings(batch=batch), generator.choice([None, 0, 1, 3]))
+        for _ in range(generator.randrange(3)):
+            left = [entry.seq for entry, _ in read_entries(layout.ledger) if not entry.forgotten]
+            result = ask(layout, Request(seq=generator.choice(left), keep_copies=generator.random() < 0.5))
+            gone |= {one["seq"] for one in result.documents}
+    grow(layout, [], CHOSEN)
+    require_derived_from_truth(layout, tmp_path / "rebuilt")
+    assert gone == {entry.seq for entry, _ in read_entries(layout.ledger) if entry.forgotten} != set()
