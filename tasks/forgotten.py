@@ -55,15 +55,22 @@ class Forgotten:
         if not self._lines:
             return False
         try:
-            if url.startswith(STAND_IN) or f"{PAGE} {self._hash(PAGE, url_key(url))}" in self._lines:
-                return True
-            return any(f"{DOMAIN} {self._hash(DOMAIN, name)}" in self._lines for name in domains_of(url))
+            page = url.startswith(STAND_IN) or f"{PAGE} {self._hash(PAGE, url_key(url))}" in self._lines
+            return page or self._is_on_forgotten_domain(url)
         except ValueError:
             return False
+
+    def _is_on_forgotten_domain(self, url: str) -> bool:
+        return any(f"{DOMAIN} {self._hash(DOMAIN, name)}" in self._lines for name in domains_of(url))
 
     def refuse(self, url: str) -> None:
         """Raises `Refused("forgotten")` for an address that stays away."""
         if self.covers(url):
+            raise Refused("forgotten")
+
+    def refuse_host(self, url: str) -> None:
+        """Raises `Refused("forgotten")` where all of the address's host stays away; it needs no path."""
+        if self._lines and self._is_on_forgotten_domain(url):
             raise Refused("forgotten")
 
     def covers_domain(self, domain: str) -> bool:

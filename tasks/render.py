@@ -67,10 +67,15 @@ class Renderer:
         self.layout = layout
         self.clock, self.sleep = clock, sleep or self._sleep
         self._stopping = threading.Event()
-        gate = gate or Gate(settings.search.allow_loopback, refuse=blocklists.refuse)
+        forgotten = Forgotten(layout.forgotten)
+
+        def refuse(url: str) -> None:
+            blocklists.refuse(url)
+            forgotten.refuse_host(url)
+
+        gate = gate or Gate(settings.search.allow_loopback, refuse=refuse)
         self.client = HttpClient(self.settings.user_agent, gate)
         lock = threading.RLock()  # around the database, which all lanes share
-        forgotten = Forgotten(layout.forgotten)
         self.hosts = Hosts(db, self.client, self.settings, clock, self.sleep, blocklists, forgotten, lock)
         self.cache = PageCache(db, layout.pages, self.settings.cache_megabytes * 1_000_000, lock)
         self.script_hosts = ScriptHosts(db, lock)

@@ -53,6 +53,14 @@ def test_what_stays_away(path: Path, url: str, covered: bool) -> None:
         assert Forgotten(path).stand_in(stand_in) == stand_in
 
 
+def test_a_host_is_refused_where_all_of_it_stays_away(path: Path) -> None:
+    forgotten = Forgotten(path)
+    with pytest.raises(Refused):
+        forgotten.refuse_host("http://www.gone.example/")
+    forgotten.refuse_host("https://page.example/a?b=1")
+    NOTHING_FORGOTTEN.refuse_host("http://www.gone.example/")
+
+
 def test_the_file_tells_nothing_and_the_key_makes_the_hashes(path: Path, tmp_path: Path) -> None:
     content = path.read_bytes()
     assert not any(name in content for name in (b"page.example", b"gone", b"diary", b"8765"))
