@@ -19,13 +19,13 @@ import numpy.typing as npt
 import xxhash
 
 # Raise it with every change here that can change a text.
-RULE_VERSION = 2
+RULE_VERSION = 3
 
 SEEN = 5
 SHARE = 0.1
 PERIOD = 64
-# Longer lines are paragraphs of an article; it takes more than a template to repeat them.
-LONGEST = 500
+# Longer lines are the articles themselves.
+LONGEST = 1500
 
 LINE = np.dtype([("key", "<u4"), ("seen", "<u4"), ("first", "<u4")])
 
@@ -65,35 +65,18 @@ class SiteLines:
         rows = [(name, site.pages, site.lines.tobytes()) for name, site in self._sites.items()]
         self.db.executemany("INSERT OR REPLACE INTO site_lines VALUES (?, ?, ?)", rows)
 
-    def strip(self, name: str, text: str) -> str:
-        """The text without the lines that this site is known to repeat."""
+    def see(self, name: str, text: str, counts: bool = True) -> str:
+        """The text of a page without the lines that its site is known to repeat; then it `counts` for the next ones."""
         site = self._open(name)
-        if site.pages < SEEN:
-            return text
-        candidates = _candidates(text)
-        lines, known = _look_up(site, _keys(candidates))
-        since = site.pages - lines["first"]
-        repeated = known & (lines["seen"] >= SEEN) & (lines["seen"] >= SHARE * since)
+        lines = _candidates(text)
+        keys = _keys(lines)
+        repeated = _is_repeated(site, keys)
+        if counts:
+            _count(site, np.unique(keys))
         if not repeated.any():
             return text
-        gone = {candidates[i] for i in np.flatnonzero(repeated)}
+        gone = {lines[i] for i in np.flatnonzero(repeated)}
         return "\n".join(line for line in text.split("\n") if line not in gone).strip("\n") + "\n"
-
-    def count(self, name: str, text: str) -> None:
-        """A page of the site, as it was before stripping: its lines are seen once more."""
-        site = self._open(name)
-        keys = np.unique(_keys(_candidates(text)))
-        places = np.searchsorted(site.lines["key"], keys)
-        known = places < len(site.lines)
-        known[known] = site.lines["key"][places[known]] == keys[known]
-        site.lines["seen"][places[known]] += 1
-        new = np.zeros(int((~known).sum()), LINE)
-        new["key"], new["seen"], new["first"] = keys[~known], 1, site.pages
-        site.lines = np.insert(site.lines, places[~known], new)
-        site.pages += 1
-        if site.pages % PERIOD == 0:
-            rare = site.lines["seen"] * PERIOD <= site.pages - site.lines["first"]
-            site.lines = site.lines[~rare]
 
     def _open(self, name: str) -> _Site:
         if name not in self._sites:
@@ -103,13 +86,30 @@ class SiteLines:
         return self._sites[name]
 
 
-def _look_up(site: _Site, keys: npt.NDArray[np.uint32]) -> tuple[npt.NDArray[np.void], npt.NDArray[np.bool_]]:
-    """For each key its line, and whether there is one."""
-    if not len(site.lines):
-        return np.zeros(len(keys), LINE), np.zeros(len(keys), bool)
+def _is_repeated(site: _Site, keys: npt.NDArray[np.uint32]) -> npt.NDArray[np.bool_]:
+    """For each line whether the pages before make it boilerplate, (n,)."""
+    if site.pages < SEEN or not len(site.lines):
+        return np.zeros(len(keys), bool)
     places = np.minimum(np.searchsorted(site.lines["key"], keys), len(site.lines) - 1)
     lines = site.lines[places]
-    return lines, lines["key"] == keys
+    often: npt.NDArray[np.bool_] = lines["seen"] >= np.maximum(SEEN, SHARE * (site.pages - lines["first"]))
+    same: npt.NDArray[np.bool_] = lines["key"] == keys
+    return often & same
+
+
+def _count(site: _Site, keys: npt.NDArray[np.uint32]) -> None:
+    """One more page of the site has these lines; each key once, sorted."""
+    places = np.searchsorted(site.lines["key"], keys)
+    known = places < len(site.lines)
+    known[known] = site.lines["key"][places[known]] == keys[known]
+    site.lines["seen"][places[known]] += 1
+    new = np.zeros(int((~known).sum()), LINE)
+    new["key"], new["seen"], new["first"] = keys[~known], 1, site.pages
+    site.lines = np.insert(site.lines, places[~known], new)
+    site.pages += 1
+    if site.pages % PERIOD == 0:
+        rare = site.lines["seen"] * PERIOD <= site.pages - site.lines["first"]
+        site.lines = site.lines[~rare]
 
 
 def _candidates(text: str) -> list[str]:

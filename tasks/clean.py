@@ -11,7 +11,6 @@ import re
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import ftfy
 from ftfy.badness import is_bad
@@ -67,12 +66,17 @@ class Judged:
 
 def clean(path: str) -> str:
     """The mended text of a raw file, without personal data."""
-    return replace_personal_data(clean_text(Path(path).read_text(encoding="utf-8", errors="replace")))
+    return replace_personal_data(clean_text(_read(path)))
 
 
 def for_ftfy(line: str) -> bool:
     """Whether ftfy could change more of a line than its normal form."""
     return FOR_FTFY.search(line) is not None or (UNUSUAL.search(line) is not None and is_bad(line))
+
+
+def _read(path: str) -> str:
+    with open(path, "rb") as file:
+        return file.read().decode("utf-8", "replace")
 
 
 def judge(text: str, settings: CleanSettings) -> Judged | Dropped:

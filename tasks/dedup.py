@@ -9,8 +9,9 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
-from tasks.dedup_index import DedupIndex, Rows
+from tasks.dedup_index import DedupIndex, Similar
 from tasks.minhash import Signature, estimate, jaccard, shingles
 from tasks.records import Cleaned, Dropped
 from tasks.words import words_only
@@ -39,22 +40,41 @@ def dedup(
     if not batch:
         return []
     floor = min_jaccard - ESTIMATE_MARGIN
-    fresh = _Fresh()
+    signatures = [signature for _, signature in batch]
+    known = index.similar(signatures, floor)
+    before = _earlier(np.stack([signature.bands for signature in signatures]))
+    fresh: dict[int, int] = {}  # kept ones of this batch: place in it by number in the ledger
     verdicts: list[Cleaned | Dropped] = []
-    older = index.candidates(np.stack([signature.bands for _, signature in batch]))
-    for (document, signature), rows in zip(batch, older, strict=True):
-        similar = _similar(signature, index, rows, floor) + fresh.similar(signature, floor)
-        copy = _copy_of(document.text, similar, lambda seq: fresh.texts.get(seq) or read(seq), min_jaccard)
+
+    def read_any(seq: int) -> str:
+        return batch[fresh[seq]][0].text if seq in fresh else read(seq)
+
+    for place, (document, signature) in enumerate(batch):
+        near = [other for other in sorted(before.get(place, ())) if isinstance(verdicts[other], Cleaned)]
+        similar = known[place] + _similar(signature, [batch[other] for other in near], floor)
+        copy = _copy_of(document.text, similar, read_any, min_jaccard)
         if copy is None:
-            fresh.add(document, signature)
+            fresh[document.seq] = place
         verdicts.append(copy or document)
-    index.append(list(fresh.texts), fresh.signatures)
+    index.append(list(fresh), [signatures[place] for place in fresh.values()])
     return verdicts
 
 
-def _copy_of(
-    text: str, similar: list[tuple[float, int]], read: Callable[[int], str], min_jaccard: float
-) -> Dropped | None:
+def _earlier(bands: npt.NDArray[np.uint32]) -> dict[int, set[int]]:
+    """For documents of a batch, (n, 40), the places before theirs that share a band."""
+    order = np.argsort(bands, axis=None, kind="stable")
+    keys, places = bands.ravel()[order], order // bands.shape[1]
+    starts = np.flatnonzero(np.concatenate(([True], keys[1:] != keys[:-1])))
+    ends = np.append(starts[1:], len(keys))
+    found: defaultdict[int, set[int]] = defaultdict(set)
+    for start, end in zip(starts[ends - starts > 1].tolist(), ends[ends - starts > 1].tolist(), strict=True):
+        alike = places[start:end].tolist()
+        for i, place in enumerate(alike):
+            found[place].update(alike[:i])
+    return found
+
+
+def _copy_of(text: str, similar: list[Similar], read: Callable[[int], str], min_jaccard: float) -> Dropped | None:
     """The verdict that the text is a copy, if one of the similar documents (estimate, number) really is."""
     if not similar:
         return None
@@ -69,33 +89,8 @@ def _copy_of(
     return None
 
 
-def _similar(signature: Signature, index: DedupIndex, rows: Rows, floor: float) -> list[tuple[float, int]]:
-    """Of these rows of the index the ones similar by estimate: (estimate, number in the ledger)."""
-    if not len(rows):
+def _similar(signature: Signature, others: list[tuple[Cleaned, Signature]], floor: float) -> list[Similar]:
+    if not others:
         return []
-    ratings = estimate(signature.values, index.values(rows))
-    return [(float(ratings[i]), index.seq(int(rows[i]))) for i in np.flatnonzero(ratings >= floor)]
-
-
-class _Fresh:
-    """What this batch keeps: not in the index yet."""
-
-    def __init__(self) -> None:
-        self.texts: dict[int, str] = {}  # by number in the ledger, in its order
-        self.signatures: list[Signature] = []
-        self._seqs: list[int] = []
-        self._by_band: defaultdict[int, list[int]] = defaultdict(list)
-
-    def add(self, document: Cleaned, signature: Signature) -> None:
-        for key in signature.bands.tolist():
-            self._by_band[key].append(len(self._seqs))
-        self._seqs.append(document.seq)
-        self.texts[document.seq] = document.text
-        self.signatures.append(signature)
-
-    def similar(self, signature: Signature, floor: float) -> list[tuple[float, int]]:
-        places = sorted({place for key in signature.bands.tolist() for place in self._by_band.get(key, ())})
-        if not places:
-            return []
-        ratings = estimate(signature.values, np.stack([self.signatures[place].values for place in places]))
-        return [(float(r), self._seqs[p]) for r, p in zip(ratings, places, strict=True) if r >= floor]
+    ratings = estimate(signature.values, np.stack([other.values for _, other in others]))
+    return [(float(r), document.seq) for r, (document, _) in zip(ratings, others, strict=True) if r >= floor]

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from tasks.corpus import Corpus
 from tasks.layout import Layout
-from tasks.minhash import BANDS, VALUES, Signature
+from tasks.minhash import BANDS, VALUES, Signature, estimate
 
 POSITION = "dedup_rows"
 # Of each file the type and number of values in a row.
@@ -27,6 +27,8 @@ FILTER_BITS = 20
 FILTER_SHIFT = np.uint32(32 - FILTER_BITS)
 
 Rows = npt.NDArray[np.int64]
+Similar = tuple[float, int]
+"""Estimated similarity, and the document's number in the ledger."""
 
 
 class DedupIndex:
@@ -35,7 +37,6 @@ class DedupIndex:
     def __init__(self, corpus: Corpus, layout: Layout) -> None:
         self.corpus = corpus
         self.folder = layout.state / "dedup"
-        self._maps: dict[str, npt.NDArray[Any]] = {}  # of the files as they are; a batch reads them often
 
     @property
     def rows(self) -> int:
@@ -48,7 +49,6 @@ class DedupIndex:
         return rows == 0 or all(path.exists() and path.stat().st_size >= committed for path, committed in files)
 
     def clear(self) -> None:
-        self._maps = {}
         self.corpus.set_position(POSITION, 0)
         shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -56,7 +56,6 @@ class DedupIndex:
         """Add kept documents; they count once the caller's transaction commits."""
         if not seqs:
             return
-        self._maps = {}
         self.folder.mkdir(parents=True, exist_ok=True)
         rows = self.rows
         contents = {
@@ -70,7 +69,22 @@ class DedupIndex:
                 file.write(content.astype(COLUMNS[name][0]).tobytes())
         self.corpus.set_position(POSITION, rows + len(seqs))
 
-    def candidates(self, bands: npt.NDArray[np.uint32]) -> list[Rows]:
+    def similar(self, signatures: list[Signature], floor: float) -> list[list[Similar]]:
+        """For each of the documents those of the index that share a band with it and are so similar by estimate."""
+        if not self.rows:
+            return [[] for _ in signatures]
+        candidates = self._candidates(np.stack([one.bands for one in signatures]))
+        rows = np.unique(np.concatenate(candidates))
+        values, seqs = self._read("values.bin", rows), self._read("seqs.bin", rows)[:, 0]
+        found = []
+        for signature, mine in zip(signatures, candidates, strict=True):
+            places = np.searchsorted(rows, mine)
+            ratings = estimate(signature.values, values[places])
+            chosen = ratings >= floor
+            found.append(list(zip(ratings[chosen].tolist(), seqs[places[chosen]].tolist(), strict=True)))
+        return found
+
+    def _candidates(self, bands: npt.NDArray[np.uint32]) -> list[Rows]:
         """For each of n documents, (n, 40), the rows that share a band with it, ascending."""
         keys, slot_of = np.unique(bands, return_inverse=True)
         may_be_there = np.zeros(2**FILTER_BITS, dtype=bool)
@@ -95,13 +109,18 @@ class DedupIndex:
             for mine in slot_of.reshape(bands.shape)
         ]
 
-    def values(self, rows: Rows) -> npt.NDArray[np.uint8]:
-        """Their signatures' bytes, (n, 240)."""
-        return np.asarray(self._map("values.bin")[rows])
-
-    def seq(self, row: int) -> int:
-        """Its number in the ledger."""
-        return int(self._map("seqs.bin")[row, 0])
+    def _read(self, name: str, rows: Rows) -> npt.NDArray[Any]:
+        """Some rows of a file, ascending; block after block, since the pages of a mapped file would count as ours."""
+        of, width = COLUMNS[name]
+        found = np.empty((len(rows), width), dtype=of)
+        with open(self.folder / name, "rb") as file:
+            for block in np.unique(rows // ROWS_AT_ONCE):
+                start, end = np.searchsorted(rows, [block * ROWS_AT_ONCE, (block + 1) * ROWS_AT_ONCE])
+                inside = rows[start:end] - rows[start]
+                file.seek(int(rows[start]) * _row_bytes(name))
+                count = int(inside[-1]) + 1
+                found[start:end] = np.fromfile(file, of, count * width).reshape(count, width)[inside]
+        return found
 
     def _blocks(self) -> Iterator[tuple[int, npt.NDArray[np.uint32]]]:
         """The committed rows of bands in pieces: (first row, values one after the other)."""
@@ -113,12 +132,6 @@ class DedupIndex:
                 count = min(left, ROWS_AT_ONCE)
                 yield first, np.fromfile(file, dtype="<u4", count=count * BANDS)
                 left, first = left - count, first + count
-
-    def _map(self, name: str) -> npt.NDArray[Any]:
-        if name not in self._maps:
-            of, width = COLUMNS[name]
-            self._maps[name] = np.memmap(self.folder / name, dtype=np.dtype(of), mode="r", shape=(self.rows, width))
-        return self._maps[name]
 
 
 def _row_bytes(name: str) -> int:

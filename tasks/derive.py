@@ -145,10 +145,7 @@ class Derivation:
         self.workers.give(clean, paths, [row["bytes"] for row in rows])
 
     def _strip(self, row: sqlite3.Row, text: str) -> str:
-        stripped = self.lines.strip(row["site"], text)
-        if self.corpus.is_first_version(row["seq"], row["url_key"]):
-            self.lines.count(row["site"], text)
-        return stripped
+        return self.lines.see(row["site"], text, self.corpus.is_first_version(row["seq"], row["url_key"]))
 
     def dedup_batch(self, batch: CleanedBatch) -> list[tuple[int, Cleaned | Dropped]]:
         """Settle a batch in ledger order and commit it: files, signatures, line counts and verdicts."""

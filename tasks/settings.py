@@ -255,7 +255,7 @@ class CleanSettings:
     min_language_score: float = setting(
         0.4, "Below, the language counts as unsure, and as another one (FineWeb has 0.65).", minimum=0.0, maximum=1.0
     )
-    batch: int = setting(500, "Documents in one task run.", minimum=1, maximum=100_000)
+    batch: int = setting(2000, "Documents in one task run.", minimum=1, maximum=100_000)
     workers: int = setting(
         0,
         "Processes that clean, 1 for none beside this; 0: two where there is much and a second core.",
@@ -286,7 +286,7 @@ class TokenizeSettings:
     validation_fraction: float = setting(
         0.02, "Share of documents held out, settled when a document is stored.", minimum=0.0, maximum=0.5
     )
-    batch: int = setting(500, "Documents between two commits.", minimum=1, maximum=100_000)
+    batch: int = setting(2000, "Documents between two commits.", minimum=1, maximum=100_000)
 
 
 @dataclass(frozen=True, slots=True)
