@@ -120,13 +120,6 @@ def growing_windows(val_tokens: int, block_size: int, most_tokens: int) -> list[
     return spread(evaluation_windows(val_tokens, block_size), max(1, most_tokens // block_size))
 
 
-def paired_noise(new: Scores, old: Scores, windows: list[Window]) -> float:
-    """Two standard errors, in bits per byte, of the difference between two models on the same windows.
-
-    0 where there are fewer than 8 windows to tell it from.
-    """
-    if len(windows) < 8:
-        return 0.0
-    differences = np.array([new[w][0] - old[w][0] for w in windows]) / math.log(2)
-    size = sum(new[w][2] for w in windows)
-    return float(2 * differences.std(ddof=1) * len(windows) ** 0.5 / max(1, size))
+def nats(scores: Scores, windows: list[Window]) -> list[float]:
+    """What each of these windows cost."""
+    return [scores[window][0] for window in windows]

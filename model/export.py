@@ -169,6 +169,7 @@ def remove_models(models_dir: Path) -> None:
     if not models_dir.exists():
         return
     (models_dir / LATEST).unlink(missing_ok=True)
+    (models_dir / "anchor.json").unlink(missing_ok=True)
     for path in models_dir.iterdir():
         if path.name.isdecimal() and path.is_dir():
             shutil.rmtree(path)

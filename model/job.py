@@ -99,9 +99,7 @@ class TrainJob:
     evaluate_tokens: int = 131072
     """Most validation tokens that one evaluation reads."""
     anchor_tokens: int = 32768
-    """Most tokens of the anchor set, which is fixed at the lineage's first publication."""
-    gate_noise: float = 0.005
-    """Share by which a new model may be worse on the anchor set and still be published."""
+    """Most tokens of the anchor set (`model.anchor`), and of the first night's text."""
     keep_checkpoints: int = 3
     """The newest ones kept."""
     keep_spaced_checkpoints: int = 4
@@ -148,7 +146,7 @@ class TrainJob:
             "checkpoint_every_seconds",
         ):
             self._require_number(name, getattr(self, name), above=0)
-        for name in ("weight_decay", "gate_noise"):
+        for name in ("weight_decay",):
             self._require_number(name, getattr(self, name), above=-1e-12)
         if self.minutes is not None:
             self._require_number("minutes", self.minutes, above=0)

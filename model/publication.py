@@ -8,57 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor
-
-from model.batches import Window, evaluation_windows
-from model.evaluate import Evaluation, Scores, growing_windows, paired_noise, score_windows, summarize
 from model.export import load_published, publish, published
 from model.gpt import GPT, GPTConfig
 from model.job import TrainJob
+from model.judge import Judge, Scored, Weights, bits
 from model.lineage import Report
 from model.numerics import device_type
-
-Weights = dict[str, Tensor]
-
-
-@dataclass(frozen=True)
-class Judge:
-    """Scores models on the anchor set, fixed for the lineage, and on the growing one, capped."""
-
-    config: GPTConfig
-    tokens: NDArray[np.uint16]
-    """The committed validation ids."""
-    token_bytes: NDArray[np.int64]
-    growing: list[Window]
-    anchor: list[Window]
-    dtype: torch.dtype
-
-    @classmethod
-    def of(
-        cls,
-        job: TrainJob,
-        config: GPTConfig,
-        tokens: NDArray[np.uint16],
-        token_bytes: NDArray[np.int64],
-        anchor_tokens: int,
-        dtype: torch.dtype,
-    ) -> Judge:
-        growing = growing_windows(len(tokens), config.block_size, job.evaluate_tokens)
-        anchor = evaluation_windows(min(anchor_tokens, len(tokens)), config.block_size)
-        return cls(config, tokens, token_bytes, growing, anchor, dtype)
-
-    def score(self, model: GPT) -> Scores:
-        windows = sorted(set(self.growing) | set(self.anchor))
-        return score_windows(model, self.tokens, windows, self.token_bytes, self.dtype)
-
-    def on_growing(self, scores: Scores) -> Evaluation | None:
-        return summarize(scores, self.growing, self.config.vocab_size)
-
-    def on_anchor(self, scores: Scores) -> Evaluation | None:
-        return summarize(scores, self.anchor, self.config.vocab_size)
 
 
 @dataclass(frozen=True)
@@ -77,25 +32,21 @@ class Outcome:
     """Of what was served before, on the same text."""
     anchor_bits_per_byte: float | None
     anchor_bits_per_byte_before: float | None
+    anchor_version: int | None
+    anchor_tokens: int
     uniform_bits_per_byte: float | None
-
-
-@dataclass(frozen=True)
-class Scored:
-    """A model and what it costs; None where there is too little text."""
-
-    name: str
-    weights: Weights
-    scores: Scores
-    growing: Evaluation | None
-    anchor: Evaluation | None
+    oldest_bits_per_byte: float | None
+    """Of what is served now, on the held-out text of the first night."""
+    oldest_bits_per_byte_best: float | None
+    """The lowest that a served model had there."""
 
 
 def settle(
     job: TrainJob,
+    config: GPTConfig,
     step: int,
     candidates: dict[str, Callable[[], Weights | None]],
-    judge: Judge,
+    make_judge: Callable[[], Judge],
     record: dict[str, Any],
     report: Report,
 ) -> Outcome:
@@ -105,36 +56,46 @@ def settle(
     ValueError where none is left.
     """
     old = published(job.models_dir)
-    old_model = _comparable(old, record["tokenizer_digest"], judge.config, report)
+    old_model = _comparable(old, record["tokenizer_digest"], config, report)
     if old and old_model and old.get("checkpoint_digest") == record["checkpoint_digest"]:
         return _already_published(old, old_model)
 
-    best = _best(candidates, step, judge, report)
-    served = _score("published", old_model, step, judge, report) if old_model else None
-    if old and old_model and served and (noise := _too_much_worse(best, served, judge, job.gate_noise)):
+    judge = make_judge()
+    best = _best(candidates, judge)
+    served = judge.score("published", old_model) if old_model else None
+    verdict = judge.decide(best, served)
+    if old and served and verdict and not verdict.publish:
         report(
             {
                 "event": "kept",
                 "step": old["step"],
                 "rejected_step": step,
                 "candidate": best.name,
-                "noise": noise,
-                "anchor_bits_per_byte": _bits(served.anchor),
-                "rejected_anchor_bits_per_byte": _bits(best.anchor),
+                "against": verdict.against,
+                "difference": verdict.difference,
+                "tolerance": verdict.tolerance,
+                "anchor_bits_per_byte": bits(judge.on_anchor(served)),
+                "rejected_anchor_bits_per_byte": bits(judge.on_anchor(best)),
             }
         )
-        return _outcome(old_model, old["path"], False, best.name, served, served)
+        return _outcome(judge, served, old["path"], False, best.name, served)
 
+    growing = judge.on_growing(best)
     record = record | {
         "candidate": best.name,
-        "bits_per_byte": _bits(best.growing),
-        "nats_per_token": best.growing.nats_per_token if best.growing else None,
-        "uniform_bits_per_byte": best.growing.uniform_bits_per_byte if best.growing else None,
-        "anchor_bits_per_byte": _bits(best.anchor),
+        "bits_per_byte": bits(growing),
+        "nats_per_token": growing.nats_per_token if growing else None,
+        "uniform_bits_per_byte": growing.uniform_bits_per_byte if growing else None,
+        "anchor_bits_per_byte": bits(judge.on_anchor(best)),
+        "anchor_version": judge.anchor.version if judge.anchor else None,
+        "anchor_tokens": judge.anchor.tokens if judge.anchor else 0,
+        "oldest_bits_per_byte": bits(judge.on_oldest(best)),
+        "oldest_bits_per_byte_best": judge.anchor.oldest.best if judge.anchor else None,
     }
-    path = publish(job.models_dir, step, judge.config, best.weights, job.tokenizer_path, record, job.keep_models)
+    weights = dict(best.model.state_dict())
+    path = publish(job.models_dir, step, config, weights, job.tokenizer_path, record, job.keep_models)
     note = None
-    if best.growing is None:
+    if growing is None:
         note = "too little validation text to judge by: published unjudged"
     elif old and old_model is None:
         note = f"the model of step {old['step']} before it could not be compared: published unjudged"
@@ -145,62 +106,42 @@ def settle(
             "path": str(path),
             "candidate": best.name,
             "note": note,
-            "bits_per_byte": _bits(best.growing),
-            "anchor_bits_per_byte": _bits(best.anchor),
+            "bits_per_byte": record["bits_per_byte"],
+            "anchor_bits_per_byte": record["anchor_bits_per_byte"],
         }
     )
-    return _outcome(_network(judge.config, best.weights), str(path), True, best.name, best, served)
+    return _outcome(judge, best, str(path), True, best.name, served)
 
 
-def _best(candidates: dict[str, Callable[[], Weights | None]], step: int, judge: Judge, report: Report) -> Scored:
+def _best(candidates: dict[str, Callable[[], Weights | None]], judge: Judge) -> Scored:
     """The cheapest candidate on the growing set; with nothing to judge by the last one, the decay branch."""
     scored = []
     for name, make in candidates.items():
         if (weights := make()) is not None:
-            scored.append(_score(name, _network(judge.config, weights), step, judge, report))
-    finite = [one for one in scored if one.growing is None or math.isfinite(one.growing.bits_per_byte)]
+            scored.append(judge.score(name, _network(judge.config, weights)))
+    costs = [bits(judge.on_growing(one)) or 0.0 for one in scored]
+    finite = [(cost, one) for cost, one in zip(costs, scored, strict=True) if math.isfinite(cost)]
     if not finite:
         raise ValueError("no candidate for publication is finite; the published model stays")
-    return min(reversed(finite), key=lambda one: one.growing.bits_per_byte if one.growing else 0.0)
+    return min(reversed(finite), key=lambda pair: pair[0])[1]
 
 
-def _score(name: str, model: GPT, step: int, judge: Judge, report: Report) -> Scored:
-    scores = judge.score(model)
-    growing, anchor = judge.on_growing(scores), judge.on_anchor(scores)
-    report(
-        {
-            "event": "evaluation",
-            "model": name,
-            "step": step,
-            "bits_per_byte": _bits(growing),
-            "nats_per_token": growing.nats_per_token if growing else None,
-            "uniform_bits_per_byte": growing.uniform_bits_per_byte if growing else None,
-            "anchor_bits_per_byte": _bits(anchor),
-            "tokens": growing.tokens if growing else 0,
-        }
-    )
-    return Scored(name, dict(model.state_dict()), scores, growing, anchor)
-
-
-def _too_much_worse(new: Scored, old: Scored, judge: Judge, least_noise: float) -> float | None:
-    """The noise allowed, in bits per byte, where the new model is worse on the anchor set by more, else None."""
-    if new.anchor is None or old.anchor is None:
-        return None
-    noise = max(least_noise * old.anchor.bits_per_byte, paired_noise(new.scores, old.scores, judge.anchor))
-    return noise if new.anchor.bits_per_byte > old.anchor.bits_per_byte + noise else None
-
-
-def _outcome(model: GPT, path: str, is_new: bool, candidate: str, now: Scored, before: Scored | None) -> Outcome:
+def _outcome(judge: Judge, now: Scored, path: str, is_new: bool, candidate: str, before: Scored | None) -> Outcome:
+    growing, anchor = judge.on_growing(now), judge.anchor
     return Outcome(
-        model=model,
+        model=now.model,
         path=path,
         published=is_new,
         candidate=candidate,
-        bits_per_byte=_bits(now.growing),
-        bits_per_byte_before=_bits(before.growing) if before else None,
-        anchor_bits_per_byte=_bits(now.anchor),
-        anchor_bits_per_byte_before=_bits(before.anchor) if before else None,
-        uniform_bits_per_byte=now.growing.uniform_bits_per_byte if now.growing else None,
+        bits_per_byte=bits(growing),
+        bits_per_byte_before=bits(judge.on_growing(before)) if before else None,
+        anchor_bits_per_byte=bits(judge.on_anchor(now)),
+        anchor_bits_per_byte_before=bits(judge.on_anchor(before)) if before else None,
+        anchor_version=anchor.version if anchor else None,
+        anchor_tokens=anchor.tokens if anchor else 0,
+        uniform_bits_per_byte=growing.uniform_bits_per_byte if growing else None,
+        oldest_bits_per_byte=bits(judge.on_oldest(now)),
+        oldest_bits_per_byte_best=anchor.oldest.best if anchor else None,
     )
 
 
@@ -225,17 +166,17 @@ def _comparable(old: dict[str, Any] | None, digest: str, config: GPTConfig, repo
 def _already_published(old: dict[str, Any], model: GPT) -> Outcome:
     """The run was killed after the swap: nothing is left to do but to say what is served."""
     return Outcome(
-        model,
-        old["path"],
-        True,
-        old["candidate"],
-        old["bits_per_byte"],
-        None,
-        old["anchor_bits_per_byte"],
-        None,
-        old["uniform_bits_per_byte"],
+        model=model,
+        path=old["path"],
+        published=True,
+        candidate=old["candidate"],
+        bits_per_byte=old["bits_per_byte"],
+        bits_per_byte_before=None,
+        anchor_bits_per_byte=old["anchor_bits_per_byte"],
+        anchor_bits_per_byte_before=None,
+        anchor_version=old.get("anchor_version"),
+        anchor_tokens=old.get("anchor_tokens", 0),
+        uniform_bits_per_byte=old["uniform_bits_per_byte"],
+        oldest_bits_per_byte=old.get("oldest_bits_per_byte"),
+        oldest_bits_per_byte_best=old.get("oldest_bits_per_byte_best"),
     )
-
-
-def _bits(evaluation: Evaluation | None) -> float | None:
-    return evaluation.bits_per_byte if evaluation else None

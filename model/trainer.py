@@ -29,15 +29,15 @@ from numpy.typing import NDArray
 os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
-from model.batches import open_tokens
 from model.checkpoint import Checkpoint, checkpoint_steps
 from model.documents import TRAIN, read_documents, tokens_before
 from model.falls import Fall, write_falls
 from model.gpt import GPTConfig
 from model.job import Chunk, TrainJob, load_job, pending_chunk
+from model.judge import Judge, Weights
 from model.lineage import Report, drop_chunk, find_checkpoint, find_chunk, new_chunk, save_chunk
 from model.numerics import Numerics, choose
-from model.publication import Judge, Outcome, Weights, settle
+from model.publication import Outcome, settle
 from model.sample import sample
 from model.tokenizer import load_tokenizer, token_bytes, tokenizer_digest
 from model.trunk import NotFinite, Stop, Stopped, Trainer
@@ -75,8 +75,6 @@ def train(job: TrainJob, report: Report, stop: Stop | None = None) -> dict[str, 
     if checkpoint:
         trainer.restore(checkpoint)
         del checkpoint
-    if not trainer.anchor_tokens and job.val_tokens >= 2:
-        trainer.anchor_tokens = min(job.val_tokens, job.anchor_tokens)
     trainer.save(stop)  # a lineage starts with its step 0, so that what was chosen and measured holds
     if chunk is None:
         chunk = new_chunk(job, trainer.step, trainer.seconds_trained, numerics.compiled)
@@ -122,7 +120,6 @@ def train(job: TrainJob, report: Report, stop: Stop | None = None) -> dict[str, 
         "tokens_per_second": round(steps_done * job.batch_size * config.block_size / max(trunk_seconds, 1e-9)),
         "train_loss": trainer.curve[-1][1] if trainer.curve else None,
         **{key: value for key, value in vars(outcome).items() if key not in ("model", "path", "published")},
-        "anchor_tokens": trainer.anchor_tokens,
         "published": outcome.published,
         "published_path": outcome.path,
         "checkpoints": checkpoint_steps(job.checkpoints_dir),
@@ -170,8 +167,6 @@ def fall_back(trainer: Trainer, reason: str) -> str:
 def finish(trainer: Trainer, chunk: Chunk, sizes: NDArray[np.int64]) -> Outcome:
     """Everything after the trunk's checkpoint: repeated whole if it is killed."""
     job, config, numerics = trainer.job, trainer.config, trainer.numerics
-    val = open_tokens(job.processed_dir / "val.bin", job.val_tokens)
-    judge = Judge.of(job, config, val, sizes, trainer.anchor_tokens, numerics.torch_dtype)
     folder = job.checkpoints_dir / f"step_{trainer.step}" / "metadata.json"
     record = {
         "tokenizer_digest": trainer.digest,
@@ -180,7 +175,6 @@ def finish(trainer: Trainer, chunk: Chunk, sizes: NDArray[np.int64]) -> Outcome:
         "train_tokens": job.train_tokens,
         "val_tokens": job.val_tokens,
         **trainer.origin(),
-        "anchor_tokens": trainer.anchor_tokens,
         "tokens_trained": trainer.tokens_trained,
         "checkpoint_digest": json.loads(folder.read_text(encoding="utf-8"))["digests"]["model.safetensors"],
         "numerics": numerics.to_record(),
@@ -188,8 +182,12 @@ def finish(trainer: Trainer, chunk: Chunk, sizes: NDArray[np.int64]) -> Outcome:
     candidates: dict[str, Callable[[], Weights | None]] = {"ema": lambda: trainer.ema}
     if chunk.branch_steps:
         candidates["branch"] = lambda: trainer.branch(chunk.branch_steps)
+
+    def make_judge() -> Judge:
+        return Judge(job, config, trainer.step, sizes, numerics.torch_dtype, trainer.report)
+
     with trainer.timed("publication"):
-        outcome = settle(job, trainer.step, candidates, judge, record, trainer.report)
+        outcome = settle(job, config, trainer.step, candidates, make_judge, record, trainer.report)
     trainer.parts["publication"] -= trainer.parts.get("branch", 0.0)
     return outcome
 

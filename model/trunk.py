@@ -25,11 +25,11 @@ from model.evaluate import autocast
 from model.falls import Fall, detour, read_falls
 from model.gpt import GPT, GPTConfig
 from model.job import Chunk, TrainJob
+from model.judge import Weights
 from model.lineage import Report, save_chunk
 from model.loss_scale import LossScale
 from model.numerics import Numerics, device_type
 from model.optimizer import MuonAdamW, adamw_beta2, branch_rate, trunk_rate
-from model.publication import Weights
 from model.spikes import SpikeWatch
 
 CURVE_TAIL = 20
@@ -81,7 +81,6 @@ class Trainer:
         self.saved_step = -1
         self.seconds_trained = 0.0
         self.tokens_trained = 0
-        self.anchor_tokens = 0
         self.documents = job.documents  # committed at most while this lineage trained
         self.former_documents = 0  # and while it trained under other rules
         self.forgotten: dict[str, Any] | None = None  # documents that it knows and should not
@@ -116,7 +115,6 @@ class Trainer:
         self.step = self.saved_step = checkpoint.step
         self.seconds_trained = metadata["seconds_trained"]
         self.tokens_trained = metadata["tokens_trained"]
-        self.anchor_tokens = metadata["anchor_tokens"]
         seen = metadata.get("documents", 0)
         self.documents = max(self.documents, seen) if seen else 0
         self.former_documents = metadata.get("former_documents", 0)
@@ -278,7 +276,6 @@ class Trainer:
             "train_tokens": job.train_tokens,
             "val_tokens": job.val_tokens,
             **self.origin(),
-            "anchor_tokens": self.anchor_tokens,
             "seed": job.seed,
             "batch_size": job.batch_size,
             "order": job.order,

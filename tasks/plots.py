@@ -15,7 +15,7 @@ from typing import Any
 
 from tasks.layout import PROJECT, Layout
 
-KEPT, DROPPED, MODEL = "#2c6e49", "#c8553d", "#274690"
+KEPT, DROPPED, MODEL, OLDEST = "#2c6e49", "#c8553d", "#274690", "#e9b44c"
 
 
 def draw_nights(layout: Layout, target: Path) -> bool:
@@ -65,9 +65,15 @@ def _growth(axis: Any, nights: list[dict[str, Any]]) -> None:
 
 
 def _bits(axis: Any, nights: list[dict[str, Any]]) -> None:
-    scored = [night for night in nights if (night.get("training") or {}).get("bits_per_byte") is not None]
-    values = [night["training"]["bits_per_byte"] for night in scored]
-    axis.plot(_when(scored), values, color=MODEL, marker="o", markersize=3)
+    """Of what was served after each night: on all held-out text, and on that of the first night (forgetting)."""
+    for name, label, colour in (
+        ("bits_per_byte", "all text", MODEL),
+        ("oldest_bits_per_byte", "the first night's", OLDEST),
+    ):
+        scored = [night for night in nights if (night.get("training") or {}).get(name) is not None]
+        values = [night["training"][name] for night in scored]
+        axis.plot(_when(scored), values, color=colour, marker="o", markersize=3, label=label)
+    axis.legend(frameon=False, fontsize="small")
     axis.set_title("held-out bits per byte")
     _dates(axis)
 

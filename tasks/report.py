@@ -85,6 +85,13 @@ def _change(before: float | None, after: float | None) -> str:
     return f"{before:.3f} -> {after:.3f} bits/byte" if before is not None else f"{after:.3f} bits/byte"
 
 
+def _forgetting(training: dict[str, Any]) -> str:
+    """What was once known better of the oldest text."""
+    best = training["oldest_bits_per_byte_best"]
+    lost = training["oldest_bits_per_byte"] / best - 1 if best else 0.0
+    return f"{lost:.1%} above its best ({best:.3f})" if lost > 0.0005 else "as low as ever"
+
+
 def _training(training: dict[str, Any]) -> list[str]:
     if not training:
         return []
@@ -93,6 +100,13 @@ def _training(training: dict[str, Any]) -> list[str]:
     if training["bits_per_byte"] is not None:
         change = _change(training["bits_per_byte_before"], training["bits_per_byte"])
         lines.append(f"- held out: {change} (a uniform guess costs {training['uniform_bits_per_byte']:.3f})")
+    if (oldest := training.get("oldest_bits_per_byte")) is not None:
+        lines.append(f"- held-out text of the first night: {oldest:.3f} bits/byte, {_forgetting(training)}")
+    if training.get("anchor_version"):
+        lines.append(
+            f"- anchor set (version {training['anchor_version']}, {training['anchor_tokens']:,} tokens): "
+            f"{_change(training['anchor_bits_per_byte_before'], training['anchor_bits_per_byte'])}"
+        )
     lines.append(f"- {'published' if training['published'] else 'kept'}: {training['published_path']}")
     for sample in training["samples"]:
         lines += ["", "A sample:", "", *(f"    {line}" for line in sample["text"].splitlines())]

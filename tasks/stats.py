@@ -19,7 +19,15 @@ from tasks.layout import Layout
 from tasks.settings import SearchSettings
 from tasks.state import open_state
 
-MODEL_FIELDS = ("bits_per_byte", "uniform_bits_per_byte", "anchor_bits_per_byte", "candidate")
+MODEL_FIELDS = (
+    "bits_per_byte",
+    "uniform_bits_per_byte",
+    "anchor_bits_per_byte",
+    "anchor_version",
+    "oldest_bits_per_byte",
+    "oldest_bits_per_byte_best",
+    "candidate",
+)
 QUANTILES = (0.0, 0.1, 0.5, 0.9, 1.0)
 BINS_A_DECADE = 8
 COPIES = ("duplicate_exact", "duplicate_near")

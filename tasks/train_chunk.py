@@ -225,11 +225,16 @@ def describe(event: Event, record: RunRecord) -> None:
             record.say(f"a new lineage starts: {event['reason']}")
         case "dropped":
             record.say(f"the chunk that was cut is dropped: {event['reason']}")
-        case "kept":
+        case "anchor":
             record.say(
-                f"the published model of step {event['step']} stays: the new one has "
-                f"{event['rejected_anchor_bits_per_byte']:.4f} bits/byte on the anchor set, "
-                f"the published one {event['anchor_bits_per_byte']:.4f}"
+                f"the anchor set is drawn (version {event['version']}, {event['tokens']:,} of {event['val_tokens']:,} "
+                f"held-out tokens): {event['reason']}"
+            )
+        case "kept":
+            other = "it" if event["against"] == "served" else "the best one served so far"
+            record.say(
+                f"the published model of step {event['step']} stays: on the anchor set the new one costs "
+                f"{event['difference']:.4f} bits/byte more than {other}, above the noise of {event['tolerance']:.4f}"
             )
         case "published":
             score = event["bits_per_byte"]

@@ -185,9 +185,12 @@ def test_a_worse_model_is_not_published(fresh: TrainJob) -> None:
     served = os.readlink(fresh.models_dir / "latest")
     events = run(replace(fresh, muon_learning_rate=5.0, adamw_learning_rate=2.0, warmup_steps=0, steps=5))
     kept, done = of(events, "kept")[0], of(events, "done")[0]
-    assert kept["rejected_anchor_bits_per_byte"] > kept["anchor_bits_per_byte"] + kept["noise"]
+    assert kept["rejected_anchor_bits_per_byte"] > kept["anchor_bits_per_byte"] + kept["tolerance"]
     assert os.readlink(fresh.models_dir / "latest") == served and not done["published"]
     assert done["bits_per_byte"] == done["bits_per_byte_before"]
+    assert done["oldest_bits_per_byte"] == done["oldest_bits_per_byte_best"]
+    anchor = json.loads((fresh.models_dir / "anchor.json").read_text())
+    assert len(anchor["now"]["scores"]) == 2 and anchor["now"]["best_step"] == 20 and anchor["now"]["version"] == 1
     assert pending_chunk(fresh.checkpoints_dir) is None
 
 

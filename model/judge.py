@@ -1,0 +1,146 @@
+"""The night's judge: scores models on held-out text, and lets the gate decide between them (P9)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from model.anchor import Anchor, Oldest, draw, read_anchor, write_anchor
+from model.batches import Window, evaluation_windows, open_tokens, spread
+from model.documents import VALIDATION, read_documents, tokens_before
+from model.evaluate import Evaluation, Scores, growing_windows, nats, score_windows, summarize
+from model.gate import MOST_STALE, Difference, Verdict, compare, decide, is_stale
+from model.gpt import GPT, GPTConfig
+from model.job import TrainJob
+from model.lineage import Report
+
+Weights = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A model and what each held-out window costs it."""
+
+    name: str
+    model: GPT
+    scores: Scores
+
+
+class Judge:
+    """One night's judge. It scores on three choices of held-out windows: the growing set (all text, capped), the anchor
+    set, and the text of the first night; and it keeps the anchor set, which may be drawn anew under it."""
+
+    def __init__(
+        self,
+        job: TrainJob,
+        config: GPTConfig,
+        step: int,
+        token_bytes: NDArray[np.int64],
+        dtype: torch.dtype,
+        report: Report,
+    ) -> None:
+        self.job, self.config, self.step, self.report = job, config, step, report
+        self.token_bytes, self.dtype = token_bytes, dtype
+        self.tokens = open_tokens(job.processed_dir / "val.bin", job.val_tokens)
+        rows = read_documents(job.processed_dir, VALIDATION, job.val_tokens)
+        self.begins = rows["offset"].astype(np.int64)  # of each held-out document
+        self.growing = growing_windows(len(self.tokens), config.block_size, job.evaluate_tokens)
+        self.most = max(1, job.anchor_tokens // config.block_size)
+        self.before = read_anchor(job.models_dir, step)
+        self.anchor: Anchor | None = self.before
+        """None where there is no held-out text, and none was before."""
+        self.fresh = False
+        """Whether the anchor set was drawn tonight."""
+        if self.growing and (self.before is None or self.before.generation != job.generation):
+            known = self.before.oldest.documents if self.before else 0
+            first = tokens_before(rows, known) if known else len(self.tokens)
+            reason = self.before.due(job.generation, job.val_tokens) if self.before else None
+            self.draw(reason or "there was none", Oldest(known or job.documents, first))
+        first = min(self.anchor.oldest.tokens, len(self.tokens)) if self.anchor else 0
+        self.oldest = spread(evaluation_windows(first, config.block_size), self.most)
+
+    def draw(self, reason: str, oldest: Oldest) -> None:
+        """Draw the anchor set anew, from windows that every model of the night is scored on; said with its reason."""
+        job = self.job
+        more = {"val_tokens": job.val_tokens, "oldest": oldest}
+        self.anchor = draw(self.anchor, job.generation, self.step, self.growing, self.most, **more)
+        self.fresh = True
+        event = {"event": "anchor", "version": self.anchor.version, "reason": reason, "val_tokens": job.val_tokens}
+        self.report(event | {"windows": len(self.anchor.windows), "tokens": self.anchor.tokens})
+
+    def score(self, name: str, model: GPT) -> Scored:
+        windows = sorted({*self.growing, *self.oldest, *(self.anchor.windows if self.anchor else ())})
+        scored = Scored(name, model, score_windows(model, self.tokens, windows, self.token_bytes, self.dtype))
+        growing = self.on_growing(scored)
+        self.report(
+            {
+                "event": "evaluation",
+                "model": name,
+                "step": self.step,
+                "bits_per_byte": bits(growing),
+                "nats_per_token": growing.nats_per_token if growing else None,
+                "uniform_bits_per_byte": growing.uniform_bits_per_byte if growing else None,
+                "anchor_bits_per_byte": bits(self.on_anchor(scored)),
+                "oldest_bits_per_byte": bits(self.on_oldest(scored)),
+                "tokens": growing.tokens if growing else 0,
+            }
+        )
+        return scored
+
+    def on_growing(self, scored: Scored) -> Evaluation | None:
+        """None, here and below, where there is too little text."""
+        return summarize(scored.scores, self.growing, self.config.vocab_size)
+
+    def on_anchor(self, scored: Scored) -> Evaluation | None:
+        return summarize(scored.scores, list(self.anchor.windows), self.config.vocab_size) if self.anchor else None
+
+    def on_oldest(self, scored: Scored) -> Evaluation | None:
+        return summarize(scored.scores, self.oldest, self.config.vocab_size)
+
+    def decide(self, new: Scored, served: Scored | None) -> Verdict | None:
+        """Whether a candidate may take the place of what is served; None where there is nothing to compare with. The
+        anchor set remembers the night, and is drawn anew where it is time."""
+        verdict = self._verdict(new, served) if served else None
+        if verdict and is_stale(verdict) and self.anchor:
+            reason = f"it refused a candidate better on all held-out text {MOST_STALE} nights in a row"
+            self.draw(reason, self.anchor.oldest)
+            verdict = self._verdict(new, served) if served else None
+        if self.anchor and (now := self.on_anchor(new)):
+            serving = served if served and verdict and not verdict.publish else new
+            self._remember(now.bits_per_byte, serving, verdict.stale if verdict else 0)
+            if due := self.anchor.due(self.job.generation, self.job.val_tokens):
+                self.draw(due, self.anchor.oldest)
+                self._remember(bits(self.on_anchor(new)) or 0.0, serving, 0)
+            write_anchor(self.job.models_dir, self.step, self.before, self.anchor)
+        return verdict
+
+    def _verdict(self, new: Scored, served: Scored) -> Verdict | None:
+        anchor, score = self.anchor, self.on_anchor(served)
+        if anchor is None or score is None:
+            return None
+        windows = list(anchor.windows)
+        to_served = self._compare(new, nats(served.scores, windows), windows)
+        to_best = self._compare(new, list(anchor.best_nats), windows) if anchor.best_nats else to_served
+        on_all = self._compare(new, nats(served.scores, self.growing), self.growing)
+        return decide(to_served, to_best, on_all, anchor.noise(score.bits_per_byte), anchor.stale, self.fresh)
+
+    def _compare(self, new: Scored, old: list[float], windows: list[Window]) -> Difference:
+        """`old`: another model's nats by window."""
+        documents = np.searchsorted(self.begins, [start for start, _ in windows], side="right")
+        return compare(nats(new.scores, windows), old, [new.scores[window][2] for window in windows], documents)
+
+    def _remember(self, score: float, serving: Scored, stale: int) -> None:
+        assert self.anchor
+        anchor, now = self.anchor.with_score(self.step, score), nats(serving.scores, list(self.anchor.windows))
+        if not anchor.best_nats or sum(now) < sum(anchor.best_nats):
+            anchor = replace(anchor, best_step=self.step, best_nats=tuple(now))
+        known = [one for one in (anchor.oldest.best, bits(self.on_oldest(serving))) if one is not None]
+        self.anchor = replace(anchor, stale=stale, oldest=replace(anchor.oldest, best=min(known, default=None)))
+
+
+def bits(evaluation: Evaluation | None) -> float | None:
+    return evaluation.bits_per_byte if evaluation else None
