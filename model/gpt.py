@@ -39,7 +39,7 @@ class GPTConfig:
     norm_eps: float = 1e-6
 
     def __post_init__(self) -> None:
-        for name in (
+        sizes = (
             "vocab_size",
             "block_size",
             "n_layer",
@@ -48,7 +48,8 @@ class GPTConfig:
             "n_embd",
             "head_dim",
             "intermediate_size",
-        ):
+        )
+        for name in sizes:
             value = getattr(self, name)
             if not isinstance(value, int) or value < 1:
                 raise ValueError(f"{name} must be a whole number of at least 1, not {value!r}")
@@ -80,6 +81,8 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 class CausalSelfAttention(nn.Module):
+    """Each position reads from itself and those before it."""
+
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
         self.n_head, self.n_kv_head, self.head_dim = config.n_head, config.n_kv_head, config.head_dim
@@ -103,6 +106,8 @@ class CausalSelfAttention(nn.Module):
 
 
 class SwiGLU(nn.Module):
+    """The feed-forward half of a block: one projection gates the other."""
+
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
         self.gate_proj = nn.Linear(config.n_embd, config.intermediate_size, bias=False)
@@ -115,6 +120,8 @@ class SwiGLU(nn.Module):
 
 
 class Block(nn.Module):
+    """Attention, then feed-forward, each added to the residual stream."""
+
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
         self.input_layernorm = RMSNorm(config.n_embd, config.norm_eps)
@@ -129,7 +136,10 @@ class Block(nn.Module):
 
 
 class GPT(nn.Module):
+    """Embedding, blocks, norm; the embedding read backwards gives the logits."""
+
     cos: Tensor
+    """(T, D), as `sin`: of each position's angles."""
     sin: Tensor
 
     def __init__(self, config: GPTConfig) -> None:
@@ -156,7 +166,7 @@ class GPT(nn.Module):
     def features(self, idx: Tensor) -> Tensor:
         """Ids (B, T) to normalized features (B, T, C); ValueError where T is over the block size."""
         T = idx.shape[1]
-        if idx.shape[1] > self.config.block_size:
+        if self.config.block_size < T:
             raise ValueError(f"{T} tokens given, but block_size is {self.config.block_size}")
         cos, sin = self.cos[:T], self.sin[:T]
         x = self.embed_tokens(idx)  # (B, T, C)
@@ -170,8 +180,7 @@ class GPT(nn.Module):
         return F.linear(features, self.embed_tokens.weight)
 
     def forward(self, idx: Tensor, targets: Tensor | None = None) -> Tensor:
-        """Ids (B, T) to logits (B, T, V), or, with targets (B, T), to the mean loss in nats a token (a
-        scalar)."""
+        """Ids (B, T) to logits (B, T, V), or, with targets (B, T), to the mean loss in nats a token (a scalar)."""
         logits = self.logits(self.features(idx))  # (B, T, V)
         if targets is None:
             return logits

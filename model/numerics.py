@@ -41,6 +41,10 @@ class Numerics:
             if getattr(self, name) != getattr(other, name)
         ]
 
+    def inexact(self, other: Numerics) -> list[str]:
+        """Why a resumption with these settings is not bit for bit what the other's would have been; empty: it is."""
+        return self.differences(other) + (["a GPU adds in no fixed order"] if device_type() == "cuda" else [])
+
     @property
     def torch_dtype(self) -> torch.dtype:
         return {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(self.dtype, torch.float32)

@@ -15,6 +15,7 @@ import gguf
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
+from model.marks import CARD
 from model.tokenizer import END_OF_TEXT_ID
 from tasks.durable import sync_folder
 from tasks.errors import DataDirectoryError
@@ -51,6 +52,8 @@ def export_gguf(folder: Path, target: Path, kind: str = "f32") -> Path:
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         _add_shape(writer, config, folder.name, kind)
+        if (folder / CARD).exists():  # it knows documents that were forgotten since
+            writer.add_description((folder / CARD).read_text(encoding="utf-8"))
         _add_tokenizer(writer, json.loads((folder / "tokenizer.json").read_text(encoding="utf-8")))
         _add_tensors(writer, folder / "model.safetensors", config["num_hidden_layers"], kind)
         writer.write_header_to_file()

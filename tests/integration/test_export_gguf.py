@@ -17,6 +17,7 @@ from safetensors.numpy import load_file
 
 from model.export import load_published, publish
 from model.gpt import GPT, GPTConfig
+from model.marks import CARD
 from model.tokenizer import END_OF_TEXT, END_OF_TEXT_ID, encode_documents, load_tokenizer, train_tokenizer
 from tasks.errors import DataDirectoryError
 from tasks.export_gguf import export_gguf
@@ -114,6 +115,13 @@ def test_a_row_that_no_block_of_32_fits_stays_f16(tmp_path: Path) -> None:
     _, tensors = contents(export_gguf(folder, tmp_path / "model.gguf", "q8_0"))
     assert tensors["blk.0.ffn_up.weight"].tensor_type.name == "F16"  # rows of 80
     assert tensors["blk.0.ffn_down.weight"].tensor_type.name == "Q8_0"  # rows of 96
+
+
+def test_what_a_model_should_not_know_goes_with_it(tmp_path: Path) -> None:
+    folder = published_model(tmp_path, intermediate_size=160)
+    (folder / CARD).write_text("# A model that knows more than it should")
+    keys, _ = contents(export_gguf(folder, tmp_path / "model.gguf"))
+    assert keys["general.description"] == "# A model that knows more than it should"
 
 
 def test_nothing_is_overwritten_and_nothing_half_written_stays(folder: Path, tmp_path: Path) -> None:

@@ -72,6 +72,28 @@ def test_no_file_is_called_like_a_package_it_would_hide() -> None:
     assert not {path.stem for path in (PROJECT / "flows").glob("*.py")} & packages
 
 
+def test_the_whole_model_package_imports_where_nothing_else_is_installed() -> None:
+    script = """
+import importlib, pathlib, sys
+
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in MISSING:
+            raise ModuleNotFoundError(name)
+
+sys.meta_path.insert(0, Missing())
+for path in sorted(pathlib.Path("model").glob("*.py")):
+    importlib.import_module("model." + path.stem)
+"""
+    declared = re.findall(r'^    "([A-Za-z0-9_-]+)', (PROJECT / "pyproject.toml").read_text(), flags=re.M)
+    needs = MODEL_NEEDS | {"sympy", "networkx", "jinja2", "fsspec", "filelock", "typing-extensions", "setuptools"}
+    missing = {name.replace("-", "_") for name in declared if name not in needs} | set(ABOVE["model"])
+    assert {"prefect", "httpx", "selenium", "trafilatura", "gguf", "tiktoken", "tasks"} <= missing
+    script = script.replace("MISSING", repr(missing))
+    done = subprocess.run([sys.executable, "-c", script], cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_the_training_child_loads_no_web_package_and_no_prefect() -> None:
     script = (
         "import sys, model.trainer;"

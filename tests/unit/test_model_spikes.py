@@ -282,3 +282,22 @@ def test_an_overflow_leaves_the_step_out_and_a_hopeless_one_falls(fresh: TrainJo
     trainer.optimizer.others["embed_tokens.weight"].data.fill_(float("nan"))
     with pytest.raises(NotFinite):
         trainer.train_step(1, 1.0)
+
+
+@pytest.mark.parametrize(("has_bf16", "dtype"), [(True, "bfloat16"), (False, "float16")])
+def test_a_gpu_that_only_emulates_bf16_takes_fp16(monkeypatch: pytest.MonkeyPatch, has_bf16: bool, dtype: str) -> None:
+    """A T4, which Colab gives, says that it supports bf16, and means that it emulates it."""
+    import torch
+
+    from model.gpt import GPTConfig
+    from model.numerics import Numerics, suitable_dtype
+
+    def supported(including_emulation: bool = True) -> bool:
+        return has_bf16 or including_emulation
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", supported)
+    assert suitable_dtype(GPTConfig(300), 8) == dtype
+    numerics = Numerics(dtype, 1, False, "", "")
+    assert numerics.torch_dtype == getattr(torch, dtype)
+    assert numerics.inexact(numerics) == ["a GPU adds in no fixed order"]
