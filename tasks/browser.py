@@ -212,7 +212,7 @@ class Browser:
             raise Refused("timeout", f"Chromium did not load it in {seconds:.0f} s") from error
         except DRIVER_FAILURES as error:
             self.close()
-            raise Refused("browser_failed", watch.why or _first_line(error)) from error
+            raise Refused("timeout" if watch.late else "browser_failed", watch.why or _first_line(error)) from error
         self._bytes = watch.bytes
         return page
 

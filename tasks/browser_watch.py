@@ -25,7 +25,8 @@ class Watch:
 
     `page_bytes` is what a page may add to the private memory of all its processes together. Since it can take
     gigabytes between two looks, each process that runs pages gets a bound from the kernel too, at which Chromium
-    gives the page up by itself. `why` says afterwards what the tree was ended for: "" for nothing.
+    gives the page up by itself. `why` says afterwards what the tree was ended for: "" for nothing; `late`, whether it
+    was the deadline.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class Watch:
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True, name="browser-watch")
         self.why = ""
+        self.late = False
         self.bytes = 0  # when it was last looked at
 
     def __enter__(self) -> Self:
@@ -60,7 +62,7 @@ class Watch:
             if self._page_bytes is not None and self.bytes > self._idle_bytes + self._page_bytes:
                 self.why = f"took more than {self._page_bytes // 1_000_000} MB (render.browser_megabytes)"
             elif time.monotonic() >= ends:
-                self.why = f"hung; killed after {self._seconds:.0f} s"
+                self.why, self.late = f"Chromium hung; killed after {self._seconds:.0f} s", True
             if self.why:
                 kill(tree)
                 return

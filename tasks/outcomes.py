@@ -46,7 +46,7 @@ OUTCOMES: dict[str, Outcome] = {
     "too_large": Outcome("larger than render.max_page_bytes"),
     "empty_body": Outcome("an answer without content"),
     "browser_missing": Outcome("the page needs Chromium, which is not installed or does not start", retry=True),
-    "browser_failed": Outcome("Chromium hung or died on it", retry=True),
+    "browser_failed": Outcome("Chromium hung or died on it, or it took more than render.browser_megabytes", retry=True),
     # Extract: the page has no text for us.
     "no_text": Outcome("no main text found"),
     "too_short": Outcome("less text than extract.min_characters"),

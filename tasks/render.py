@@ -20,6 +20,7 @@ from tasks.gate import Gate
 from tasks.http_client import Deadline, HttpClient, Response
 from tasks.lanes import Lanes
 from tasks.layout import Layout
+from tasks.meta_refresh import refresh_target
 from tasks.outcomes import Refused
 from tasks.page_cache import Fetched, PageCache
 from tasks.records import Dropped, Hit, Page
@@ -153,7 +154,7 @@ class Renderer:
             seen.add(state)
             site = self._permit(url)
             answer = self._request(url, _conditions(hit) if url == hit.url else {}, budget)
-            target = answer.redirect
+            target = answer.redirect or (refresh_target(answer.body, url) if answer.media_type in HTML else None)
             if target is None:
                 return answer, site
             url = target
