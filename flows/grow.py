@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 from deployments.demo_site import DemoSite
 from tasks import prefect_tasks as stages
 from tasks.blocklists import open_blocklists
 from tasks.chromium import INSTALL
 from tasks.encode import Encoder
+from tasks.extract import read_ahead
 from tasks.extractor import Extractor
 from tasks.frontier import Visit
 from tasks.night import Night
@@ -30,8 +32,14 @@ def collect_pages(night: Night) -> None:
     left = settings.search.max_pages
     with (
         _demo_site(night),
-        Renderer(settings, night.layout, night.derivation.db, blocklists=blocklists) as renderer,
         Extractor(settings.extract) as extractor,
+        Renderer(
+            settings,
+            night.layout,
+            night.derivation.db,
+            blocklists=blocklists,
+            fetched=partial(read_ahead, extractor=extractor),
+        ) as renderer,
     ):
         ask_sources(night)
         while hits := night.frontier.due(min(settings.render.batch, left), time.time(), night.began):

@@ -6,12 +6,14 @@ it never outlives who started it. Nothing is kept between pages.
 
 from __future__ import annotations
 
+import ctypes
 import dataclasses
 import gzip
 import json
 import logging
 import os
 import resource
+import signal
 import struct
 import sys
 from contextlib import suppress
@@ -36,6 +38,8 @@ CONSENSUS = f"consensus {main_text.VERSION} ({WITNESS})"
 UNTOUCHED = "as it is"
 MAX_BYTES = 64_000_000  # of a file that nobody bounded before
 MAX_LINKS = 5000
+PR_SET_PDEATHSIG = 1
+LEAN_BYTES = 80_000_000  # of memory; with more, what the last page took is given back to the system
 # What a body is that begins like this, whatever its label says.
 MAGIC = (
     *((b"%PDF-", "PDF"), (b"\x89PNG\r\n", "PNG"), (b"\xff\xd8\xff", "JPEG"), (b"GIF87a", "GIF"), (b"GIF89a", "GIF")),
@@ -45,13 +49,14 @@ MAGIC = (
 
 
 def read_article(
-    body: bytes, url: str, charset: str | None, media_type: str, *, consensus: bool = True
+    body: bytes, url: str, charset: str | None, media_type: str, *, consensus: bool = True, links: bool = True
 ) -> dict[str, Any]:
     """What `extract` needs to know of one page, as JSON values.
 
     Args:
         consensus: whether the page's structure completes and trims what trafilatura finds (`tasks.main_text`); else
             the text of its fast run is taken as it comes (of its whole cascade where that finds nothing).
+        links: whether the page's links are wanted.
     """
     if kind := next((name for magic, name in MAGIC if body.startswith(magic)), None):
         return _result("", media=kind)
@@ -64,7 +69,7 @@ def read_article(
         return _result("")
     facts = page_facts(tree, url)
     stay = {"nofollow", "none"} & {directive.strip() for directive in facts.robots.split(",")}
-    links = [] if stay else page_links(tree, url)
+    found = page_links(tree, url) if links and not stay else []
     blocks = page_blocks(tree)
 
     @cache
@@ -77,7 +82,7 @@ def read_article(
     return _result(
         main_text.as_text(article) or seen,
         extractor=CONSENSUS if article else f"{WITNESS} fast" if fast else WITNESS,
-        links=links,
+        links=found,
         link_density=link_density(seen, blocks, tree),
         facts=facts,
     )
@@ -142,6 +147,7 @@ def serve(requests: BinaryIO, answers: BinaryIO) -> None:
                 request["charset"],
                 request["media_type"],
                 consensus=request["consensus"],
+                links=request["links"],
             )
         except MemoryError:
             answer = {"error": "out of memory"}
@@ -150,6 +156,14 @@ def serve(requests: BinaryIO, answers: BinaryIO) -> None:
         frame = json.dumps(answer).encode()
         answers.write(struct.pack(">I", len(frame)) + frame)
         answers.flush()
+        if resident_bytes() > LEAN_BYTES:
+            with suppress(AttributeError):  # a C library other than glibc
+                ctypes.CDLL(None).malloc_trim(0)
+
+
+def resident_bytes() -> int:
+    """Memory of this process."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
 def _body(path: str) -> bytes:
@@ -166,9 +180,13 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever a library prints must not fall between the frames
     logging.disable(logging.CRITICAL)
+    # Our input ends when whoever started us is killed, but a page may keep us from seeing that.
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     limit = int(sys.argv[1]) * 1_000_000
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    answers.write(struct.pack(">I", 0))  # ready: the imports were no page's fault
+    answers.flush()
     serve(sys.stdin.buffer, answers)
 
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tasks.extractor import Extractor
+from tasks.extractor import Extractor, Request
 from tasks.outcomes import Refused
 from tasks.records import Document, Dropped, Extracted, Page, as_text
 from tasks.rights import forbids_use
@@ -29,13 +29,27 @@ LARGEST_FILE = 20_000_000  # bytes of a file of the user's own
 
 def extract(pages: Sequence[Page | Dropped], extractor: Extractor) -> list[Extracted]:
     """One result for each page, in the same order; what was dropped before stays dropped."""
+    for page in pages:
+        if isinstance(page, Page):
+            extractor.begin(_request(page))
     return [Extracted(None, page) if isinstance(page, Dropped) else extract_page(page, extractor) for page in pages]
+
+
+def read_ahead(page: Page, extractor: Extractor) -> None:
+    """Let a child read the page while others are fetched; `extract` comes for it later."""
+    extractor.begin_ahead(_request(page))
+
+
+def _request(page: Page) -> Request:
+    """Only a site's links are followed (`search.follow`)."""
+    links = page.hit.provider == "site"
+    return Request(page.body_path, page.final_url, page.charset, page.media_type, links)
 
 
 def extract_page(page: Page, extractor: Extractor) -> Extracted:
     """A document, or the reason why there is none; a listing has no text of its own but has links."""
     try:
-        article = extractor.read(page.body_path, page.final_url, page.charset, page.media_type)
+        article = extractor.read(_request(page))
     except Refused as refused:
         return Extracted(None, refused.dropped("extract"))
     links = tuple(article["links"])
@@ -75,7 +89,7 @@ def extract_file(path: Path, extractor: Extractor) -> Extracted:
         return Extracted(None, Dropped("extract", "unreadable", f"{as_text(str(path))}: {error.strerror}"))
     url = path.resolve().as_uri()
     try:
-        article = extractor.read(str(path.resolve()), url, None, media_type)
+        article = extractor.read(Request(str(path.resolve()), url, None, media_type, links=False))
         _refuse_media(article, path.name)
         if not article["text"].strip():
             raise Refused("no_text", path.name)

@@ -76,7 +76,7 @@ class Extracted:
 
     document: Document | None
     dropped: Dropped | None
-    links: tuple[str, ...] = ()  # absolute, http and https only, no fragments, in order, each once
+    links: tuple[str, ...] = ()  # of a page of a site: absolute, http and https, no fragments, in order, each once
 
 
 @dataclass(frozen=True, slots=True)

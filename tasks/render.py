@@ -28,6 +28,7 @@ from tasks.rights import check_answer
 from tasks.robots import Hosts
 from tasks.script_pages import LITTLE_TEXT, ScriptHosts, needs_browser, visible_text_length
 from tasks.settings import Settings
+from tasks.state import relaxed
 from tasks.urls import site_of
 
 log = logging.getLogger(__name__)
@@ -42,7 +43,8 @@ BACKOFF_SECONDS = 0.5
 def render(hits: Sequence[Hit], renderer: Renderer) -> list[Page | Dropped]:
     """One page or one named refusal for each hit, in the same order; several hosts at once, each at its own pace."""
     renderer.cache.trim()
-    return renderer.lanes.run(hits)
+    with relaxed(renderer.db):
+        return renderer.lanes.run(hits)
 
 
 class Stopped(Exception):
@@ -63,9 +65,11 @@ class Renderer:
         blocklists: Blocklists = NO_BLOCKLISTS,
         gate: Gate | None = None,
         browser: Browser | None = None,
+        fetched: Callable[[Page], None] = lambda _: None,
     ) -> None:
+        """`fetched` is told of each page at once, in one of the lanes' threads."""
         self.settings = settings.render
-        self.layout = layout
+        self.layout, self.db, self.fetched = layout, db, fetched
         self.clock, self.sleep = clock, sleep or self._sleep
         self._stopping = threading.Event()
         forgotten = Forgotten(layout.forgotten)
@@ -112,9 +116,11 @@ class Renderer:
     def visit(self, hit: Hit) -> Page | Dropped:
         """The page, from the cache where a cut run left it there."""
         try:
-            return self._unused(hit) or self.cache.put(hit, self._fetch(hit), self.clock())
+            page = self._unused(hit) or self.cache.put(hit, self._fetch(hit), self.clock())
         except Refused as refused:
             return refused.dropped("render")
+        self.fetched(page)
+        return page
 
     def _unused(self, hit: Hit) -> Page | None:
         """From the cache, held against the blocklists again: they may have grown since it was fetched."""

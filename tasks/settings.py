@@ -208,7 +208,13 @@ class ExtractSettings:
     """How the text is taken from a page."""
 
     timeout_seconds: float = setting(20.0, "Deadline of one page; then its process is killed.", minimum=0.5)
-    memory_megabytes: int = setting(600, "Address space of the extraction process.", minimum=200)
+    memory_megabytes: int = setting(600, "Address space of an extraction process.", minimum=200)
+    workers: int = setting(
+        0,
+        "Extraction processes, at work while other pages come; 0: one a core, two at most.",
+        minimum=0,
+        maximum=64,
+    )
     min_characters: int = setting(200, "Shorter texts are no documents.", minimum=0)
     consensus: bool = setting(
         True, "Let the page's structure complete and trim what trafilatura finds; false takes its fast run as it is."

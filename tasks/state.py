@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -56,6 +58,16 @@ class transaction:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.db.execute("COMMIT" if kind is None else "ROLLBACK")
+
+
+@contextmanager
+def relaxed(db: sqlite3.Connection) -> Iterator[None]:
+    """Commits inside survive a kill, but not a power cut: for what can be had again, and is not worth a sync each."""
+    db.execute("PRAGMA synchronous=NORMAL")
+    try:
+        yield
+    finally:
+        db.execute("PRAGMA synchronous=FULL")
 
 
 def open_state_or_set_aside(path: Path) -> tuple[sqlite3.Connection, str | None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from functools import lru_cache
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from w3lib.url import canonicalize_url
@@ -13,6 +14,7 @@ TRACKERS = re.compile(r"^(utm_\w+|gclid|dclid|fbclid|msclkid|mc_cid|mc_eid|igshi
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
+@lru_cache(maxsize=20_000)  # sites repeat their links on every page
 def url_key(url: str) -> str:
     """The canonical form: sorted query, no fragment, no default port, no campaign parameters."""
     parts = urlsplit(canonicalize_url(url.strip(), keep_fragments=False))

@@ -6,13 +6,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import pytest
 
-from tasks.extract import extract, extract_file
-from tasks.extractor import Extractor
+from tasks.extract import extract, extract_file, read_ahead
+from tasks.extractor import LARGE, Extractor
 from tasks.layout import PROJECT
 from tasks.records import Dropped, Extracted, Hit, Page
 from tasks.settings import ExtractSettings
@@ -30,7 +31,7 @@ def extractor() -> Iterator[Extractor]:
 def page(folder: Path, body: bytes, media_type: str = "text/html", charset: str | None = None) -> Page:
     path = folder / f"{abs(hash(body))}"
     path.write_bytes(body)
-    hit = Hit("https://a.example/asked", "urls", "list")
+    hit = Hit("https://a.example/asked", "site", "https://a.example/")
     return Page(
         hit, URL, 200, media_type, charset, str(path), "", False, "2026-11-22T03:00:00+00:00", "robots.txt: absent"
     )
@@ -122,9 +123,9 @@ def test_hostile_pages_end_in_one_named_outcome(tmp_path: Path, body: bytes) -> 
 
 def test_the_child_is_reused(tmp_path: Path, extractor: Extractor) -> None:
     extract([page(tmp_path, article())], extractor)
-    before = extractor.pid
+    before = extractor.pids
     extract([page(tmp_path, article("Other"))], extractor)
-    assert before is not None and extractor.pid == before
+    assert before and extractor.pids == before
 
 
 def test_a_page_that_takes_too_long_is_killed(tmp_path: Path) -> None:
@@ -144,23 +145,65 @@ def test_a_page_that_takes_too_much_memory_costs_only_itself(tmp_path: Path) -> 
         assert [reason(result) for result in results] == ["extract_failed", "document"]
 
 
-def test_a_child_that_dies_is_replaced(tmp_path: Path, extractor: Extractor) -> None:
-    extract([page(tmp_path, article())], extractor)
-    assert extractor.pid is not None
-    os.kill(extractor.pid, signal.SIGKILL)
-    results = extract([page(tmp_path, article()), page(tmp_path, article())], extractor)
-    assert [reason(result) for result in results] == ["extract_failed", "document"]
+def test_a_child_that_dies_is_replaced(tmp_path: Path) -> None:
+    with Extractor(ExtractSettings(workers=1)) as extractor:
+        extract([page(tmp_path, article())], extractor)
+        os.kill(extractor.pids[0], signal.SIGKILL)
+        results = extract([page(tmp_path, article()), page(tmp_path, article("Next"))], extractor)
+        assert [reason(result) for result in results] == ["extract_failed", "document"]
 
 
-def test_the_child_does_not_outlive_us(tmp_path: Path) -> None:
+def test_several_children_read_ahead_and_the_results_come_in_order(tmp_path: Path) -> None:
+    pages = [page(tmp_path, article(f"Number {number}")) for number in range(12)]
+    with Extractor(ExtractSettings(workers=3)) as extractor:
+        for one in reversed(pages):
+            read_ahead(one, extractor)
+        results = extract(pages, extractor)
+        children = [psutil.Process(pid) for pid in extractor.pids]
+        assert len(children) == 3
+    assert [one.document.title for one in results if one.document] == [f"Number {number}" for number in range(12)]
+    assert not any(child.is_running() for child in children)
+
+
+def test_what_was_begun_is_dropped_when_the_night_ends(tmp_path: Path) -> None:
+    with Extractor(ExtractSettings(workers=2)) as extractor:
+        for number in range(6):
+            read_ahead(page(tmp_path, b"<html><body>" + b"<p>word</p><br>" * 30_000 + b"x" * number), extractor)
+        while not extractor.pids:
+            time.sleep(0.05)
+        children = [psutil.Process(pid) for pid in extractor.pids]
+    assert not any(child.is_running() for child in children) and extractor.pids == []
+
+
+def test_large_pages_are_not_read_ahead_and_one_at_a_time(tmp_path: Path) -> None:
+    large = [page(tmp_path, article(f"Number {number}") + b" " * LARGE) for number in range(4)]
+    with Extractor(ExtractSettings(workers=2)) as extractor:
+        for one in large:
+            read_ahead(one, extractor)
+        assert extractor.pids == []
+        results = extract(large, extractor)
+        assert len(extractor.pids) == 1
+    assert [one.document.title for one in results if one.document] == [f"Number {number}" for number in range(4)]
+
+
+def test_links_are_looked_for_where_they_are_followed(tmp_path: Path, extractor: Extractor) -> None:
+    linked = page(tmp_path, article(extra="<a href=/on>on</a>"))
+    listed = replace(linked, hit=Hit("https://a.example/asked", "feed", "https://a.example/feed"))
+    assert [one.links for one in extract([linked, listed], extractor)] == [("https://a.example/on",), ()]
+
+
+@pytest.mark.parametrize("busy", [False, True], ids=["idle", "busy"])
+def test_the_child_does_not_outlive_us(tmp_path: Path, busy: bool) -> None:
     script = (
-        "import sys, time\nfrom tasks.extractor import Extractor\nfrom tasks.settings import ExtractSettings\n"
-        "extractor = Extractor(ExtractSettings())\n"
-        "extractor.read(sys.argv[1], 'https://a.example/', None, 'text/html')\n"
-        "print(extractor.pid, flush=True)\ntime.sleep(60)\n"
+        "import sys, time\nfrom tasks.extractor import Extractor, Request\nfrom tasks.settings import ExtractSettings\n"
+        "extractor = Extractor(ExtractSettings(workers=1))\n"
+        "first, then = [Request(path, 'https://a.example/', None, 'text/html') for path in sys.argv[1:]]\n"
+        "extractor.read(first)\nextractor.begin(then)\ntime.sleep(0.5)\n"
+        "print(extractor.pids[0], flush=True)\ntime.sleep(60)\n"
     )
-    path = page(tmp_path, article()).body_path
-    owner = subprocess.Popen([sys.executable, "-c", script, path], cwd=PROJECT, stdout=subprocess.PIPE)
+    slow = b"<html><body>" + b"<p>word</p><br>" * 100_000
+    paths = [page(tmp_path, body).body_path for body in (article(), slow if busy else article("Next"))]
+    owner = subprocess.Popen([sys.executable, "-c", script, *paths], cwd=PROJECT, stdout=subprocess.PIPE)
     assert owner.stdout is not None
     child = psutil.Process(int(owner.stdout.readline()))
     owner.kill()

@@ -60,7 +60,7 @@ class Watched:
             total += size
             sizes[f"{process.pid} {' '.join(_cmdline(process))[-60:]}"] = size // 1_000_000
         if total > self.peak_bytes:
-            self.peak_bytes, self.peak = total, sizes
+            self.peak_bytes, self.peak = total, dict(sorted(sizes.items(), key=lambda one: -one[1]))
 
 
 def _cmdline(process: psutil.Process) -> list[str]:

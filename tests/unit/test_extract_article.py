@@ -117,6 +117,7 @@ def test_frames(tmp_path: Path) -> None:
             "charset": None,
             "media_type": "text/html",
             "consensus": True,
+            "links": True,
         }
         frame = json.dumps(request).encode()
         requests.write(struct.pack(">I", len(frame)) + frame)
