@@ -79,6 +79,7 @@ class Clock:
 def run_stages(night: Night, clock: Clock) -> Json:
     """validate -> clean -> dedup -> tokenize on what is new, as the flow does; counts."""
     derivation, corpus, settings, layout = night.derivation, night.corpus, night.settings, night.layout
+    derivation.start_workers()
     documents = corpus.unchecked()
     clock.time("validate", lambda: validate(documents, layout.raw))
     if documents:

@@ -121,6 +121,7 @@ def _demo_site(night: Night) -> Iterator[None]:
 def validate_new(night: Night) -> None:
     """Read the new raw files back and hold them against the ledger."""
     with night.record.stage("validate"):
+        night.derivation.start_workers()  # they are there when the texts are to be cleaned
         documents = night.corpus.unchecked()
         number = validate(documents, night.layout.raw)
         if number:

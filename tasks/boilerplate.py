@@ -15,7 +15,6 @@ import sqlite3
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import xxhash
 
 # Raise it with every change here that can change a text.
@@ -41,7 +40,8 @@ CREATE TABLE IF NOT EXISTS site_lines (
 @dataclass(slots=True)
 class _Site:
     pages: int
-    lines: npt.NDArray[np.void]  # (n,) of LINE, sorted by key, each key once
+    seen: dict[int, int]  # by the line's key: pages it stood on
+    first: dict[int, int]  # the site's pages before the first of those
 
 
 class SiteLines:
@@ -62,65 +62,74 @@ class SiteLines:
 
     def save(self) -> None:
         """Write what changed, in the caller's transaction."""
-        rows = [(name, site.pages, site.lines.tobytes()) for name, site in self._sites.items()]
+        rows = [(name, site.pages, _as_bytes(site)) for name, site in self._sites.items()]
         self.db.executemany("INSERT OR REPLACE INTO site_lines VALUES (?, ?, ?)", rows)
 
-    def see(self, name: str, text: str, counts: bool = True) -> str:
-        """The text of a page without the lines that its site is known to repeat; then it `counts` for the next ones."""
+    def see(self, name: str, text: str, keys: list[int], counts: bool = True) -> str:
+        """The text of a page without the lines that its site is known to repeat; then it `counts` for the next ones.
+
+        `keys`: its `line_keys`.
+        """
         site = self._open(name)
-        lines = _candidates(text)
-        keys = _keys(lines)
-        repeated = _is_repeated(site, keys)
+        repeated = _repeated(site, keys)
         if counts:
-            _count(site, np.unique(keys))
-        if not repeated.any():
+            _count(site, set(keys))
+        if not repeated:
             return text
-        gone = {lines[i] for i in np.flatnonzero(repeated)}
+        gone = {line for line, key in zip(candidate_lines(text), keys, strict=True) if key in repeated}
         return "\n".join(line for line in text.split("\n") if line not in gone).strip("\n") + "\n"
 
     def _open(self, name: str) -> _Site:
         if name not in self._sites:
             row = self.db.execute("SELECT pages, lines FROM site_lines WHERE site = ?", (name,)).fetchone()
-            lines = np.frombuffer(row["lines"], LINE).copy() if row else np.zeros(0, LINE)
-            self._sites[name] = _Site(row["pages"] if row else 0, lines)
+            lines = np.frombuffer(row["lines"] if row else b"", LINE)
+            keys, seen, first = (lines[column].tolist() for column in ("key", "seen", "first"))
+            self._sites[name] = _Site(
+                row["pages"] if row else 0, dict(zip(keys, seen, strict=True)), dict(zip(keys, first, strict=True))
+            )
         return self._sites[name]
 
 
-def _is_repeated(site: _Site, keys: npt.NDArray[np.uint32]) -> npt.NDArray[np.bool_]:
-    """For each line whether the pages before make it boilerplate, (n,)."""
-    if site.pages < SEEN or not len(site.lines):
-        return np.zeros(len(keys), bool)
-    places = np.minimum(np.searchsorted(site.lines["key"], keys), len(site.lines) - 1)
-    lines = site.lines[places]
-    often: npt.NDArray[np.bool_] = lines["seen"] >= np.maximum(SEEN, SHARE * (site.pages - lines["first"]))
-    same: npt.NDArray[np.bool_] = lines["key"] == keys
-    return often & same
+def _as_bytes(site: _Site) -> bytes:
+    """Rows of LINE, sorted by key."""
+    lines = np.zeros(len(site.seen), LINE)
+    lines["key"] = np.fromiter(site.seen, np.uint32, len(lines))
+    lines["seen"] = np.fromiter(site.seen.values(), np.uint32, len(lines))
+    lines["first"] = np.fromiter(site.first.values(), np.uint32, len(lines))
+    return lines[np.argsort(lines["key"])].tobytes()
 
 
-def _count(site: _Site, keys: npt.NDArray[np.uint32]) -> None:
-    """One more page of the site has these lines; each key once, sorted."""
-    places = np.searchsorted(site.lines["key"], keys)
-    known = places < len(site.lines)
-    known[known] = site.lines["key"][places[known]] == keys[known]
-    site.lines["seen"][places[known]] += 1
-    new = np.zeros(int((~known).sum()), LINE)
-    new["key"], new["seen"], new["first"] = keys[~known], 1, site.pages
-    site.lines = np.insert(site.lines, places[~known], new)
+def _repeated(site: _Site, keys: list[int]) -> set[int]:
+    """Those that the pages before make boilerplate."""
+    seen, first = site.seen, site.first
+    often = [key for key in keys if seen.get(key, 0) >= SEEN]
+    return {key for key in often if seen[key] >= SHARE * (site.pages - first[key])}
+
+
+def _count(site: _Site, keys: set[int]) -> None:
+    """One more page of the site has these lines."""
+    for key in keys:
+        if key in site.seen:
+            site.seen[key] += 1
+        else:
+            site.seen[key], site.first[key] = 1, site.pages
     site.pages += 1
     if site.pages % PERIOD == 0:
-        rare = site.lines["seen"] * PERIOD <= site.pages - site.lines["first"]
-        site.lines = site.lines[~rare]
+        rare = [key for key, seen in site.seen.items() if seen * PERIOD <= site.pages - site.first[key]]
+        for key in rare:
+            del site.seen[key], site.first[key]
 
 
-def _candidates(text: str) -> list[str]:
+def candidate_lines(text: str) -> list[str]:
     """The distinct lines that could be boilerplate: with words, not indented as code is, not long."""
     lines = dict.fromkeys(text.split("\n"))
-    return [line for line in lines if 0 < len(line) <= LONGEST and line[0] not in " \t" and _has_word(line)]
+    return [
+        line
+        for line in lines
+        if line and line[0] not in " \t" and len(line) <= LONGEST and (line[0].isalpha() or any(map(str.isalpha, line)))
+    ]
 
 
-def _has_word(line: str) -> bool:
-    return line[0].isalpha() or any(c.isalpha() for c in line)
-
-
-def _keys(lines: list[str]) -> npt.NDArray[np.uint32]:
-    return np.array([xxhash.xxh3_64_intdigest(line.encode()) >> 32 for line in lines], dtype=np.uint32)
+def line_keys(text: str) -> list[int]:
+    """A hash of each of the `candidate_lines`."""
+    return [xxhash.xxh3_64_intdigest(line.encode()) >> 32 for line in candidate_lines(text)]

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import ftfy
 from ftfy.badness import is_bad
 
+from tasks.boilerplate import line_keys
 from tasks.language import detect_language
 from tasks.minhash import Signature, signature_of
 from tasks.mojibake import mend_mojibake
@@ -57,6 +58,14 @@ CJK_WORD = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]|[^\s\u3040-\u3
 
 
 @dataclass(frozen=True, slots=True)
+class Mended:
+    """A text on its way, and what its site's boilerplate is found by."""
+
+    text: str
+    line_keys: list[int]  # of `boilerplate.candidate_lines`
+
+
+@dataclass(frozen=True, slots=True)
 class Judged:
     """A good text: its language, and what it is compared by."""
 
@@ -64,9 +73,10 @@ class Judged:
     signature: Signature
 
 
-def clean(path: str) -> str:
+def clean(path: str) -> Mended:
     """The mended text of a raw file, without personal data."""
-    return replace_personal_data(clean_text(_read(path)))
+    text = replace_personal_data(clean_text(_read(path)))
+    return Mended(text, line_keys(text))
 
 
 def for_ftfy(line: str) -> bool:
@@ -92,16 +102,25 @@ def judge(text: str, settings: CleanSettings) -> Judged | Dropped:
 def clean_text(text: str) -> str:
     """Mend encoding, normalise to NFC, drop invisible characters, tidy white space; ends in a newline."""
     text = text.replace("\r\n", "\n").replace("\r", "\n")
-    fix = _fix_line if SUSPECT.search(text) else str
-    text = "\n".join(fix(line).rstrip(" \t") for line in text.split("\n"))
+    text = _fix_suspect_lines(text)
+    if any(end in text for end in (" \n", "\t\n")) or text.endswith((" ", "\t")):
+        text = "\n".join(line.rstrip(" \t") for line in text.split("\n"))
     if "\n\n\n" in text:
         text = BLANK_LINES.sub("\n\n", text)
     return text.strip("\n") + "\n"
 
 
+def _fix_suspect_lines(text: str) -> str:
+    pieces, done = [], 0
+    while suspect := SUSPECT.search(text, done):
+        start, end = text.rfind("\n", done, suspect.start()) + 1 or done, text.find("\n", suspect.start())
+        end = end if end >= 0 else len(text)
+        pieces += [text[done:start], _fix_line(text[start:end])]
+        done = end
+    return "".join([*pieces, text[done:]])
+
+
 def _fix_line(line: str) -> str:
-    if not SUSPECT.search(line):
-        return line
     line = mend_mojibake(line)
     if for_ftfy(line):
         line = ftfy.fix_text(line, FTFY)

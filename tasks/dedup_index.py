@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from tasks.corpus import Corpus
 from tasks.layout import Layout
-from tasks.minhash import BANDS, VALUES, Signature, estimate
+from tasks.minhash import BANDS, VALUES, Signature, bands_of, estimate, values_of
 
 POSITION = "dedup_rows"
 # Of each file the type and number of values in a row.
@@ -59,27 +59,27 @@ class DedupIndex:
         self.folder.mkdir(parents=True, exist_ok=True)
         rows = self.rows
         contents = {
-            "seqs.bin": np.array(seqs),
-            "bands.bin": np.stack([one.bands for one in signatures]),
-            "values.bin": np.stack([one.values for one in signatures]),
+            "seqs.bin": np.array(seqs, "<u8").tobytes(),
+            "bands.bin": b"".join(one.bands for one in signatures),
+            "values.bin": b"".join(one.values for one in signatures),
         }
         for name, content in contents.items():
             with open(self.folder / name, "ab") as file:
                 file.truncate(rows * _row_bytes(name))  # rows that were written and not committed
-                file.write(content.astype(COLUMNS[name][0]).tobytes())
+                file.write(content)
         self.corpus.set_position(POSITION, rows + len(seqs))
 
     def similar(self, signatures: list[Signature], floor: float) -> list[list[Similar]]:
         """For each of the documents those of the index that share a band with it and are so similar by estimate."""
         if not self.rows:
             return [[] for _ in signatures]
-        candidates = self._candidates(np.stack([one.bands for one in signatures]))
+        candidates = self._candidates(bands_of(signatures))
         rows = np.unique(np.concatenate(candidates))
         values, seqs = self._read("values.bin", rows), self._read("seqs.bin", rows)[:, 0]
         found = []
-        for signature, mine in zip(signatures, candidates, strict=True):
+        for own, mine in zip(values_of(signatures), candidates, strict=True):
             places = np.searchsorted(rows, mine)
-            ratings = estimate(signature.values, values[places])
+            ratings = estimate(own, values[places])
             chosen = ratings >= floor
             found.append(list(zip(ratings[chosen].tolist(), seqs[places[chosen]].tolist(), strict=True)))
         return found

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import accumulate
 from pathlib import Path
+from typing import NamedTuple
 
 from tasks import processed
 from tasks.boilerplate import SiteLines
-from tasks.clean import clean, judge
+from tasks.clean import Mended, clean, judge
 from tasks.corpus import Corpus
 from tasks.dedup import dedup
 from tasks.dedup_index import DedupIndex
@@ -29,7 +31,9 @@ from tasks.tokenize import open_processed, read_tokenizer_record, tokenize
 from tasks.workers import Workers
 
 # A batch is cut at so many raw bytes, whatever its number of documents: it bounds the memory.
-BATCH_BYTES = 8_000_000
+BATCH_BYTES = 4_000_000
+# So many batches wait at the other processes, which must not wait for us: they are what takes longest.
+AHEAD = 2
 # From so many documents on other processes save more than their start costs.
 WORTH_WORKERS = 2000
 
@@ -45,6 +49,13 @@ class CleanedBatch:
         return len(self.dropped) + len(self.good)
 
 
+class Ahead(NamedTuple):
+    """Documents of a later batch, and the ticket for their mended texts."""
+
+    rows: list[sqlite3.Row]
+    ticket: int
+
+
 @dataclass(slots=True)
 class Derivation:
     """What the data stages share: the corpus, what was seen before, and the rules of this run."""
@@ -57,7 +68,7 @@ class Derivation:
     lines: SiteLines = field(init=False)
     rules: str = field(init=False)
     workers: Workers = field(init=False)
-    _ahead: list[int] | None = field(init=False, default=None)  # documents that other processes mend already
+    _ahead: deque[Ahead] = field(init=False, default_factory=deque)  # the next batches, which are being mended
 
     def __post_init__(self) -> None:
         self.corpus = Corpus(self.layout, self.db)
@@ -103,19 +114,28 @@ class Derivation:
     def anything_uncleaned(self) -> bool:
         return self.corpus.uncleaned_count() > 0
 
-    def clean_batch(self) -> CleanedBatch:
-        """The next documents in ledger order, mended, without their sites' boilerplate, judged; empty at the end."""
-        rows = self._rows_from(self.corpus.position("cleaned"))
-        self.lines.begin()
+    def start_workers(self) -> None:
+        """Start other processes if there is enough for them to do; they take half a second until they are there."""
         if self.settings.clean.workers > 1 or self.corpus.uncleaned_count() >= WORTH_WORKERS:
             self.workers.start()
-        mended = self._mend(rows)
-        texts = [self._strip(row, text) for row, text in zip(rows, mended, strict=True)]
-        judged = self.workers.map(partial(judge, settings=self.settings.clean), texts, [len(text) for text in texts])
-        if rows:
-            self._look_ahead(rows[-1]["seq"] + 1)
+
+    def clean_batch(self) -> CleanedBatch:
+        """The next documents in ledger order, mended, without their sites' boilerplate, judged; empty at the end.
+
+        Where there are other processes they are kept busy: while this batch is stripped, compared and committed they
+        mend the next ones.
+        """
+        rows = self._rows_from(self.corpus.position("cleaned"))
+        if not self._ahead or self._ahead[0].rows != rows:
+            self._begin(rows)
+        mended = self.workers.take(self._ahead.popleft().ticket)
+        self.lines.begin()
+        texts = [self._strip(row, one) for row, one in zip(rows, mended, strict=True)]
+        rule = partial(judge, settings=self.settings.clean)
+        judged = self.workers.give(rule, texts, [len(text) for text in texts], urgent=True)
+        self._look_ahead(rows)
         batch = CleanedBatch()
-        for row, text, verdict in zip(rows, texts, judged, strict=True):
+        for row, text, verdict in zip(rows, texts, self.workers.take(judged), strict=True):
             if isinstance(verdict, Dropped):
                 batch.dropped.append((row["seq"], verdict))
             else:
@@ -127,25 +147,28 @@ class Derivation:
         fitting = sum(total <= BATCH_BYTES for total in accumulate(row["bytes"] for row in rows))
         return rows[: max(1, fitting)]
 
-    def _mend(self, rows: list[sqlite3.Row]) -> list[str]:
-        ahead, self._ahead = self._ahead, None
-        if ahead != [row["seq"] for row in rows]:
-            self._give(rows)
-        return self.workers.take()
+    def _begin(self, rows: list[sqlite3.Row]) -> None:
+        if self._ahead:
+            self.workers.close()  # what they have begun is for another place
+            self._ahead.clear()
+        self.start_workers()
+        self._give(rows)
+        self._look_ahead(rows)
 
-    def _look_ahead(self, seq: int) -> None:
-        """While this batch is compared and committed, other processes mend the next one already."""
-        rows = self._rows_from(seq)
-        if rows and self.workers.running:
-            self._give(rows)
-            self._ahead = [row["seq"] for row in rows]
+    def _look_ahead(self, rows: list[sqlite3.Row]) -> None:
+        """Let other processes mend the batches after these."""
+        while self.workers.running and rows and len(self._ahead) < AHEAD:
+            rows = self._rows_from((self._ahead[-1].rows if self._ahead else rows)[-1]["seq"] + 1)
+            if rows:
+                self._give(rows)
 
     def _give(self, rows: list[sqlite3.Row]) -> None:
         paths = [str(self.layout.raw / row["path"]) for row in rows]
-        self.workers.give(clean, paths, [row["bytes"] for row in rows])
+        self._ahead.append(Ahead(rows, self.workers.give(clean, paths, [row["bytes"] for row in rows])))
 
-    def _strip(self, row: sqlite3.Row, text: str) -> str:
-        return self.lines.see(row["site"], text, self.corpus.is_first_version(row["seq"], row["url_key"]))
+    def _strip(self, row: sqlite3.Row, mended: Mended) -> str:
+        first = self.corpus.is_first_version(row["seq"], row["url_key"])
+        return self.lines.see(row["site"], mended.text, mended.line_keys, first)
 
     def dedup_batch(self, batch: CleanedBatch) -> list[tuple[int, Cleaned | Dropped]]:
         """Settle a batch in ledger order and commit it: files, signatures, line counts and verdicts."""

@@ -99,7 +99,7 @@ def find_email_addresses(text: str) -> Iterator[Span]:
         for match in BRACKETED.finditer(text, max(0, anchor.start() - BEFORE), anchor.end() + BEHIND):
             if _is_tld(match["tld"]) and (match["at"].lower() != "(a)" or match["tld"].lower() in KNOWN_TLD):
                 yield match.span()
-    for anchor in DOT_WORD.finditer(text):
+    for anchor in DOT_WORD.finditer(text) if not text.isascii() or "dot" in text.lower() else ():
         for form in (SPOKEN, JOINED):
             for match in form.finditer(text, max(0, anchor.start() - BEFORE), anchor.end() + BEHIND):
                 host = match.groupdict().get("host") or ""

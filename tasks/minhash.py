@@ -1,9 +1,9 @@
 """MinHash: which documents may be alike, from a few bytes of each.
 
 MinHash (Broder 1997) with banding (Leskovec, Rajaraman, Ullman, "Mining of Massive Datasets", ch. 3): two documents
-share one of 40 bands of 6 values with a probability of 99 % at a Jaccard similarity of 0.7, of 3 % at 0.3. Of the
-240 values themselves one byte each is kept (b-bit minwise hashing, Li and Koenig 2010): enough to estimate the
-similarity to 0.03.
+share one of 40 bands of 6 values with a probability of 99 % at a Jaccard similarity of 0.7, of 3 % at 0.3. The 240
+values are the least and the greatest of 120 hash functions (min-max hash, Ji and others 2013). Of each one byte is kept
+(b-bit minwise hashing, Li and Koenig 2010): enough to estimate the similarity to 0.03.
 
 All hashing is integer arithmetic written here, with constants from SplitMix64: a signature depends on no library's
 version and no random generator.
@@ -11,6 +11,7 @@ version and no random generator.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +22,8 @@ from tasks.words import SPACE, words_only
 BANDS, ROWS = 40, 6
 VALUES = BANDS * ROWS
 SHINGLE_WORDS = 3
-GRAMS_AT_ONCE = 1024  # 240 x 1024 values of 4 bytes stay in a processor's cache
+FUNCTIONS = VALUES // 2
+GRAMS_AT_ONCE = 2048  # 120 x 2048 values of 4 bytes stay in a processor's cache
 
 Grams = npt.NDArray[np.uint64]  # sorted, distinct
 
@@ -30,8 +32,8 @@ Grams = npt.NDArray[np.uint64]  # sorted, distinct
 class Signature:
     """What is kept of a document to find those like it."""
 
-    bands: npt.NDArray[np.uint32]  # (40,): equal in one place is worth a closer look
-    values: npt.NDArray[np.uint8]  # (240,): the share of equal ones estimates the similarity
+    bands: bytes  # (40,) of uint32, little-endian: equal in one place is worth a closer look
+    values: bytes  # (240,): the share of equal ones estimates the similarity
 
 
 def _splitmix64(count: int) -> npt.NDArray[np.uint64]:
@@ -47,22 +49,27 @@ def _splitmix64(count: int) -> npt.NDArray[np.uint64]:
     return np.array(values, dtype=np.uint64)
 
 
-_CONSTANTS = _splitmix64(VALUES + SHINGLE_WORDS + ROWS + 1 + BANDS)
-_MULTIPLIERS = (_CONSTANTS[:VALUES] >> np.uint64(32)).astype(np.uint32)[:, None] | np.uint32(1)
-_OF_WORD = _CONSTANTS[VALUES:][:SHINGLE_WORDS] | np.uint64(1)
-_OF_ROW = _CONSTANTS[VALUES + SHINGLE_WORDS :][:ROWS] | np.uint64(1)
+_CONSTANTS = _splitmix64(FUNCTIONS + SHINGLE_WORDS + ROWS + 1 + BANDS)
+_MULTIPLIERS = (_CONSTANTS[:FUNCTIONS] >> np.uint64(32)).astype(np.uint32)[:, None] | np.uint32(1)
+_OF_WORD = _CONSTANTS[FUNCTIONS:][:SHINGLE_WORDS] | np.uint64(1)
+_OF_ROW = _CONSTANTS[FUNCTIONS + SHINGLE_WORDS :][:ROWS] | np.uint64(1)
 _OF_BAND = _CONSTANTS[-BANDS:]
 
 
 def shingles(text: str) -> Grams:
     """The distinct hashed word 3-grams of a text, sorted; of a shorter one, all its words as one."""
-    grams = np.sort(_hash_grams(text))
+    return shingles_of_words(words_only(text))
+
+
+def shingles_of_words(words: bytes) -> Grams:
+    """`shingles` of what `tasks.words.words_only` made of the text."""
+    grams = np.sort(_hash_grams(words))
     return grams[np.concatenate(([True], grams[1:] != grams[:-1]))]
 
 
-def _hash_grams(text: str) -> npt.NDArray[np.uint64]:
-    """As `shingles`, in the order of the text and with those that come again."""
-    words = _hash_words(words_only(text))
+def _hash_grams(text: bytes) -> npt.NDArray[np.uint64]:
+    """As `shingles_of_words`, in the order of the text and with those that come again."""
+    words = _hash_words(text)
     count = max(1, len(words) - SHINGLE_WORDS + 1)
     grams = np.zeros(count, np.uint64)
     for place, multiplier in enumerate(_OF_WORD):
@@ -99,24 +106,36 @@ class _Powers:
         return self._known[:count]
 
 
-_BASE = int(_CONSTANTS[VALUES + SHINGLE_WORDS + ROWS]) | 1
+_BASE = int(_CONSTANTS[FUNCTIONS + SHINGLE_WORDS + ROWS]) | 1
 _POWERS, _INVERSE_POWERS = _Powers(_BASE), _Powers(pow(_BASE, -1, 2**64))
 
 
 def sign(grams: npt.NDArray[np.uint64]) -> Signature:
-    """Multiply the 3-grams by 240 odd numbers modulo 2^32 and take each least value; from those the bands and bytes."""
+    """Multiply the 3-grams by 120 odd numbers modulo 2^32; the ends of each row make the bands and bytes."""
     narrow = (grams >> np.uint64(32)).astype(np.uint32)
-    minima = np.full(VALUES, 2**32 - 1, dtype=np.uint32)
+    ends = np.empty((2, FUNCTIONS), np.uint32)
+    ends[0], ends[1] = 2**32 - 1, 0
     for start in range(0, len(narrow), GRAMS_AT_ONCE):
         block = _MULTIPLIERS * narrow[start : start + GRAMS_AT_ONCE]
-        np.minimum(minima, block.min(axis=1), out=minima)
-    keys = _mixed((minima.reshape(BANDS, ROWS) * _OF_ROW).sum(axis=1, dtype=np.uint64) + _OF_BAND)
-    values = (minima * np.uint32(0x9E3779B1)) >> np.uint32(24)
-    return Signature((keys >> np.uint64(32)).astype(np.uint32), values.astype(np.uint8))
+        np.minimum(ends[0], block.min(axis=1), out=ends[0])
+        np.maximum(ends[1], block.max(axis=1), out=ends[1])
+    keys = _mixed((ends.reshape(BANDS, ROWS) * _OF_ROW).sum(axis=1, dtype=np.uint64) + _OF_BAND)
+    values = (ends * np.uint32(0x9E3779B1)) >> np.uint32(24)
+    return Signature((keys >> np.uint64(32)).astype("<u4").tobytes(), values.astype(np.uint8).tobytes())
 
 
 def signature_of(text: str) -> Signature:
-    return sign(_hash_grams(text))
+    return sign(_hash_grams(words_only(text)))
+
+
+def bands_of(signatures: Sequence[Signature]) -> npt.NDArray[np.uint32]:
+    """Their bands, (n, 40)."""
+    return np.frombuffer(b"".join(one.bands for one in signatures), "<u4").reshape(-1, BANDS)
+
+
+def values_of(signatures: Sequence[Signature]) -> npt.NDArray[np.uint8]:
+    """Their values, (n, 240)."""
+    return np.frombuffer(b"".join(one.values for one in signatures), np.uint8).reshape(-1, VALUES)
 
 
 def estimate(mine: npt.NDArray[np.uint8], theirs: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:

@@ -122,8 +122,7 @@ def tokenize(layout: Layout, corpus: Corpus, meta: Meta, encoder: Encoder, batch
     rows = corpus.kept(meta.next_seq, batch)
     if not rows:
         return meta
-    texts = [read_cleaned(layout, row["path"]) for row in rows]
-    ids = [_closed(one) for one in encoder.encode(texts)]
+    ids = [_closed(one) for one in encoder.encode(read_cleaned(layout, row["path"]) for row in rows)]
     documents = [(row["seq"], row["split"]) for row in rows]
     return processed.append(layout, meta, documents, ids, next_seq=rows[-1]["seq"] + 1)
 

@@ -11,12 +11,16 @@ from w3lib.url import canonicalize_url
 
 # What campaigns add to a link; the page is the same without it.
 TRACKERS = re.compile(r"^(utm_\w+|gclid|dclid|fbclid|msclkid|mc_cid|mc_eid|igshid|yclid|_ga|ref_src)$", re.IGNORECASE)
+# Most addresses: nothing in them has more than one way to be written.
+PLAIN = re.compile(r"https?://[a-z0-9](?:[a-z0-9.-]{0,250}[a-z0-9])?(?:/(?:[A-Za-z0-9_~-][A-Za-z0-9._~-]*)?)+")
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 @lru_cache(maxsize=20_000)  # sites repeat their links on every page
 def url_key(url: str) -> str:
     """The canonical form: sorted query, no fragment, no default port, no campaign parameters."""
+    if PLAIN.fullmatch(url):
+        return url
     parts = urlsplit(canonicalize_url(url.strip(), keep_fragments=False))
     host = parts.hostname or ""
     if ":" in host:

@@ -6,14 +6,18 @@ python -m tasks.workers HANDLE    the child: takes (function, items), gives thei
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import socket
 import subprocess
 import sys
+import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from itertools import accumulate
+from itertools import accumulate, count
 from multiprocessing.connection import Connection
+from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from tasks.layout import PROJECT
@@ -28,62 +32,94 @@ class Workers:
     def __init__(self, number: int) -> None:
         """`number`: 0 takes one for each core, two at most; 1 none."""
         self.number = number or min(2, os.cpu_count() or 1)
-        self._children: list[tuple[subprocess.Popen[bytes], Connection]] = []
-        self._given: tuple[Callable[[Any], Any], Sequence[Any]] | None = None
+        self._children: list[_Child] = []
+        self._given: dict[int, tuple[Callable[[Any], Any], Sequence[Any]]] = {}
+        self._tickets = count()
 
     def start(self) -> None:
-        while self.number > 1 and len(self._children) < self.number:
-            ours, theirs = socket.socketpair()
-            with theirs:
-                command = [sys.executable, "-m", "tasks.workers", str(theirs.fileno())]
-                child = subprocess.Popen(command, cwd=PROJECT, pass_fds=[theirs.fileno()])
-            self._children.append((child, Connection(ours.detach())))
+        while self.number > 1 and len(self._children) < self.number and not self._given:
+            self._children.append(_Child())
 
     @property
     def running(self) -> bool:
         return bool(self._children)
 
     def close(self) -> None:
-        """The children hold nothing worth saving."""
-        children, self._children, self._given = self._children, [], None
-        for child, connection in children:
-            connection.close()
-            child.kill()
-            child.wait()
+        """The children hold nothing worth saving; what was given is dropped."""
+        self._given.clear()
+        self._end_children()
 
-    def map(self, function: Callable[[A], B], items: Sequence[A], sizes: Sequence[int]) -> list[B]:
-        """`[function(item) for item in items]`, the items shared out by size. Functions must be importable."""
-        self.give(function, items, sizes)
-        return self.take()
+    def _end_children(self) -> None:
+        children, self._children = self._children, []
+        for child in children:
+            child.end()
 
-    def give(self, function: Callable[[A], B], items: Sequence[A], sizes: Sequence[int]) -> None:
-        """Begin `map`; what was given before and not taken is dropped."""
-        if self._given is not None and self._children:
-            self.close()
-            self.start()
-        self._given = (function, items)
+    def give(self, work: Callable[[A], B], items: Sequence[A], sizes: Sequence[int], *, urgent: bool = False) -> int:
+        """Begin `[work(item) for item in items]`, the items shared out by size. Functions must be importable.
+
+        Args:
+            urgent: before everything given and not begun.
+
+        Returns:
+            The ticket to `take` the results with.
+        """
+        ticket = next(self._tickets)
+        self._given[ticket] = (work, items)
         with suppress(OSError):  # a child was killed: `take` notices
-            for (_, connection), part in zip(self._children, _shares(items, sizes, len(self._children)), strict=True):
-                connection.send((function, part))
+            for child, part in zip(self._children, _shares(items, sizes, len(self._children)), strict=True):
+                child.send((ticket, urgent, work, part))
+        return ticket
 
-    def take(self) -> list[Any]:
-        """The results of what was given last."""
-        if self._given is None:
-            raise RuntimeError("nothing was given")
-        function, items = self._given
+    def take(self, ticket: int) -> list[Any]:
+        """The results of what was given."""
+        work, items = self._given.pop(ticket)
         try:
-            answers = [connection.recv() for _, connection in self._children]
-        except (OSError, EOFError):  # a child was killed: its share is done here
-            self.close()
+            answers = [child.answer(ticket) for child in self._children]
+        except EOFError:  # a child was killed: from here on the work is done here
+            self._end_children()
             answers = []
-        except BaseException:
-            self.close()  # an answer that nobody took must not be taken for the next one
-            raise
-        self._given = None
         for answer in answers:
             if isinstance(answer, Exception):
                 raise answer
-        return [result for answer in answers for result in answer] if answers else [function(item) for item in items]
+        return [result for answer in answers for result in answer] if answers else [work(item) for item in items]
+
+
+class _Child:
+    """One process, and a thread that reads its answers as they come: it never waits for us to take them."""
+
+    def __init__(self) -> None:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            command = [sys.executable, "-m", "tasks.workers", str(theirs.fileno())]
+            self._process = subprocess.Popen(command, cwd=PROJECT, pass_fds=[theirs.fileno()])
+        self._connection = Connection(ours.detach())
+        self.send = self._connection.send
+        self._read: SimpleQueue[bytes | None] = SimpleQueue()
+        self._answers: dict[int, Any] = {}
+        self._reader = threading.Thread(target=self._read_on, daemon=True)
+        self._reader.start()
+
+    def _read_on(self) -> None:
+        with suppress(OSError, EOFError):
+            while True:
+                self._read.put(self._connection.recv_bytes())
+        self._read.put(None)
+
+    def answer(self, ticket: int) -> Any:
+        """Raises EOFError when the process is gone."""
+        while ticket not in self._answers:
+            content = self._read.get()
+            if content is None:
+                raise EOFError
+            of, answer = pickle.loads(content)
+            self._answers[of] = answer
+        return self._answers.pop(ticket)
+
+    def end(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        self._reader.join()
+        self._connection.close()
 
 
 def _shares(items: Sequence[A], sizes: Sequence[int], number: int) -> list[Sequence[A]]:
@@ -99,18 +135,22 @@ def _shares(items: Sequence[A], sizes: Sequence[int], number: int) -> list[Seque
 
 
 def serve(connection: Connection) -> None:
-    """Work until the other side is gone."""
+    """Work until the other side is gone, what is urgent first."""
+    waiting: deque[tuple[int, Callable[[Any], Any], Sequence[Any]]] = deque()
     while True:
-        try:
-            function, items = connection.recv()
-        except EOFError:
-            return
+        while not waiting or connection.poll():
+            try:
+                ticket, urgent, work, items = connection.recv()
+            except EOFError:
+                return
+            (waiting.appendleft if urgent else waiting.append)((ticket, work, items))
+        ticket, work, items = waiting.popleft()
         answer: Any
         try:
-            answer = [function(item) for item in items]
+            answer = [work(item) for item in items]
         except Exception as error:
             answer = error
-        connection.send(answer)
+        connection.send((ticket, answer))
 
 
 if __name__ == "__main__":
