@@ -7,21 +7,18 @@ process tree at the deadline. If we are killed ourselves, the tree lives on: its
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import httpx
 import psutil
 import urllib3.exceptions
 from selenium import webdriver
@@ -30,6 +27,7 @@ from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
 
 from tasks import proxy
+from tasks.browser_log import BrowserLog
 from tasks.browser_watch import Watch, private_bytes
 from tasks.chromium import (
     FLAGS,
@@ -53,9 +51,11 @@ from tasks.process_tree import is_alive, kill, tree_of, with_environment
 from tasks.settings import RenderSettings
 
 START_SECONDS = 30.0
-POLL_SECONDS = 0.15
+POLL_SECONDS = 0.03
 SETTLE_SECONDS = 5.0  # the longest wait for a script to bring the text
 ENOUGH_TEXT = 250  # characters; with less the page is probably still loading
+STEADY_SECONDS = 0.1  # how long the text must stay the same
+STEADY_SECONDS_ON_THE_WAY = 0.5  # and where requests are still under way that could bring more of it
 HTML = ("text/html", "application/xhtml+xml")
 DRIVER_FAILURES = (WebDriverException, urllib3.exceptions.HTTPError, OSError)
 
@@ -222,11 +222,12 @@ class Browser:
         end = time.monotonic() + seconds
         # Before the watch's deadline: a page that is only slow does not cost the browser.
         driver.set_page_load_timeout(seconds * 0.8)
-        _log_of(driver)  # what is left of the page before
-        failure, shot = self._show(driver, url, end)
-        log, frame = _log_of(driver), driver.current_window_handle
+        log = BrowserLog(driver)
+        failure, shot = self._show(driver, url, end, log)
+        log.read()
+        frame = driver.current_window_handle
         self._leave(driver)
-        if refused := visit.refused.get(_authority(_last_asked(log, frame) or url)):
+        if refused := visit.refused.get(_authority(log.last_asked(frame) or url)):
             raise refused
         if failure and visit.exceeded:
             raise Refused("too_large", f"more than {self.settings.browser_page_megabytes} MB with all it loads")
@@ -236,9 +237,9 @@ class Browser:
             raise Refused("unsupported_media_type", str(shot["media_type"]))
         if shot["length"] > self.settings.max_page_bytes:
             raise Refused("too_large", f"{shot['length']} characters after its scripts ran")
-        return RenderedPage(shot["url"], shot["html"], _answers(log, frame))
+        return RenderedPage(shot["url"], shot["html"], log.answers(frame))
 
-    def _show(self, driver: webdriver.Chrome, url: str, end: float) -> tuple[str, dict[str, Any]]:
+    def _show(self, driver: webdriver.Chrome, url: str, end: float, log: BrowserLog) -> tuple[str, dict[str, Any]]:
         """Why a page did not load, "" where it did; and what it came to."""
         try:
             driver.get(url)
@@ -246,20 +247,23 @@ class Browser:
             if "net::ERR_" not in str(error):
                 raise
             return _first_line(error), {}
-        self._settle(driver, min(end - 0.5, time.monotonic() + SETTLE_SECONDS))
+        self._settle(driver, min(end - 0.5, time.monotonic() + SETTLE_SECONDS), log)
         shot: dict[str, Any] = driver.execute_script(SNAPSHOT, self.settings.max_page_bytes)
         shown = str(shot["url"])
         return "" if shown.startswith(("http://", "https://")) else f"Chromium shows {shown[:80]}", shot
 
-    def _settle(self, driver: webdriver.Chrome, until: float) -> None:
-        """Wait until the text stays the same for two polls; a nearly empty page gets all the time there is."""
-        lengths: list[int] = []
-        while time.monotonic() < until:
+    def _settle(self, driver: webdriver.Chrome, until: float, log: BrowserLog) -> None:
+        """Wait until the text stays the same for a while; a nearly empty page gets all the time there is."""
+        before, since = -1, 0.0
+        while (now := time.monotonic()) < until:
             state, length, protocol = driver.execute_script(PROGRESS)
             if protocol not in ("http:", "https:"):  # Chromium's own error page
                 return
-            lengths.append(length)
-            if state == "complete" and len(set(lengths[-3:])) == 1 and len(lengths) >= 3 and length >= ENOUGH_TEXT:
+            log.read()
+            if length != before or state != "complete":
+                before, since = length, now
+            enough = STEADY_SECONDS if log.at_rest else STEADY_SECONDS_ON_THE_WAY
+            if length >= ENOUGH_TEXT and now - since >= enough:
                 return
             time.sleep(POLL_SECONDS)
 
@@ -293,44 +297,6 @@ def sweep_orphans(layout: Layout) -> int:
 def _tree(service: Service | None) -> list[psutil.Process]:
     process = getattr(service, "process", None)
     return tree_of(process.pid) if process is not None else []
-
-
-def _log_of(driver: webdriver.Chrome) -> list[dict[str, Any]]:
-    """What the driver logged since it was last asked."""
-    entries: list[dict[str, Any]] = driver.get_log("performance")  # type: ignore[no-untyped-call]  # Selenium's
-    return entries
-
-
-def _last_asked(log: list[dict[str, Any]], frame: str) -> str:
-    """The last document that the page itself was to become."""
-    asked = [about["request"]["url"] for _, about in _documents(log, frame) if "request" in about]
-    return str(asked[-1]) if asked else ""
-
-
-def _answers(log: list[dict[str, Any]], frame: str) -> tuple[Response, ...]:
-    """What the documents of the page itself were answered with, not those of its frames."""
-    answers = []
-    for method, about in _documents(log, frame):
-        if method == "Network.requestWillBeSent" and "redirectResponse" in about:
-            answers.append(_answer(about["redirectResponse"]))
-        elif method == "Network.responseReceived":
-            answers.append(_answer(about["response"]))
-    return tuple(answer for answer in answers if answer.url.startswith(("http://", "https://")))
-
-
-def _documents(log: list[dict[str, Any]], frame: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """What was logged of the page's own documents, by method."""
-    for entry in log:
-        message = json.loads(entry["message"])["message"]
-        about = message["params"]
-        if about.get("type") == "Document" and about.get("frameId") == frame:
-            yield message["method"], about
-
-
-def _answer(response: dict[str, Any]) -> Response:
-    # Headers of the same name come as one, a line each.
-    headers = [(name, line) for name, lines in response["headers"].items() for line in lines.split("\n")]
-    return Response(response["url"], int(response["status"]), httpx.Headers(headers), b"")
 
 
 def _authority(url: str) -> str:

@@ -44,6 +44,16 @@ def filled(script: str) -> bytes:
     return f"<html><body><div id=root></div><script>{script}</script></body></html>".encode()
 
 
+LATE = b"""<html><body><nav>%b</nav><main id=root></main><script>
+fetch('/later').then(answer => answer.text()).then(text => { document.getElementById('root').innerText = text; });
+</script></body></html>""" % (b"All of our pages. " * 30)
+
+
+def later(handler: Handler) -> None:
+    time.sleep(0.4)
+    send(handler, 200, {"Content-Type": "text/plain"}, b"It took its time.")
+
+
 def endless(handler: Handler) -> None:
     send(handler, 200, {"Content-Length": "100000000000"}, b"<html><body>")
     for number in range(100_000):
@@ -62,6 +72,8 @@ def rights(handler: Handler) -> None:
 ANSWERS: dict[str, Any] = {
     "/app": APP,
     "/text": (PARAGRAPH * 5).encode(),
+    "/late": LATE,
+    "/later": later,
     "/static": article("Static"),
     "/hang": b"<html><body><div id=root></div><script>while (true) {}</script></body></html>",
     "/alerts": b"<html><body><div id=root></div><script>while (true) alert(1)</script></body></html>",
@@ -142,6 +154,10 @@ def test_text_made_by_a_script_is_waited_for(site: Loopback, layout: Layout, bro
     assert (shown.status, shown.final_url) == (200, site.url + "/app")
     user_agent = next(headers["user-agent"] for path, headers in reversed(site.requests) if path == "/text")
     assert user_agent == browser.settings.user_agent
+
+
+def test_what_is_on_its_way_is_waited_for_beside_other_text(site: Loopback, browser: Browser) -> None:
+    assert "It took its time." in browser.read(site.url + "/late", 10).html
 
 
 def test_render_takes_chromium_only_where_a_page_needs_it(site: Loopback, layout: Layout, browser: Browser) -> None:
