@@ -10,7 +10,7 @@ import shutil
 import signal
 import sqlite3
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -85,11 +85,13 @@ def _run_flow(options: argparse.Namespace, steps: dict[str, bool]) -> int:
     _say_at_once_if_locked(layout)
     terminal = Terminal()
     _prepare_prefect()
-    from flows.grow_and_train import grow_and_train
-    from tasks.prefect_tasks import tell
+    with _prefect_that_answers(terminal) as wait_for_server:
+        # Imported while it starts: both take two seconds.
+        from flows.grow_and_train import grow_and_train
+        from tasks.prefect_tasks import tell
 
-    tell.terminal = terminal
-    with _prefect_that_answers(terminal):
+        tell.terminal = terminal
+        wait_for_server()
         # Called directly, a flow that returns a state gives the state's data.
         report: Any = grow_and_train(options.profile, str(layout.root), overrides, **steps)
     if options.json:
@@ -119,8 +121,11 @@ def _prepare_prefect() -> None:
         os.environ.setdefault(name, value)
 
 
-def _prefect_that_answers(terminal: Terminal) -> AbstractContextManager[None]:
-    """The configured Prefect server; where none is, or it does not answer (which is said), one for this night."""
+def _prefect_that_answers(terminal: Terminal) -> AbstractContextManager[Callable[[], None]]:
+    """The configured Prefect server; where none is, or it does not answer (which is said), one for this night.
+
+    Its value waits until the server answers.
+    """
     import httpx
     from prefect.settings import PREFECT_API_URL
 
@@ -131,7 +136,7 @@ def _prefect_that_answers(terminal: Terminal) -> AbstractContextManager[None]:
         return short_server()
     try:
         httpx.get(f"{url.rstrip('/')}/health", timeout=5).raise_for_status()
-        return nullcontext()
+        return nullcontext(lambda: None)
     except (httpx.HTTPError, httpx.InvalidURL):
         terminal.message(f"PREFECT_API_URL ({url}) does not answer: the night runs without it")
         return short_server()

@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -28,21 +28,21 @@ PR_SET_PDEATHSIG = 1
 
 
 @contextmanager
-def short_server() -> Iterator[None]:
-    """Prefect's client uses the server inside the block. It ends with this process, after Prefect's last words.
+def short_server() -> Iterator[Callable[[], None]]:
+    """Prefect's client uses the server inside the block, once the function that it gives has waited for it.
 
-    Raises:
-        MiniatureMemoryError: it does not start.
+    It ends with this process, after Prefect's last words. Waiting raises MiniatureMemoryError where it does not start.
     """
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
-    with temporary_settings({PREFECT_API_URL: _start()}):
-        yield
+    server, url = _start()
+    with temporary_settings({PREFECT_API_URL: url}):
+        yield lambda: _wait_for(server, url)
 
 
 @cache
-def _start() -> str:
-    """Start it, once in a process; gives its address."""
+def _start() -> tuple[subprocess.Popen[bytes], str]:
+    """Start it, once in a process; gives its process and its address."""
     from prefect.settings import get_current_settings
 
     port = _free_port()
@@ -62,9 +62,7 @@ def _start() -> str:
     )
     # At exit, and not before: Prefect sends its last logs and events when the interpreter ends its threads.
     atexit.register(_stop, server)
-    url = f"http://127.0.0.1:{port}/api"
-    _wait_for(server, url)
-    return url
+    return server, f"http://127.0.0.1:{port}/api"
 
 
 def _stop(server: subprocess.Popen[bytes]) -> None:

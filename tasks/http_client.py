@@ -81,7 +81,8 @@ class HttpClient:
         # The pool is where httpcore takes a network backend; httpx passes none through.
         transport._pool = httpcore.ConnectionPool(
             ssl_context=httpx.create_ssl_context(),
-            max_keepalive_connections=20,
+            max_connections=None,  # httpcore's own bound of 10 would let hosts wait for each other
+            max_keepalive_connections=64,
             keepalive_expiry=15.0,
             network_backend=self._network,
         )

@@ -28,8 +28,9 @@ APP_SHELL = re.compile(
     rb"content|main|article)[\"' >][^<>]*>?\s*</\1>"
 )
 ASKS_FOR_SCRIPTS = re.compile(rb"(enable|requires?|needs?|without|turn on) javascript")
-TAG = re.compile(rb"<[^<>]*>")
-SPACE = re.compile(rb"\s+")
+WITHOUT_TEXT = (b"script", b"style", b"noscript", b"template")
+# A tag that counts (`<head` is not `<header`), any other tag, or text.
+PIECE = re.compile(rb"<(script|style|noscript|template|/?head|body)(?=[\s>/])[^<>]*>?|<[^<>]*>|([^<]+|<)")
 
 
 class ScriptHosts:
@@ -70,20 +71,20 @@ def needs_browser(body: bytes) -> bool:
 
 
 def visible_text_length(lower: bytes) -> int:
-    """Bytes of text outside of tags, scripts and the like; a linear scan, whatever the page."""
-    for tag in (b"script", b"style", b"noscript", b"template", b"head"):
-        lower = _without(lower, tag)
-    return len(SPACE.sub(b" ", TAG.sub(b" ", lower)).strip())
+    """Bytes of text outside of tags, scripts and the like, white space as one; counting ends at `SOME_TEXT`.
 
-
-def _without(lower: bytes, tag: bytes) -> bytes:
-    """The page without the elements of one name (`<head` is not `<header`)."""
-    opening, closing = re.compile(rb"<" + tag + rb"(?=[\s>/])"), b"</" + tag
-    kept, position = [], 0
-    while start := opening.search(lower, position):
-        kept.append(lower[position : start.start()])
-        end = lower.find(closing, start.end())
-        if end < 0:
-            return b" ".join(kept)
-        position = end  # the closing tag goes with the other tags
-    return b" ".join([*kept, lower[position:]])
+    A linear scan, whatever the page. `lower`: a page in small letters.
+    """
+    length, position, in_head = 0, 0, False
+    while length < SOME_TEXT and (piece := PIECE.match(lower, position)):
+        position, name = piece.end(), piece[1]
+        if name in WITHOUT_TEXT:
+            position = lower.find(b"</" + name, position)
+            if position < 0:
+                break
+        elif name is not None:
+            in_head = name == b"head"
+        elif piece[2] is not None and not in_head:
+            words = piece[2].split()
+            length += sum(map(len, words)) + len(words)
+    return max(0, length - 1)

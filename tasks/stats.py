@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import sqlite3
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from model.documents import DOCUMENT
 from model.marks import count_marks, in_words
@@ -18,6 +17,9 @@ from tasks.frontier import Frontier
 from tasks.layout import Layout
 from tasks.settings import SearchSettings
 from tasks.state import open_state
+
+if TYPE_CHECKING:  # it takes 50 MB, which a night that counts nothing is spared
+    import pandas as pd
 
 MODEL_FIELDS = (
     "bits_per_byte",
@@ -57,6 +59,8 @@ def collect_stats(layout: Layout) -> dict[str, Any]:
 
 def load_documents(layout: Layout, db: sqlite3.Connection) -> pd.DataFrame:
     """A row a raw document: seq, day, site, language, outcome, bytes, kept_bytes, tokens."""
+    import pandas as pd
+
     query = "SELECT seq, substr(fetched_at, 1, 10) AS day, site, language, outcome, bytes, kept_bytes FROM documents"
     table = pd.read_sql_query(query, db, index_col="seq")
     meta = processed.read_meta(layout)

@@ -37,6 +37,7 @@ def test_which_pages_need_a_browser(body: bytes, expected: bool) -> None:
 
 def test_headers_are_text_and_the_head_is_not() -> None:
     assert visible_text_length(b"<head><title>title</title></head><header>seen</header>") == 4
+    assert visible_text_length(b"<head><script>'</head>'</script><title>title</title><body>seen <b>too</b>") == 8
 
 
 @pytest.mark.parametrize("piece", [b"<script", b"<", b"<div id=root", b"<head>", b"<style><script>", b"<!--"])
