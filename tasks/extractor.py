@@ -31,7 +31,7 @@ LARGE = 500_000
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A file to read. `links`: whether the page's links are wanted; comparing them is a fifth of the work."""
+    """A file to read. `links`: whether the page's links are wanted; comparing them is an eighth of the work."""
 
     path: str
     url: str
