@@ -26,8 +26,9 @@ RECIPE = (
     "adamw_learning_rate",
     "weight_decay",
     "warmup_steps",
+    "hold_steps",
     "decay_fraction",
-    "ema_half_life_steps",
+    "average_shares",
     "compile",
 )
 """The fields of a job that a chunk keeps for good: a cut chunk is finished with its own."""
@@ -80,15 +81,17 @@ class TrainJob:
     """Trunk steps of the chunk."""
     minutes: float | None = None
     """Bound on the chunk's training time, decay branch included; None: the steps alone."""
-    muon_learning_rate: float = 0.02
-    adamw_learning_rate: float = 0.003
+    muon_learning_rate: float = 0.05
+    adamw_learning_rate: float = 0.0067
     weight_decay: float = 0.1
     """Of the matrices inside the blocks, times the learning rate."""
     warmup_steps: int = 20
-    decay_fraction: float = 0.2
-    """Steps of the decay branch that is published, as a share of the chunk's; at most 0.3, 0 for none."""
-    ema_half_life_steps: float = 60.0
-    """After how many steps a weight's share in the running average has halved."""
+    hold_steps: int = 64
+    """From this step of the lineage on the rates fall with the square root of the steps; 0: never."""
+    decay_fraction: float = 0.0
+    """Steps of a decay branch that may be published too, as a share of the chunk's; at most 0.3, 0 for none."""
+    average_shares: tuple[float, ...] = (0.08, 0.12, 0.18)
+    """Running averages of the weights, each over about this share of all steps of the lineage (`model.averages`)."""
     dtype: str = "auto"
     """float32, bfloat16, float16 (with a loss scale), or auto: settled once for a lineage, then kept."""
     compile: str = "auto"
@@ -127,6 +130,7 @@ class TrainJob:
             "intermediate_size": 0,
             "steps": 1,
             "warmup_steps": 0,
+            "hold_steps": 0,
             "threads": 0,
             "evaluate_tokens": 1,
             "anchor_tokens": 2,
@@ -142,7 +146,6 @@ class TrainJob:
         for name in (
             "muon_learning_rate",
             "adamw_learning_rate",
-            "ema_half_life_steps",
             "checkpoint_every_seconds",
         ):
             self._require_number(name, getattr(self, name), above=0)
@@ -152,6 +155,8 @@ class TrainJob:
             self._require_number("minutes", self.minutes, above=0)
         if not 0 <= self.decay_fraction <= 0.3:
             raise ValueError(f"decay_fraction must be from 0 to 0.3, not {self.decay_fraction!r}")
+        if not self.average_shares or not all(0.001 <= share <= 1 for share in self.average_shares):
+            raise ValueError(f"average_shares must be one or more numbers from 0.001 to 1, not {self.average_shares!r}")
         if not 0 <= self.new_share < 1:
             raise ValueError(f"new_share must be from 0 to below 1, not {self.new_share!r}")
         if self.order not in ("windows", "documents"):
@@ -200,8 +205,8 @@ def load_job(path: Path) -> TrainJob:
     for name, value in values.items():
         if known[name].type == "Path":
             values[name] = Path(value)
-    if "prompts" in values:
-        values["prompts"] = tuple(values["prompts"])
+    for name in {"prompts", "average_shares"} & values.keys():
+        values[name] = tuple(values[name])
     try:
         return TrainJob(**values)
     except (TypeError, ValueError) as error:
@@ -222,8 +227,9 @@ class Chunk:
     """The job's `RECIPE` fields."""
 
     def apply(self, job: TrainJob) -> TrainJob:
-        """The job with this chunk's own recipe."""
-        return replace(job, **self.recipe)
+        """The job with this chunk's own recipe; what another version wrote into it and nobody knows is left out."""
+        recipe = {name: self.recipe[name] for name in RECIPE if name in self.recipe}
+        return replace(job, **recipe | {"average_shares": tuple(recipe.get("average_shares", job.average_shares))})
 
     @property
     def branch_steps(self) -> int:

@@ -12,13 +12,19 @@ from torch import Tensor
 from model.anchor import Anchor, Oldest, draw, read_anchor, write_anchor
 from model.batches import Window, evaluation_windows, open_tokens, spread
 from model.documents import VALIDATION, read_documents, tokens_before
-from model.evaluate import Evaluation, Scores, growing_windows, nats, score_windows, summarize
+from model.evaluate import Evaluation, Scores, nats, score_windows, summarize
 from model.gate import MOST_STALE, Difference, Verdict, compare, decide, is_stale
 from model.gpt import GPT, GPTConfig
 from model.job import TrainJob
 from model.lineage import Report
 
 Weights = dict[str, Tensor]
+
+CHOOSING = 4
+"""One held-out document in so many serves to choose between candidates, the others to say what the chosen one is worth:
+the luckiest of several is not as good as it looked."""
+FEWEST_DOCUMENTS = 8
+"""Below, all serve for both."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +37,9 @@ class Scored:
 
 
 class Judge:
-    """One night's judge. It scores on three choices of held-out windows: the growing set (all text, capped), the anchor
-    set, and the text of the first night; and it keeps the anchor set, which may be drawn anew under it."""
+    """One night's judge. It chooses between candidates by some of the held-out documents, and scores models on three
+    choices of windows of the others: the growing set (all, capped), the anchor set, and those of the first night; it
+    keeps the anchor set too, which may be drawn anew under it."""
 
     def __init__(
         self,
@@ -48,7 +55,11 @@ class Judge:
         self.tokens = open_tokens(job.processed_dir / "val.bin", job.val_tokens)
         rows = read_documents(job.processed_dir, VALIDATION, job.val_tokens)
         self.begins = rows["offset"].astype(np.int64)  # of each held-out document
-        self.growing = growing_windows(len(self.tokens), config.block_size, job.evaluate_tokens)
+        everything = evaluation_windows(len(self.tokens), config.block_size)
+        most = max(1, job.evaluate_tokens // config.block_size)
+        choosing, reported = self._split(everything)
+        self.choosing = spread(choosing, max(1, most // CHOOSING))
+        self.growing = spread(reported, max(1, most - most // CHOOSING))
         self.most = max(1, job.anchor_tokens // config.block_size)
         self.before = read_anchor(job.models_dir, step)
         self.anchor: Anchor | None = self.before
@@ -61,7 +72,23 @@ class Judge:
             reason = self.before.due(job.generation, job.val_tokens) if self.before else None
             self.draw(reason or "there was none", Oldest(known or job.documents, first))
         first = min(self.anchor.oldest.tokens, len(self.tokens)) if self.anchor else 0
-        self.oldest = spread(evaluation_windows(first, config.block_size), self.most)
+        self.oldest = spread(self._split(evaluation_windows(first, config.block_size))[1], self.most)
+
+    def _split(self, windows: list[Window]) -> tuple[list[Window], list[Window]]:
+        """Those to choose by and those to report, by the documents that they begin in: it stays as more are added."""
+        documents = np.searchsorted(self.begins, [start for start, _ in windows], side="right") - 1
+        chosen = documents % CHOOSING == 0
+        if documents.max(initial=-1) + 1 < FEWEST_DOCUMENTS or chosen.all() or not chosen.any():
+            return windows, windows
+        pairs = list(zip(windows, chosen.tolist(), strict=True))
+        return [window for window, one in pairs if one], [window for window, one in pairs if not one]
+
+    def cost(self, name: str, model: GPT) -> float | None:
+        """Of a candidate, in bits per byte on the documents to choose by; None where there are none."""
+        scores = score_windows(model, self.tokens, self.choosing, self.token_bytes, self.dtype)
+        cost = bits(summarize(scores, self.choosing, self.config.vocab_size))
+        self.report({"event": "candidate", "model": name, "step": self.step, "bits_per_byte": cost})
+        return cost
 
     def draw(self, reason: str, oldest: Oldest) -> None:
         """Draw the anchor set anew, from windows that every model of the night is scored on; said with its reason."""

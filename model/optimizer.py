@@ -7,6 +7,8 @@ batch.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -30,9 +32,11 @@ def newton_schulz(matrices: Tensor, dtype: torch.dtype = torch.float32, iteratio
     return (x.mT if tall else x).to(matrices.dtype)
 
 
-def trunk_rate(step: int, warmup_steps: int) -> float:
-    """Share of the full rate at a trunk step (from 0): a linear warm-up, then constant for ever."""
-    return min(1.0, (step + 1) / (warmup_steps + 1))
+def trunk_rate(step: int, warmup_steps: int, hold_steps: int) -> float:
+    """Share of the full rate at a trunk step (from 0): a linear warm-up, constant up to step `hold_steps`, then falling
+    with the square root of the steps, without an end; `hold_steps` 0: constant for ever."""
+    settled = math.sqrt(hold_steps / max(step, hold_steps)) if hold_steps else 1.0
+    return min(1.0, (step + 1) / (warmup_steps + 1)) * settled
 
 
 def branch_rate(step: int, steps: int) -> float:

@@ -1,4 +1,5 @@
-"""The end of a chunk: the running average and a short decay branch compete, and the gate decides (P9)."""
+"""The end of a chunk: running averages of the trunk, and a short decay branch where one was made, compete, and the gate
+decides (P9)."""
 
 from __future__ import annotations
 
@@ -25,7 +26,7 @@ class Outcome:
     path: str
     published: bool
     candidate: str
-    """ema or branch."""
+    """Which average, or the branch."""
     bits_per_byte: float | None
     """Of what is served now, growing set."""
     bits_per_byte_before: float | None
@@ -50,7 +51,7 @@ def settle(
     record: dict[str, Any],
     report: Report,
 ) -> Outcome:
-    """Score the candidates, keep the best on the growing set, and publish it unless the anchor set forbids.
+    """Choose between the candidates, score the best one, and publish it unless the anchor set forbids.
 
     `record` holds what identifies the model; the scores are added. A candidate that failed gives None. Raises
     ValueError where none is left.
@@ -114,16 +115,19 @@ def settle(
 
 
 def _best(candidates: dict[str, Callable[[], Weights | None]], judge: Judge) -> Scored:
-    """The cheapest candidate on the growing set; with nothing to judge by the last one, the decay branch."""
-    scored = []
+    """The cheapest candidate on the documents to choose by, scored on the others; with nothing to judge by the last
+    one, the decay branch where there is one."""
+    best: tuple[float, str, GPT] | None = None
     for name, make in candidates.items():
-        if (weights := make()) is not None:
-            scored.append(judge.score(name, _network(judge.config, weights)))
-    costs = [bits(judge.on_growing(one)) or 0.0 for one in scored]
-    finite = [(cost, one) for cost, one in zip(costs, scored, strict=True) if math.isfinite(cost)]
-    if not finite:
+        if (weights := make()) is None:
+            continue
+        network = _network(judge.config, weights)
+        cost = judge.cost(name, network) or 0.0
+        if math.isfinite(cost) and (best is None or cost <= best[0]):
+            best = cost, name, network
+    if best is None:
         raise ValueError("no candidate for publication is finite; the published model stays")
-    return min(reversed(finite), key=lambda pair: pair[0])[1]
+    return judge.score(*best[1:])
 
 
 def _outcome(judge: Judge, now: Scored, path: str, is_new: bool, candidate: str, before: Scored | None) -> Outcome:

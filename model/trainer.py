@@ -17,6 +17,7 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -179,7 +180,10 @@ def finish(trainer: Trainer, chunk: Chunk, sizes: NDArray[np.int64]) -> Outcome:
         "checkpoint_digest": json.loads(folder.read_text(encoding="utf-8"))["digests"]["model.safetensors"],
         "numerics": numerics.to_record(),
     }
-    candidates: dict[str, Callable[[], Weights | None]] = {"ema": lambda: trainer.ema}
+    candidates: dict[str, Callable[[], Weights | None]] = {
+        f"average over {share:.3g}": partial(trainer.averages.by_share.__getitem__, share)
+        for share in job.average_shares
+    }
     if chunk.branch_steps:
         candidates["branch"] = lambda: trainer.branch(chunk.branch_steps)
 

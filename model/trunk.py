@@ -1,5 +1,4 @@
-"""The trunk: the constant-rate run that never ends. Its state, how it moves by a step, is saved and comes
-back."""
+"""The trunk: the run that never ends. Its state, how it moves by a step, is saved and comes back."""
 
 from __future__ import annotations
 
@@ -18,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from model.averages import Averages
 from model.batches import Plan, open_tokens, read_batch
 from model.checkpoint import Checkpoint, prune_checkpoints, random_state, save_checkpoint
 from model.documents import TRAIN, read_documents
@@ -59,7 +59,7 @@ class Stop:
 
 
 class Trainer:
-    """The trunk's state - weights, running average, optimizer, step - and how it moves, is saved and comes
+    """The trunk's state - weights, running averages, optimizer, step - and how it moves, is saved and comes
     back."""
 
     def __init__(self, job: TrainJob, config: GPTConfig, numerics: Numerics, digest: str, report: Report) -> None:
@@ -76,7 +76,7 @@ class Trainer:
             adamw_beta2(job.batch_size * config.block_size),
             numerics.torch_dtype,
         )
-        self.ema: Weights = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
+        self.averages = Averages(job.average_shares, self.model.state_dict())
         self.step = 0
         self.saved_step = -1
         self.seconds_trained = 0.0
@@ -107,8 +107,7 @@ class Trainer:
     def restore(self, checkpoint: Checkpoint) -> None:
         """Become exactly what was saved."""
         self.model.load_state_dict(checkpoint.weights)
-        for name, value in self.ema.items():
-            value.copy_(checkpoint.ema[name])
+        self.averages.load(checkpoint.ema)
         self.optimizer.load(checkpoint.optimizer)
         torch.set_rng_state(checkpoint.random)
         metadata = checkpoint.metadata
@@ -181,12 +180,6 @@ class Trainer:
         self.model.zero_grad(set_to_none=True)
         return False
 
-    @torch.no_grad()
-    def average(self) -> None:
-        """Move the running average towards the weights, faster while it is young."""
-        keep = min(0.5 ** (1 / self.job.ema_half_life_steps), (self.step + 1) / (self.step + 10))
-        torch._foreach_lerp_(list(self.ema.values()), list(self.model.state_dict().values()), 1 - keep)
-
     def run_trunk(self, chunk: Chunk, stop: Stop) -> Chunk:
         """Train up to the chunk's target, or to its share of the minutes, and save; gives the chunk as it
         ended."""
@@ -204,10 +197,10 @@ class Trainer:
                     break
                 step_began = time.monotonic()
                 stop.unsaved = True
-                loss, learned = self.train_step(self.step, trunk_rate(self.step, job.warmup_steps))
+                loss, learned = self.train_step(self.step, trunk_rate(self.step, job.warmup_steps, job.hold_steps))
                 self.step += 1
+                self.averages.follow(self.model.state_dict(), self.step)
                 if learned:
-                    self.average()
                     self.tokens_trained += job.batch_size * self.config.block_size
                 self.curve.append((self.step, loss))
                 row = {"step": self.step, "loss": loss} | ({} if learned else {"skipped": True})
@@ -244,7 +237,7 @@ class Trainer:
                 checkpoint = Checkpoint(
                     self.step,
                     self.weights(),
-                    self.ema,
+                    self.averages.tensors(),
                     self.optimizer.tensors(),
                     random_state(),
                     self.metadata(),
@@ -257,8 +250,12 @@ class Trainer:
         stop.unsaved = False
 
     def require_finite(self) -> None:
-        """Weights, running average and optimizer: a sum is finite where all that it adds up is."""
-        state = [*self.model.state_dict().values(), *self.ema.values(), *self.optimizer.tensors().values()]
+        """Weights, running averages and optimizer: a sum is finite where all that it adds up is."""
+        state = [
+            *self.model.state_dict().values(),
+            *self.averages.tensors().values(),
+            *self.optimizer.tensors().values(),
+        ]
         if not bool(torch.stack([value.float().abs().sum().isfinite() for value in state]).all()):
             raise NotFinite(f"the weights or their optimizer stopped being numbers by step {self.step}")
 
@@ -287,9 +284,10 @@ class Trainer:
                 "adamw_learning_rate": job.adamw_learning_rate,
                 "weight_decay": job.weight_decay,
                 "warmup_steps": job.warmup_steps,
+                "hold_steps": job.hold_steps,
                 "beta2": adamw_beta2(job.batch_size * self.config.block_size),
             },
-            "ema": {"half_life_steps": job.ema_half_life_steps},
+            "average_shares": list(job.average_shares),
             "numerics": self.numerics.to_record(),
             "seconds_trained": self.seconds_trained,
             "tokens_trained": self.tokens_trained,

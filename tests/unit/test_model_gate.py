@@ -12,10 +12,11 @@ import torch
 from numpy.typing import NDArray
 
 from model.anchor import read_anchor
+from model.documents import DOCUMENT, TABLE, VALIDATION
 from model.gate import FEWEST_NIGHTS, MOST_STALE, Difference, compare, decide, night_noise
 from model.gpt import GPT, GPTConfig
 from model.job import TrainJob
-from model.judge import Judge, Scored
+from model.judge import FEWEST_DOCUMENTS, Judge, Scored
 
 BLOCK, BYTES = 32, 100  # ids and bytes of text in a window
 ANCHOR = 64  # windows
@@ -289,3 +290,26 @@ def test_the_judge_scores_real_models_on_all_three_sets(tmp_path: Path) -> None:
     assert judge.decide(scored, None) is None  # nothing to compare with: it is published
     for evaluation in (judge.on_growing(scored), judge.on_anchor(scored), judge.on_oldest(scored)):
         assert evaluation is not None and evaluation.bits_per_byte == pytest.approx(math.log2(300), rel=0.05)
+
+
+def test_the_documents_to_choose_by_are_others_than_those_reported_and_stay_so(tmp_path: Path) -> None:
+    def judge(count: int) -> Judge:
+        rows = np.zeros(count, DOCUMENT)
+        rows["split"], rows["length"] = VALIDATION, 3 * BLOCK
+        rows["offset"] = np.arange(count) * 3 * BLOCK
+        rows.tofile(tmp_path / TABLE)
+        np.ones(3 * BLOCK * count, dtype="<u2").tofile(tmp_path / "val.bin")
+        job = TrainJob(
+            tmp_path, tmp_path, tmp_path / "models", tmp_path, False, "g", 1000, 3 * BLOCK * count,
+            block_size=BLOCK, evaluate_tokens=10**9, anchor_tokens=10**6,
+        )  # fmt: skip
+        config = GPTConfig(300, BLOCK, 1, 1, 1, 8, 8, 8)
+        return Judge(job, config, 0, np.ones(300, dtype=np.int64), torch.float32, lambda event: None)
+
+    few, some, more = judge(FEWEST_DOCUMENTS - 1), judge(20), judge(40)
+    assert few.choosing == few.growing
+    for one in (some, more):
+        assert not {*one.choosing} & {*one.growing, *one.oldest, *(one.anchor.windows if one.anchor else ())}
+        assert len(one.growing) == pytest.approx(3 * len(one.choosing), rel=0.1)
+    begins = [({start for start, _ in one.choosing}, {start for start, _ in one.growing}) for one in (some, more)]
+    assert begins[0][0] <= begins[1][0] and begins[0][1] <= begins[1][1]

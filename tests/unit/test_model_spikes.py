@@ -100,7 +100,7 @@ def spiky(job: TrainJob, tmp_path_factory: pytest.TempPathFactory) -> TrainJob:
     ids = np.tile(np.arange(20, 36, dtype="<u2"), 400)
     ids[3000:3040] = np.random.default_rng(0).integers(100, 300, 40)
     ids.tofile(directory / "train.bin")
-    return replace(job, processed_dir=directory, train_tokens=len(ids), steps=150, ema_half_life_steps=20)
+    return replace(job, processed_dir=directory, train_tokens=len(ids), steps=150)
 
 
 def steps_into_the_noise(job: TrainJob) -> set[int]:

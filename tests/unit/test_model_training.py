@@ -49,7 +49,7 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> TrainJob:
         n_embd=32,
         steps=20,
         decay_fraction=0.2,
-        ema_half_life_steps=4,
+        hold_steps=30,
         warmup_steps=3,
         dtype="float32",
         compile="off",
@@ -138,8 +138,10 @@ def test_killed_and_resumed_equals_undisturbed_bit_for_bit(job: TrainJob, tmp_pa
     assert saved_bytes(cut, 200) == saved_bytes(steady, 200)
 
 
-def test_two_chunks_equal_one_on_the_trunk(job: TrainJob, tmp_path: Path) -> None:
+@pytest.mark.parametrize("order", ["windows", "documents"])
+def test_two_chunks_equal_one_on_the_trunk(job: TrainJob, tmp_path: Path, order: str) -> None:
     """The decay branch, the evaluation and the sample leave no trace in the trunk."""
+    job = replace(job, order=order, new_share=0.3)
     twice, once = placed(job, tmp_path / "twice"), replace(placed(job, tmp_path / "once"), steps=40)
     run(twice)
     events = run(twice)
