@@ -187,7 +187,7 @@ class Browser:
         options = Options()
         options.page_load_strategy = "eager"
         options.unhandled_prompt_behavior = "dismiss"
-        for flag in (*FLAGS, *proxy.flags(self._proxy.url), f"--user-agent={self.settings.user_agent}"):
+        for flag in (*FLAGS, *proxy.flags(self._proxy.url), f"--user-agent={self.settings.introduction}"):
             options.add_argument(flag)
         options.add_experimental_option("prefs", PREFERENCES)
         # The driver's log of the network tells what each document was answered with, headers included.

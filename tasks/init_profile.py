@@ -63,8 +63,8 @@ max_urls = 500 # pages of it that are ever asked
 # file = "pages.txt"
 
 [render]
-# How we introduce ourselves to sites. Put in an address at which their owners can reach you.
-user_agent = "miniature-memory/0.1 (a small personal language model; robots.txt obeyed)"
+# An address at which the owners of sites can reach you; it is sent with each request.
+# contact = "you@example.org"
 delay_seconds = 2 # pause between two requests to one host; a site that asks for more gets more
 browser = "auto" # Chromium where a page has no text without it; or never, or always
 

@@ -79,7 +79,7 @@ class Renderer:
             forgotten.refuse_host(url)
 
         gate = gate or Gate(settings.search.allow_loopback, refuse=refuse)
-        self.client = HttpClient(self.settings.user_agent, gate)
+        self.client = HttpClient(self.settings.introduction, gate)
         lock = threading.RLock()  # around the database, which all lanes share
         self.hosts = Hosts(db, self.client, self.settings, clock, self.sleep, blocklists, forgotten, lock)
         self.cache = PageCache(db, layout.pages, self.settings.cache_megabytes * 1_000_000, lock)

@@ -90,7 +90,7 @@ class Searcher:
         return Hosts(self.frontier.db, self.client, self.settings, self.clock, self.sleep, *lists)
 
     def _open_client(self, gate: Gate) -> HttpClient:
-        client = HttpClient(self.settings.user_agent, gate)
+        client = HttpClient(self.settings.introduction, gate)
         self._opened.callback(client.close)
         return client
 

@@ -176,7 +176,10 @@ class RenderSettings:
 
     user_agent: str = setting(
         "miniature-memory/0.1 (a small personal language model; robots.txt obeyed)",
-        "How we introduce ourselves; add a contact address.",
+        "How we introduce ourselves, and the name that robots.txt may speak to.",
+    )
+    contact: str = setting(
+        "", "An address where the owners of sites reach you, such as you@example.org; sent along with user_agent."
     )
     delay_seconds: float = setting(2.0, "Pause between two requests to one host, in seconds.", minimum=0.0)
     hosts_at_once: int = setting(
@@ -201,6 +204,16 @@ class RenderSettings:
     )
     cache_megabytes: int = setting(200, "Bound of the page cache; the oldest pages leave first.", minimum=1)
     batch: int = setting(40, "Pages in one task run.", minimum=1, maximum=1000)
+
+    def __post_init__(self) -> None:
+        for name in ("user_agent", "contact"):
+            if not (getattr(self, name).isascii() and getattr(self, name).isprintable()):
+                raise SettingsError(f"render.{name} is sent in a header: it may have printable ASCII characters alone")
+
+    @property
+    def introduction(self) -> str:
+        """The header User-Agent: who asks, and whom to tell when it is too much."""
+        return f"{self.user_agent} (contact: {self.contact})" if self.contact else self.user_agent
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,7 +117,9 @@ def ours(state: Path) -> list[int]:
 
 
 def settings(site: Loopback, seconds: float = 10.0, pages: int = 100) -> Settings:
-    rendering = RenderSettings(delay_seconds=0.0, timeout_seconds=seconds, browser_pages=pages)
+    rendering = RenderSettings(
+        delay_seconds=0.0, timeout_seconds=seconds, browser_pages=pages, contact="me@example.org"
+    )
     return Settings(search=SearchSettings(allow_loopback=(site.address,)), render=rendering)
 
 
@@ -153,7 +155,7 @@ def test_text_made_by_a_script_is_waited_for(site: Loopback, layout: Layout, bro
     assert "Made by a script" in shown.html and "twice a day" in shown.html
     assert (shown.status, shown.final_url) == (200, site.url + "/app")
     user_agent = next(headers["user-agent"] for path, headers in reversed(site.requests) if path == "/text")
-    assert user_agent == browser.settings.user_agent
+    assert user_agent == browser.settings.introduction and user_agent.endswith("(contact: me@example.org)")
 
 
 def test_what_is_on_its_way_is_waited_for_beside_other_text(site: Loopback, browser: Browser) -> None:

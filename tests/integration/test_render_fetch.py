@@ -40,7 +40,7 @@ def make(folder: Path, *opened: str, blocked: tuple[str, ...] = (), **settings: 
     folder.mkdir(exist_ok=True)
     (folder / "blocked.txt").write_text("\n".join(blocked))
     search = SearchSettings(allow_loopback=opened, blocklists=(str(folder / "blocked.txt"),))
-    whole, layout = Settings(search=search, render=RenderSettings(**values)), Layout(folder)
+    whole, layout = Settings(search=search, render=RenderSettings(**values, contact="me@example.org")), Layout(folder)
     return Renderer(
         whole,
         layout,
@@ -151,7 +151,7 @@ def test_what_a_page_record_says(site: Loopback, renderer: Renderer) -> None:
     assert (page.status, page.media_type, page.charset, page.etag) == (200, "text/html", "iso-8859-1", '"7"')
     assert page.robots == "robots.txt: absent; tdmrep.json: -; x-robots-tag: noarchive; tdm: -" and not page.rendered
     assert body_of(page) == TEXT
-    assert site.requests[-1][1]["user-agent"] == renderer.settings.user_agent
+    assert site.requests[-1][1]["user-agent"].endswith("obeyed) (contact: me@example.org)")
 
 
 def test_a_server_that_recovers_is_tried_again_at_once(site: Loopback, renderer: Renderer) -> None:

@@ -28,6 +28,7 @@ def test_shipped_profiles_are_valid(name: str) -> None:
         ("[train]\nsteps = true", ["train.steps", "int"]),
         ("[train]\nminutes = nan", ["train.minutes", "finite"]),
         ("[render]\nbrowser = 'firefox'", ["render.browser", "auto, never, always"]),
+        ('[render]\ncontact = "me\\r\\nX-Other: 1"', ["render.contact", "printable"]),
         ("[search]\nsources = 3", ["search.sources", "list"]),
         ("[[search.sources]]\nprovider = 'site'", ["search.sources[0]", "start page"]),
         ("[[search.sources]]\nurl = 'ftp://x.example/'", ["ftp://x.example/", "http"]),
@@ -48,6 +49,11 @@ def test_a_broken_profile_names_file_field_and_what_is_allowed(tmp_path: Path, t
     with pytest.raises(SettingsError) as caught:
         load_settings(write(tmp_path, text))
     assert all(part in str(caught.value) for part in said), str(caught.value)
+
+
+def test_a_contact_address_goes_with_the_user_agent(tmp_path: Path) -> None:
+    render = load_settings(write(tmp_path, "[render]\nuser_agent = 'me/1'\ncontact = 'me@example.org'")).render
+    assert (render.introduction, render.user_agent) == ("me/1 (contact: me@example.org)", "me/1")
 
 
 def test_a_missing_profile_names_the_shipped_ones() -> None:
