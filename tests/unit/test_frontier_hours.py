@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
-from collections import Counter
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from tasks.frontier import HOUR, Frontier, Visit
 from tasks.http_client import HttpClient
-from tasks.layout import PROJECT
 from tasks.outcomes import Refused
 from tasks.records import Hit
 from tasks.robots import Hosts
@@ -87,39 +81,3 @@ def test_48_hours_of_runs_every_half_hour(tmp_path: Path) -> None:
     busy = [at for at, url in crawl.asked if "busy" in url]
     assert crawl.cooled == 1 and busy[1] - busy[0] >= RETRY_AFTER
     assert {url for _, url in crawl.asked if "busy" in url} == {url for url in PAGES if "busy" in url}
-
-
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-from tests.unit.test_frontier_hours import Crawl
-crawl, left = Crawl(Path(sys.argv[1])), int(sys.argv[2])
-crawl.now, crawl.cooled = crawl.now + float(sys.argv[3]), 1
-visit = crawl.visit
-def counted(hit, hosts):
-    global left
-    found = visit(hit, hosts)
-    print(hit.url, flush=True)
-    left -= 1
-    if left == 0:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return found
-crawl.visit = counted
-crawl.run()
-"""
-
-
-def test_after_sigkill_only_the_batch_in_flight_is_asked_again(tmp_path: Path) -> None:
-    asked: Counter[str] = Counter()
-    for run, kill_after in enumerate((7, 1, 13, 0)):
-        command: list[Any] = [sys.executable, "-c", KILLED, tmp_path, str(kill_after), str(60.0 * run)]
-        environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
-        done = subprocess.run(command, cwd=PROJECT, env=environment, stdout=subprocess.PIPE, text=True, check=False)
-        assert done.returncode == (-signal.SIGKILL if kill_after else 0)
-        asked.update(done.stdout.split())
-    db = open_state(tmp_path / "state.sqlite")
-    counts = Frontier(db, SearchSettings()).counts()
-    db.close()
-    assert sum(counts.values()) == len(PAGES) + 1 and "waiting" not in counts
-    assert set(asked) == {*PAGES, LISTING}
-    assert sum(asked.values()) - len(asked) <= 3 * 5  # three kills, five pages a batch

@@ -1,7 +1,5 @@
 """Which tokens a step reads: pure functions, whole epochs, a floor for the newest documents."""
 
-import json
-import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,7 @@ from numpy.typing import NDArray
 from model.batches import MOST_PASSES, Plan, open_tokens, read_batch, scramble
 from model.documents import DOCUMENT, TABLE, read_documents, tokens_before
 from model.job import TrainJob
-from tests.unit.test_model_training import child, fresh, job, of, placed, run, saved_bytes, wait_for
+from tests.unit.test_model_training import fresh, job, of, run
 
 __all__ = ["fresh", "job"]  # fixtures
 
@@ -144,25 +142,6 @@ def test_new_windows_hold_new_text_alone() -> None:
     rows = [row for row in one.places(0) if (row >= 900).all()]
     assert len(rows) >= MOST_PASSES * 6  # 100 tokens hold 6 windows
     assert sorted(np.concatenate([row[:-1] for row in rows[:6]]) % 1000)[0] >= 900
-
-
-def test_a_chunk_settles_what_is_new_and_keeps_it_through_a_kill(job: TrainJob, tmp_path: Path) -> None:
-    grown = replace(job, order="documents", new_share=0.5)
-    steady, cut = placed(grown, tmp_path / "steady"), placed(grown, tmp_path / "cut")
-    for one in (steady, cut):
-        run(replace(one, train_tokens=job.train_tokens - 3000))
-    events = run(replace(steady, steps=150, checkpoint_every_seconds=3600.0))
-    assert of(events, "start")[0]["new_tokens"] == 3000
-    with child(replace(cut, steps=150, checkpoint_every_seconds=0.1)) as process:
-        wait_for(process, lambda event: event["event"] == "checkpoint" and event["step"] > 20)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    start = of(run(replace(cut, new_share=0.0)), "start")[0]
-    assert 20 < start["step"] < 170 and start["new_tokens"] == 3000
-    assert saved_bytes(cut, 170) == saved_bytes(steady, 170)
-    metadata = json.loads((cut.checkpoints_dir / "step_170" / "metadata.json").read_text())
-    assert (metadata["new_from"], metadata["first_step"]) == (job.train_tokens - 3000, 20)
-    assert of(run(replace(cut, steps=1)), "start")[0]["new_tokens"] == 0  # the next night they are old
 
 
 def test_in_another_generation_the_ledger_says_what_is_new(fresh: TrainJob, tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ def level(bits: float = 2.0) -> Profile:
 # -- noise cannot freeze it ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_pure_noise_does_not_freeze_it(tmp_path: Path, seed: int) -> None:
     """A year in which no night is better than another: nearly all are published, and none waits for long."""
     years = Years(tmp_path, seed)
@@ -112,7 +112,7 @@ def test_pure_noise_does_not_freeze_it(tmp_path: Path, seed: int) -> None:
     assert len(years.draws()) <= 2
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_one_lucky_night_does_not_freeze_it(tmp_path: Path, seed: int) -> None:
     years = Years(tmp_path, seed)
     for night in range(120):
@@ -131,7 +131,7 @@ def test_steady_progress_is_published_every_night(tmp_path: Path) -> None:
 # -- drift cannot fool it --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_a_slow_drift_is_stopped_within_a_few_noises(tmp_path: Path, seed: int) -> None:
     """Each night is worse by half the noise of a night, which no comparison with the night before can tell."""
     years = Years(tmp_path, seed)

@@ -3,8 +3,6 @@
 import json
 import random
 import shutil
-import signal
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,11 +13,11 @@ import pytest
 
 from model.batches import Plan
 from model.documents import TRAIN, read_documents
-from model.falls import Fall, detour, read_falls
-from model.job import TrainJob, pending_chunk
+from model.falls import Fall, read_falls
+from model.job import TrainJob
 from model.loss_scale import GROW_AFTER, LossScale
 from model.spikes import FEWEST, MOST_IN_A_ROW, WINDOW, SpikeWatch
-from tests.unit.test_model_training import child, fresh, job, of, placed, run, saved_bytes, wait_for
+from tests.unit.test_model_training import fresh, job, of, placed, run
 
 __all__ = ["fresh", "job"]  # fixtures
 
@@ -109,30 +107,6 @@ def steps_into_the_noise(job: TrainJob) -> set[int]:
     return {step for step in range(200) if ((plan.places(step) >= 3000) & (plan.places(step) < 3040)).any()}
 
 
-def test_a_spike_is_left_out_counted_and_told_and_resumption_stays_exact(spiky: TrainJob, tmp_path: Path) -> None:
-    steady = replace(placed(spiky, tmp_path / "steady"), checkpoint_every_seconds=3600.0)
-    events = run(steady)
-    spikes = {event["step"] for event in of(events, "spike")}
-    assert spikes and spikes <= steps_into_the_noise(spiky)
-    rows = [json.loads(row) for row in (steady.checkpoints_dir / "curve.jsonl").read_text().splitlines()]
-    metadata = json.loads((steady.checkpoints_dir / "step_150" / "metadata.json").read_text())
-    trunk = {step for step in spikes if step < 150}  # the branch met some of its own
-    assert {row["step"] - 1 for row in rows if row.get("skipped")} == trunk and len(rows) == 150
-    assert of(events, "done")[0]["steps_skipped"] == len(trunk)
-    assert metadata["steps_skipped"] == len(trunk)
-    assert metadata["tokens_trained"] == (150 - len(trunk)) * 4 * 32
-
-    cut = replace(placed(spiky, tmp_path / "cut"), checkpoint_every_seconds=0.1)
-    with child(cut) as process:
-        wait_for(process, lambda event: event["event"] == "checkpoint" and event["step"] > 30)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    assert 30 < of(run(cut), "start")[0]["step"] < 150
-    assert saved_bytes(cut, 150) == saved_bytes(steady, 150)
-    resumed = json.loads((cut.checkpoints_dir / "step_150" / "metadata.json").read_text())
-    assert resumed["spikes"] == metadata["spikes"] and resumed["steps_skipped"] == metadata["steps_skipped"]
-
-
 def test_a_step_left_out_touches_neither_weights_nor_optimizer(spiky: TrainJob, tmp_path: Path) -> None:
     import torch
 
@@ -156,38 +130,6 @@ def test_a_step_left_out_touches_neither_weights_nor_optimizer(spiky: TrainJob, 
 # -- falls -----------------------------------------------------------------------------------------------
 
 
-def test_a_fall_ends_the_chunk_and_the_next_goes_on_with_other_batches(fresh: TrainJob, tmp_path: Path) -> None:
-    """Incident: without new documents the next night met the same batch, and failed the same way, every night."""
-    from model.trunk import NotFinite
-
-    run(fresh)
-    served = (fresh.models_dir / "latest" / "model.safetensors").read_bytes()
-    events: list[dict[str, Any]] = []
-    with pytest.raises(NotFinite, match="next run goes on from the checkpoint of step 20"):
-        run(too_hot(fresh), events)
-    (fell,) = of(events, "fell_back")
-    assert fell["back_to"] == 20 and fell["step"] > 20 and pending_chunk(fresh.checkpoints_dir) is None
-    assert (fresh.models_dir / "latest" / "model.safetensors").read_bytes() == served
-    falls = read_falls(fresh.checkpoints_dir, [])
-    assert [fall.back_to for fall in falls] == [20] and detour(falls, 19) == 0 and detour(falls, 20) == 1
-
-    # From here a kill changes nothing, and the batches are others than without the fall.
-    undisturbed, without = placed(fresh, tmp_path / "undisturbed"), placed(fresh, tmp_path / "without")
-    for other in (undisturbed, without):
-        shutil.copytree(fresh.checkpoints_dir.parent, other.checkpoints_dir.parent, symlinks=True)
-    (without.checkpoints_dir / "falls.json").unlink()
-    with child(replace(fresh, steps=200, checkpoint_every_seconds=0.1)) as process:
-        wait_for(process, lambda event: event["event"] == "checkpoint" and event["step"] > 20)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    (fresh.checkpoints_dir / "falls.json").unlink()  # the checkpoints know of it as well
-    assert of(run(fresh), "start")[0]["step"] > 20
-    run(replace(undisturbed, steps=200))
-    run(replace(without, steps=200))
-    assert saved_bytes(fresh, 220) == saved_bytes(undisturbed, 220)
-    assert saved_bytes(fresh, 220)["model.safetensors"] != saved_bytes(without, 220)["model.safetensors"]
-
-
 def test_a_fate_that_repeats_says_what_to_do(fresh: TrainJob) -> None:
     from model.trunk import NotFinite
 
@@ -196,13 +138,6 @@ def test_a_fate_that_repeats_says_what_to_do(fresh: TrainJob) -> None:
             run(too_hot(fresh))
         assert len(read_falls(fresh.checkpoints_dir, [])) == number
     assert of(run(fresh), "done")[0]["step"] == 20
-
-
-def test_the_child_says_it_in_one_line(fresh: TrainJob) -> None:
-    with child(too_hot(fresh)) as process:
-        error = wait_for(process, lambda event: event["event"] == "error")
-        assert error["kind"] == "not_finite" and process.wait() == 1
-        assert "at step 1; the chunk ends here" in error["message"] and "step 0" in error["message"]
 
 
 def test_a_gradient_that_is_no_number_is_seen_before_it_reaches_the_weights(
@@ -245,24 +180,6 @@ def test_the_loss_scale_halves_on_overflow_and_grows_back() -> None:
     assert scale.value == 65536.0
     assert LossScale(**json.loads(json.dumps(scale.to_record()))) == scale
     assert not LossScale(1.0).overflowed()  # nothing left to halve
-
-
-def test_fp16_trains_with_a_loss_scale_and_resumes_exactly(fresh: TrainJob, tmp_path: Path) -> None:
-    """The code of a GPU without bf16, on the processor, which knows fp16 too."""
-    half = replace(fresh, dtype="float16", steps=60)
-    steady = replace(placed(half, tmp_path / "steady"), checkpoint_every_seconds=3600.0)
-    done = of(run(steady), "done")[0]
-    assert done["bits_per_byte"] < 0.95 * done["uniform_bits_per_byte"]
-    cut = replace(half, checkpoint_every_seconds=0.01)
-    with child(cut) as process:
-        wait_for(process, lambda event: event["event"] == "checkpoint" and event["step"] > 0)
-        time.sleep(0.05)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    run(cut)
-    assert saved_bytes(cut, 60) == saved_bytes(steady, 60)
-    metadata = json.loads((cut.checkpoints_dir / "step_60" / "metadata.json").read_text())
-    assert metadata["loss_scale"]["value"] >= 1 and metadata["numerics"]["dtype"] == "float16"
 
 
 def test_an_overflow_leaves_the_step_out_and_a_hopeless_one_falls(fresh: TrainJob) -> None:

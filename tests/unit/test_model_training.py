@@ -5,10 +5,8 @@ import inspect
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -111,31 +109,6 @@ def saved_bytes(job: TrainJob, step: int) -> dict[str, bytes]:
         "curve": (job.checkpoints_dir / "curve.jsonl").read_bytes(),
         "published": (job.models_dir / "latest" / "model.safetensors").read_bytes(),
     }
-
-
-def test_killed_and_resumed_equals_undisturbed_bit_for_bit(job: TrainJob, tmp_path: Path) -> None:
-    """P5. A SIGKILL in mid-chunk, then a SIGTERM, then to the end, against one run without either."""
-    steady = replace(placed(job, tmp_path / "steady"), steps=200, checkpoint_every_seconds=3600.0)
-    cut = replace(placed(job, tmp_path / "cut"), steps=200, checkpoint_every_seconds=0.2)
-    with child(cut) as process:
-        wait_for(process, lambda event: event["event"] == "checkpoint" and event["step"] > 0)
-        time.sleep(0.05)  # so that steps after the checkpoint are lost, and their rows of the curve too
-        process.send_signal(signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL
-    assert pending_chunk(cut.checkpoints_dir) is not None
-    with child(cut) as process:
-        start = wait_for(process, lambda event: event["event"] == "start")
-        assert start["resumed_chunk"] and 0 < start["step"] < 200 and start["inexact"] == []
-        wait_for(process, lambda event: event["event"] == "step")
-        process.send_signal(signal.SIGTERM)
-        stopped = wait_for(process, lambda event: event["event"] == "stopped")
-        assert stopped["signal"] == "SIGTERM" and process.wait() == 128 + signal.SIGTERM
-    # The rest of the cut chunk uses its own recipe and lengths, whatever the job says by now.
-    finished = of(run(replace(cut, steps=7, seed=9, batch_size=2, train_tokens=100, val_tokens=50)), "done")[0]
-    assert finished["step"] == 200 and 0 < finished["steps_done"] < 200
-    assert pending_chunk(cut.checkpoints_dir) is None
-    run(steady)
-    assert saved_bytes(cut, 200) == saved_bytes(steady, 200)
 
 
 @pytest.mark.parametrize("order", ["windows", "documents"])
@@ -252,12 +225,6 @@ def test_without_validation_text_it_publishes_and_says_so(fresh: TrainJob) -> No
     events = run(replace(fresh, val_tokens=0, steps=2))
     assert "unjudged" in of(events, "published")[0]["note"]
     assert of(events, "done")[0]["bits_per_byte"] is None
-
-
-def test_nothing_to_train_on_is_one_clear_event(fresh: TrainJob) -> None:
-    with child(replace(fresh, train_tokens=32)) as process:
-        error = wait_for(process, lambda event: event["event"] == "error")
-        assert "nothing to train on yet: 32 tokens, 33 needed" in error["message"] and process.wait() == 1
 
 
 @pytest.mark.parametrize(

@@ -267,6 +267,6 @@ def test_context_decides(text: str, replaced: str) -> None:
 )
 def test_hostile_lines_take_no_time(piece: str) -> None:
     start = time.process_time()
-    replace_personal_data(piece * 8_000)
+    replace_personal_data(piece * 4_000)
     # Not a speed test: a pattern that backtracks would take minutes.
-    assert time.process_time() - start < 10
+    assert time.process_time() - start < 5

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import signal
-import subprocess
-import sys
 from collections import Counter
 from datetime import datetime
 from itertools import pairwise
@@ -17,7 +12,7 @@ import pytest
 
 from tasks.agenda import MAX_FILES, night_of
 from tasks.frontier import HOUR, Frontier
-from tasks.layout import PROJECT, Layout
+from tasks.layout import Layout
 from tasks.questions import Answer, Listing, Question, troubles
 from tasks.records import Hit
 from tasks.search import Searcher, search
@@ -328,46 +323,3 @@ def test_48_hours_of_runs_every_half_hour_keep_every_bound(tmp_path: Path) -> No
     assert len(engines) >= 12
     feeds = [at for at, _, query, _ in world.asked if query == "https://f0.example/"]
     assert len(feeds) == 3 and all(later - earlier >= 20 * HOUR for earlier, later in pairwise(feeds))
-
-
-KILLED = """
-import json, os, signal, sys
-from pathlib import Path
-from tests.unit.test_search_agenda import GOOGLE, World
-folder, run, kill_at, now = Path(sys.argv[1]), *map(float, sys.argv[2:])
-world = World(folder, sources=(GOOGLE,), topics=tuple("abcd"), queries_per_night=5)
-world.now = now
-provider, done = world.provider, 0
-def asked(question, searcher):
-    global done
-    answer = provider(question, searcher)
-    with open(folder / "asked", "a") as file:
-        file.write(json.dumps([question.night, question.query, question.page]) + "\\n")
-    done += 1
-    if done == kill_at:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return answer
-world.provider = asked
-world.run()
-"""
-
-
-def test_sigkill_loses_no_rotation_and_repeats_only_the_question_in_flight(tmp_path: Path) -> None:
-    now = EVENING
-    for run, kill_at in enumerate((2, 3, 0, 1, 0)):
-        command = [sys.executable, "-c", KILLED, str(tmp_path), str(run), str(kill_at), str(now)]
-        done = subprocess.run(command, cwd=PROJECT, env={**os.environ, "PYTHONPATH": str(PROJECT)}, check=False)
-        assert done.returncode == (-signal.SIGKILL if kill_at else 0)
-        now += HOUR if run < 2 else 24 * HOUR if run == 2 else HOUR
-    lines = (tmp_path / "asked").read_text().splitlines()
-    asked = [tuple(json.loads(line)) for line in lines]
-    first, second = asked[0][0], asked[-1][0]
-    assert [one[1:] for one in asked if one[0] == first] == [
-        *[("a", 0), ("b", 0)],  # killed before b was settled
-        *[("b", 0), ("c", 0), ("d", 0)],
-        *[("d", 0), ("a", 1)],
-    ]
-    assert [one[1:] for one in asked if one[0] == second] == [
-        *[("b", 1)],
-        *[("b", 1), ("c", 1), ("d", 1), ("a", 2), ("b", 2)],
-    ]

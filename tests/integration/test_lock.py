@@ -26,7 +26,8 @@ with writer_lock(Path(sys.argv[1]), "grow-and-train") as handle:
 def hold(lock: Path, child: str) -> tuple[subprocess.Popen[str], int]:
     holder = subprocess.Popen([sys.executable, "-c", HOLDER, str(lock), child], stdout=subprocess.PIPE, text=True)
     assert holder.stdout
-    return holder, int(holder.stdout.readline())
+    with holder.stdout:
+        return holder, int(holder.stdout.readline())
 
 
 def test_the_second_run_is_told_who_has_it(tmp_path: Path) -> None:
