@@ -1,0 +1,88 @@
+"""Which network learns most in so many seconds: a rule of the budget, the vocabulary, the tokens there are and the
+measured speed of the processor, and of nothing else."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+COMPILE_COLD_SECONDS = 30.0
+"""What a first compilation costs on 2 cores."""
+WORTH_COMPILING_COLD = 90.0
+"""Seconds from which a first compilation is won back: compiled steps take 0.6 of the time."""
+WORTH_COMPILING_WARM = 12.0
+"""The same where the compiler's cache holds this network: 3 s."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A network and how it is trained."""
+
+    n_layer: int
+    n_embd: int
+    """Width; heads are 64 wide."""
+    block_size: int = 256
+    batch_size: int = 8
+    """Windows a step."""
+    muon_learning_rate: float = 0.04
+    adamw_learning_rate: float = 0.003
+    weight_decay: float = 0.0
+    dropout: float = 0.0
+    """Of the embeddings and of what each sublayer adds to the residual stream."""
+    decay: float = 0.5
+    """Share of the time over which the rates fall to 0, in a line."""
+    warmup_steps: int = 20
+    seed: int = 1
+
+    @property
+    def intermediate_size(self) -> int:
+        return -(-8 * self.n_embd // 3 // 64) * 64
+
+    def parameters(self, vocab_size: int) -> int:
+        """Weights that multiply: 4 attention matrices and SwiGLU's 3 a layer, and the embedding read backwards."""
+        block = 4 * self.n_embd**2 + 3 * self.n_embd * self.intermediate_size
+        return self.n_layer * block + vocab_size * self.n_embd
+
+
+SHAPES = ((3, 128), (4, 192), (4, 256), (5, 320), (6, 384))
+"""(layers, width), small to large."""
+TOKENS_PER_PARAMETER = 0.6
+"""The largest shape is taken that still sees so many tokens for each of its parameters."""
+UTILIZATION = 0.2
+"""Share of the measured matmul rate that training reaches at these sizes; 0.6 of it where not compiled."""
+
+
+def matmul_rates() -> tuple[float, float]:
+    """Floating-point operations a second of a matmul of 1024 x 1024 in bf16 and in fp32, the best of a few."""
+    import torch
+
+    rates = []
+    for dtype in (torch.bfloat16, torch.float32):
+        a, best = torch.ones(1024, 1024, dtype=dtype), float("inf")
+        for _ in range(6):
+            began = time.perf_counter()
+            a @ a
+            best = min(best, time.perf_counter() - began)
+        rates.append(2 * 1024**3 / best)
+    return rates[0], rates[1]
+
+
+def choose_recipe(seconds: float, vocab_size: int, train_tokens: int, rate: float) -> Recipe:
+    """For so many seconds of training at `rate` (`matmul_rates`, less where the network is not compiled)."""
+    chosen = Recipe(*SHAPES[0])
+    for n_layer, n_embd in SHAPES:
+        recipe = Recipe(n_layer, n_embd)
+        parameters = recipe.parameters(vocab_size)
+        if seconds * rate * UTILIZATION / (6 * parameters) >= TOKENS_PER_PARAMETER * parameters:
+            chosen = recipe
+    return regularized(chosen, seconds, vocab_size, train_tokens, rate)
+
+
+def regularized(recipe: Recipe, seconds: float, vocab_size: int, train_tokens: int, rate: float) -> Recipe:
+    """Past four epochs: dropout and weight decay, the more the more often the text is read."""
+    from dataclasses import replace
+
+    epochs = seconds * rate * UTILIZATION / (6 * recipe.parameters(vocab_size)) / train_tokens
+    if epochs < 4:
+        return recipe
+    return replace(recipe, dropout=0.1, weight_decay=0.3)
