@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -100,6 +101,26 @@ def test_hosts_are_asked_at_once_and_each_for_one_page_at_a_time(tmp_path: Path)
             pages = render(hits, renderer)
     assert [page.hit for page in pages if isinstance(page, Page)] == hits, "in the order that was given"
     assert set(most.values()) == {1} and max(everywhere) == 3
+
+
+def test_many_hosts_are_asked_at_once(tmp_path: Path) -> None:
+    """Incident: the pool of connections had room for ten, and the other hosts waited for them."""
+    together = threading.Barrier(12)
+
+    def all_here(_: Handler) -> bytes:
+        together.wait(10)
+        return article()
+
+    with ExitStack() as stack:
+        sites = [stack.enter_context(Loopback({"/": all_here})) for _ in range(12)]
+        opened = Settings(
+            search=SearchSettings(allow_loopback=tuple(site.address for site in sites)),
+            render=RenderSettings(delay_seconds=0.0, browser="never", hosts_at_once=12),
+        )
+        layout = Layout(tmp_path)
+        with Renderer(opened, layout, open_state(layout.database)) as renderer:
+            pages = render([Hit(f"{site.url}/", "urls", "q") for site in sites], renderer)
+    assert all(isinstance(page, Page) for page in pages) and not together.broken
 
 
 def test_retries_keep_the_pace(tmp_path: Path) -> None:
