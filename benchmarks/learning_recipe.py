@@ -3,8 +3,9 @@ measured speed of the processor, and of nothing else."""
 
 from __future__ import annotations
 
+import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 COMPILE_COLD_SECONDS = 30.0
 """What a first compilation costs on 2 cores."""
@@ -46,8 +47,10 @@ class Recipe:
 
 SHAPES = ((3, 128), (4, 192), (4, 256), (5, 320), (6, 384))
 """(layers, width), small to large."""
-TOKENS_PER_PARAMETER = 0.6
+TOKENS_PER_PARAMETER = 0.5
 """The largest shape is taken that still sees so many tokens for each of its parameters."""
+LOGITS = 52_000_000
+"""Most logits of a step: each costs 10 bytes and more, and all of a run must stay under 1.2 GB."""
 UTILIZATION = 0.2
 """Share of the measured matmul rate that training reaches at these sizes; 0.6 of it where not compiled."""
 
@@ -67,11 +70,17 @@ def matmul_rates() -> tuple[float, float]:
     return rates[0], rates[1]
 
 
+def speed_class(rate: float) -> float:
+    """The middle of the rate's octave: two runs on one machine choose one network, though no two measurements agree."""
+    return float(1.5 * 2 ** math.floor(math.log2(rate)))
+
+
 def choose_recipe(seconds: float, vocab_size: int, train_tokens: int, rate: float) -> Recipe:
     """For so many seconds of training at `rate` (`matmul_rates`, less where the network is not compiled)."""
-    chosen = Recipe(*SHAPES[0])
+    batch_size = min(Recipe.batch_size, max(1, LOGITS // (Recipe.block_size * vocab_size)))
+    chosen = Recipe(*SHAPES[0], batch_size=batch_size)
     for n_layer, n_embd in SHAPES:
-        recipe = Recipe(n_layer, n_embd)
+        recipe = replace(chosen, n_layer=n_layer, n_embd=n_embd)
         parameters = recipe.parameters(vocab_size)
         if seconds * rate * UTILIZATION / (6 * parameters) >= TOKENS_PER_PARAMETER * parameters:
             chosen = recipe
@@ -80,8 +89,6 @@ def choose_recipe(seconds: float, vocab_size: int, train_tokens: int, rate: floa
 
 def regularized(recipe: Recipe, seconds: float, vocab_size: int, train_tokens: int, rate: float) -> Recipe:
     """Past four epochs: dropout and weight decay, the more the more often the text is read."""
-    from dataclasses import replace
-
     epochs = seconds * rate * UTILIZATION / (6 * recipe.parameters(vocab_size)) / train_tokens
     if epochs < 4:
         return recipe

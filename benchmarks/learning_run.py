@@ -39,6 +39,7 @@ from benchmarks.learning_recipe import (
     Recipe,
     choose_recipe,
     matmul_rates,
+    speed_class,
 )
 from model import gpt
 from model.batches import Plan, evaluation_windows, read_batch, spread
@@ -48,6 +49,8 @@ from model.gpt import GPT, GPTConfig
 from model.numerics import has_compiler
 from model.optimizer import MuonAdamW, adamw_beta2
 
+OVERHEAD_SECONDS = 6.0
+"""About what is no training: imports, a compilation from the cache, the evaluation."""
 LEAVING_SECONDS = 0.6
 """Saving, and the interpreter's end."""
 EVALUATION_MARGIN = 1.3
@@ -72,8 +75,8 @@ class Run:
         bf16, fp32 = matmul_rates()
         self.dtype = torch.bfloat16 if bf16 > WORTH_BF16 * fp32 else torch.float32
         self.rate = max(bf16, fp32)
-        left = self.deadline - self.elapsed()
-        compiled_rate = self.rate if seconds >= WORTH_COMPILING_WARM else EAGER_SHARE * self.rate
+        left = max(1.0, seconds - OVERHEAD_SECONDS)
+        compiled_rate = speed_class(self.rate) * (1 if seconds >= WORTH_COMPILING_WARM else EAGER_SHARE)
         self.recipe = choose_recipe(left, data.vocab_size, len(data.train), compiled_rate)
         self.recipe = replace(self.recipe, **overrides)
         self.config = network_config(self.recipe, data.vocab_size)
