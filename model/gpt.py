@@ -8,11 +8,14 @@ without "model.".
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from model.attention import causal_attention
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,7 @@ class CausalSelfAttention(nn.Module):
         v = self.v_proj(x).view(B, T, self.n_kv_head, self.head_dim).transpose(1, 2)  # (B, H_kv, T, D)
         q = rotate(self.q_norm(q).transpose(1, 2), cos, sin).to(v.dtype)  # (B, H, T, D)
         k = rotate(self.k_norm(k).transpose(1, 2), cos, sin).to(v.dtype)  # (B, H_kv, T, D)
-        y = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=self.n_head != self.n_kv_head)
+        y = causal_attention(q, k, v)
         out: Tensor = self.o_proj(y.transpose(1, 2).reshape(B, T, self.n_head * self.head_dim))  # (B, T, C)
         return out
 
@@ -165,23 +168,41 @@ class GPT(nn.Module):
 
     def features(self, idx: Tensor) -> Tensor:
         """Ids (B, T) to normalized features (B, T, C); ValueError where T is over the block size."""
+        out: Tensor = self.norm(self.residual(idx, self.layers))
+        return out
+
+    def residual(self, idx: Tensor, blocks: Iterable[Callable[..., Tensor]]) -> Tensor:
+        """Ids (B, T) to what the blocks, `layers` or their compiled form, leave (B, T, C)."""
         T = idx.shape[1]
         if self.config.block_size < T:
             raise ValueError(f"{T} tokens given, but block_size is {self.config.block_size}")
         cos, sin = self.cos[:T], self.sin[:T]
-        x = self.embed_tokens(idx)  # (B, T, C)
-        for block in self.layers:
+        x: Tensor = self.embed_tokens(idx)  # (B, T, C)
+        for block in blocks:
             x = block(x, cos, sin)
-        out: Tensor = self.norm(x)
-        return out
+        return x
 
     def logits(self, features: Tensor) -> Tensor:
         """(..., C) to (..., V), through the tied embedding."""
         return F.linear(features, self.embed_tokens.weight)
 
+    def loss(self, residual: Tensor, targets: Tensor) -> Tensor:
+        """What the blocks leave (B, T, C) and targets (B, T) to the mean loss in nats a token (a scalar)."""
+        logits = self.logits(self.norm(residual))  # (B, T, V)
+        return F.cross_entropy(logits.float().view(-1, self.config.vocab_size), targets.reshape(-1))
+
     def forward(self, idx: Tensor, targets: Tensor | None = None) -> Tensor:
         """Ids (B, T) to logits (B, T, V), or, with targets (B, T), to the mean loss in nats a token (a scalar)."""
-        logits = self.logits(self.features(idx))  # (B, T, V)
         if targets is None:
-            return logits
-        return F.cross_entropy(logits.float().view(-1, self.config.vocab_size), targets.reshape(-1))
+            return self.logits(self.features(idx))
+        return self.loss(self.residual(idx, self.layers), targets)
+
+
+def compiled_loss(model: GPT) -> Callable[[Tensor, Tensor], Tensor]:
+    """`model(idx, targets)`, compiled for one shape of batch when it is first called.
+
+    Block by block: all layers share the code of one, so that a deep network takes no longer than a shallow one.
+    """
+    blocks = [torch.compile(block, dynamic=False) for block in model.layers]
+    loss = torch.compile(model.loss, dynamic=False)
+    return lambda idx, targets: loss(model.residual(idx, blocks), targets)

@@ -17,7 +17,7 @@ BETA1 = 0.9
 
 
 def newton_schulz(matrices: Tensor, dtype: torch.dtype = torch.float32, iterations: int = 5) -> Tensor:
-    """(N, R, C) to about U V^T of each singular value decomposition U S V^T; singular values end within
+    """(N, R, C) to about U V^T of each singular value decomposition U S V^T, in `dtype`; singular values end within
     0.7..1.2.
 
     The quintic coefficients are Keller Jordan's.
@@ -25,11 +25,11 @@ def newton_schulz(matrices: Tensor, dtype: torch.dtype = torch.float32, iteratio
     a, b, c = 3.4445, -4.7750, 2.0315
     tall = matrices.shape[-2] > matrices.shape[-1]
     x = matrices.mT if tall else matrices  # the smaller side first: cheaper products
-    x = (x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)).to(dtype)
+    x = (x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)).to(dtype).contiguous()
     for _ in range(iterations):
         gram = x @ x.mT
         x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
-    return (x.mT if tall else x).to(matrices.dtype)
+    return x.mT if tall else x
 
 
 def trunk_rate(step: int, warmup_steps: int, hold_steps: int) -> float:
@@ -47,6 +47,16 @@ def branch_rate(step: int, steps: int) -> float:
 def adamw_beta2(tokens_per_step: int) -> float:
     """AdamW's second decay, of one half-life in tokens whatever the batch (nanochat's log), at most 0.999."""
     return float(min(0.999, 0.999 ** (tokens_per_step / 16384)))
+
+
+def _nesterov(gradient: Tensor, momentum: Tensor, out: Tensor) -> None:
+    """Move the momentum towards the gradient, and leave in `out` where it would go next."""
+    momentum.lerp_(gradient, 1 - MOMENTUM)
+    out.copy_(gradient.lerp(momentum, MOMENTUM))
+
+
+def _descend(parameter: Tensor, update: Tensor, keep: Tensor, rate: Tensor) -> None:
+    parameter.copy_(parameter * keep - update * rate)
 
 
 class MuonAdamW:
@@ -74,9 +84,23 @@ class MuonAdamW:
             shape: torch.zeros(len(group), *shape, device=next(iter(group.values())).device)  # (N, R, C)
             for shape, group in self.groups.items()
         }
+        self._nesterov, self._descend = _nesterov, _descend
         self.adamw = torch.optim.AdamW(
             self.others.values(), lr=adamw_learning_rate, betas=(BETA1, beta2), weight_decay=0.0, fused=True
         )
+
+    def compile(self) -> None:
+        """Make one pass over memory of what is several otherwise; one kernel for matrices of every size.
+
+        Raises whatever the compiler does.
+        """
+        self._nesterov = torch.compile(_nesterov, dynamic=True)
+        self._descend = torch.compile(_descend, dynamic=True)
+        largest = max(self.momenta.values(), key=lambda momenta: momenta[0].numel())[0].detach().view(-1)
+        one = torch.ones((), device=largest.device)
+        with torch.no_grad():
+            self._nesterov(largest, largest.clone(), torch.empty_like(largest, dtype=self.dtype))
+            self._descend(largest.clone(), torch.empty_like(largest, dtype=self.dtype), one, one)
 
     @torch.no_grad()
     def step(self, rate: float) -> None:
@@ -85,14 +109,17 @@ class MuonAdamW:
             group["lr"] = self.adamw_learning_rate * rate
         self.adamw.step()
         for shape, matrices in self.groups.items():
-            parameters: list[Tensor] = list(matrices.values())
-            gradients = torch.stack([p.grad for p in parameters if p.grad is not None])  # (N, R, C)
-            momentum = self.momenta[shape].lerp_(gradients, 1 - MOMENTUM)
-            update = newton_schulz(gradients.lerp_(momentum, MOMENTUM), self.dtype)  # Nesterov
-            learning_rate = self.muon_learning_rate * rate
-            torch._foreach_mul_(parameters, 1 - learning_rate * self.weight_decay)
             wider = max(1.0, shape[0] / shape[1]) ** 0.5
-            torch._foreach_add_(parameters, list(update.unbind()), alpha=-learning_rate * wider)
+            learning_rate = self.muon_learning_rate * rate
+            factors = torch.tensor([1 - learning_rate * self.weight_decay, learning_rate * wider])
+            keep, step = factors.to(self.momenta[shape].device).unbind()
+            momenta = self.momenta[shape]
+            ahead = torch.empty_like(momenta, dtype=self.dtype)  # (N, R, C)
+            for parameter, momentum, out in zip(matrices.values(), momenta, ahead, strict=True):
+                if parameter.grad is not None:
+                    self._nesterov(parameter.grad.view(-1), momentum.view(-1), out.view(-1))
+            for parameter, update in zip(matrices.values(), newton_schulz(ahead, self.dtype), strict=True):
+                self._descend(parameter, update, keep, step)
         for parameter in [*self.others.values(), *(p for g in self.groups.values() for p in g.values())]:
             parameter.grad = None
 

@@ -23,7 +23,7 @@ from model.checkpoint import Checkpoint, prune_checkpoints, random_state, save_c
 from model.documents import TRAIN, read_documents
 from model.evaluate import autocast
 from model.falls import Fall, detour, read_falls
-from model.gpt import GPT, GPTConfig
+from model.gpt import GPT, GPTConfig, compiled_loss
 from model.job import Chunk, TrainJob
 from model.judge import Weights
 from model.lineage import Report, save_chunk
@@ -129,11 +129,12 @@ class Trainer:
 
     def compile(self) -> None:
         """Compile the loss and its gradient; on any failure say so once and stay eager."""
-        compiled = torch.compile(self.model, dynamic=False)
+        compiled = compiled_loss(self.model)
         with self.timed("compile"):
             try:
                 self._backward(compiled, self.step)
                 self.loss = compiled
+                self.optimizer.compile()
             except Exception as error:  # many kinds: a missing header, a full disk, an unsupported compiler
                 self.numerics = replace(self.numerics, compiled=False)
                 reason = str(error).strip().splitlines()[:1]
