@@ -169,10 +169,11 @@ def test_what_was_begun_is_dropped_when_the_night_ends(tmp_path: Path) -> None:
     with Extractor(ExtractSettings(workers=2)) as extractor:
         for number in range(6):
             read_ahead(page(tmp_path, b"<html><body>" + b"<p>word</p><br>" * 30_000 + b"x" * number), extractor)
-        while not extractor.pids:
+        started = time.monotonic()
+        while not extractor.pids and time.monotonic() - started < 30:
             time.sleep(0.05)
         children = [psutil.Process(pid) for pid in extractor.pids]
-    assert not any(child.is_running() for child in children) and extractor.pids == []
+    assert children and not any(child.is_running() for child in children) and extractor.pids == []
 
 
 def test_large_pages_are_not_read_ahead_and_one_at_a_time(tmp_path: Path) -> None:
