@@ -81,13 +81,13 @@ class TrainJob:
     """Trunk steps of the chunk."""
     minutes: float | None = None
     """Bound on the chunk's training time, decay branch included; None: the steps alone."""
-    muon_learning_rate: float = 0.05
-    adamw_learning_rate: float = 0.0067
+    muon_learning_rate: float = 0.03
+    adamw_learning_rate: float = 0.004
     weight_decay: float = 0.1
     """Of the matrices inside the blocks, times the learning rate."""
     warmup_steps: int = 20
-    hold_steps: int = 64
-    """From this step of the lineage on the rates fall with the square root of the steps; 0: never."""
+    hold_steps: int = 200
+    """From this step of the lineage on the rates fall, to a tenth (`optimizer.trunk_rate`); 0: never."""
     decay_fraction: float = 0.0
     """Steps of a decay branch that may be published too, as a share of the chunk's; at most 0.3, 0 for none."""
     average_shares: tuple[float, ...] = (0.08, 0.12, 0.18)

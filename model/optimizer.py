@@ -7,13 +7,13 @@ batch.
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 
 MOMENTUM = 0.95
 BETA1 = 0.9
+COOLEST = 0.1
+"""The trunk's rate falls to this share of the full one (decision 13)."""
 
 
 def newton_schulz(matrices: Tensor, dtype: torch.dtype = torch.float32, iterations: int = 5) -> Tensor:
@@ -34,9 +34,9 @@ def newton_schulz(matrices: Tensor, dtype: torch.dtype = torch.float32, iteratio
 
 def trunk_rate(step: int, warmup_steps: int, hold_steps: int) -> float:
     """Share of the full rate at a trunk step (from 0): a linear warm-up, constant up to step `hold_steps`, then falling
-    with the square root of the steps, without an end; `hold_steps` 0: constant for ever."""
-    settled = math.sqrt(hold_steps / max(step, hold_steps)) if hold_steps else 1.0
-    return min(1.0, (step + 1) / (warmup_steps + 1)) * settled
+    with the square root of the step to a tenth, and constant there for ever; `hold_steps` 0: it does not fall."""
+    cooled = max(COOLEST, (hold_steps / max(step, hold_steps)) ** 0.5) if hold_steps else 1.0
+    return min(1.0, (step + 1) / (warmup_steps + 1)) * cooled
 
 
 def branch_rate(step: int, steps: int) -> float:
