@@ -399,6 +399,16 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def command_of(options: argparse.Namespace) -> str:
+    """How to run it again, without the folders of this machine."""
+    command = "python -m benchmarks.nights --documents FILE --folder DIR"
+    for name, value in vars(options).items():
+        if name not in ("documents", "data", "folder", "output"):
+            words = value if isinstance(value, list) else [value]
+            command += f" --{name.replace('_', '-')} {' '.join(map(str, words))}"
+    return command
+
+
 def main() -> None:
     options = arguments()
     data = options.data or options.folder / "data"
@@ -433,7 +443,7 @@ def main() -> None:
     os.environ.setdefault("OMP_NUM_THREADS", str(options.threads))
     done = run_all(setup, options.seeds, options.processes)
     shown = {name: value for name, value in asdict(setup).items() if name not in ("data", "work")}
-    result = circumstances("python -m benchmarks.nights", ("torch", "numpy"))
+    result = circumstances(command_of(options), ("torch", "numpy"))
     result |= {"setup": shown | {"seeds": options.seeds, "processes": options.processes}}
     result |= summarize(setup, options.seeds, done)
     write_result(result, options.output)
