@@ -71,7 +71,7 @@ def score(logits: Logits, data: PreparedData, block_size: int, vocab_size: int) 
         for length in sorted({w[1] for w in group}):
             ids = np.stack([data.val[s : s + n + 1] for s, n in group if n == length]).astype(np.int64)  # (B, T + 1)
             batch = torch.from_numpy(ids)
-            found = logits(batch[:, :-1]).float()  # (B, T, V)
+            found = logits(batch[:, :-1].contiguous()).float()  # (B, T, V)
             losses = F.cross_entropy(found.flatten(0, 1), batch[:, 1:].flatten(), reduction="none").double().numpy()
             bytes_ = data.token_bytes[ids[:, 1:]].ravel()
             nats += float(losses[bytes_ > 0].sum())
