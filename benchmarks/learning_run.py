@@ -14,7 +14,7 @@ import os
 import time
 
 os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
-os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # as in `model.trainer`
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # more than `model.trainer`: nothing else runs
 
 import argparse
 import hashlib
