@@ -21,7 +21,7 @@ import hashlib
 import json
 import resource
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -41,11 +41,11 @@ from benchmarks.learning_recipe import (
     matmul_rates,
     speed_class,
 )
-from model import gpt
+from model import attention, gpt, optimizer
 from model.batches import Plan, evaluation_windows, read_batch, spread
 from model.documents import DOCUMENT
 from model.evaluate import autocast, score_windows
-from model.gpt import GPT, GPTConfig
+from model.gpt import GPT, GPTConfig, compiled_loss
 from model.numerics import has_compiler
 from model.optimizer import MuonAdamW, adamw_beta2
 
@@ -92,6 +92,8 @@ class Run:
             self.model, r.muon_learning_rate, r.adamw_learning_rate, r.weight_decay, beta2, self.dtype
         )
 
+        self.loss: Callable[[Tensor, Tensor], Tensor] = self.model  # or its compiled form
+
     def elapsed(self) -> float:
         """Seconds since the process began."""
         return time.clock_gettime(time.CLOCK_BOOTTIME) - self.began
@@ -108,8 +110,8 @@ class Run:
 
     def gradient(self, batch: tuple[Tensor, Tensor]) -> float:
         with autocast(self.dtype):
-            loss = self.model(*batch)
-        loss.backward()
+            loss = self.loss(*batch)
+        loss.backward()  # type: ignore[no-untyped-call]  # untyped in torch
         return float(loss.item())
 
     def evaluation_seconds(self) -> float:
@@ -131,7 +133,8 @@ class Run:
     def warm_up(self, batch: tuple[Tensor, Tensor]) -> None:
         """Compile, and drop what the first pass gave."""
         if self.compiled:
-            self.model.compile(dynamic=False)
+            self.loss = compiled_loss(self.model)
+            self.optimizer.compile()
         self.gradient(batch)
         self.model.zero_grad(set_to_none=True)
         if self.compiled:
@@ -239,8 +242,8 @@ def add_dropout(model: GPT, share: float) -> None:
 
 def compiled_marker(config: GPTConfig, recipe: Recipe) -> Path:
     """A file in the compiler's cache: there once this network was compiled with this cache."""
-    source = Path(gpt.__file__).read_text()
-    what = f"{source}{config}{recipe.batch_size}{bool(recipe.dropout)}{torch.__version__}"
+    sources = "".join(Path(str(module.__file__)).read_text() for module in (gpt, attention, optimizer))
+    what = f"{sources}{config}{recipe.batch_size}{bool(recipe.dropout)}{torch.__version__}"
     cache = os.environ.get("TORCHINDUCTOR_CACHE_DIR") or f"/tmp/torchinductor_{os.environ.get('USER', 'user')}"
     return Path(cache) / f"learning-{hashlib.sha256(what.encode()).hexdigest()[:16]}"
 

@@ -13,6 +13,7 @@ import shutil
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -155,18 +156,21 @@ def _scrub_report(folder: Path, mentions: Mentions, since: str | None, dry: bool
     """Its JSON and its Markdown; the pictures show numbers only."""
     samples, changed = since is not None, False  # without its record, nobody knows when it was written
     record = folder / "report.json"
-    try:
-        before: dict[str, Any] = json.loads(record.read_text(encoding="utf-8"))
-        ended = datetime.fromisoformat(before["started"]) + timedelta(seconds=before["seconds"])
-        samples = since is not None and ended >= datetime.fromisoformat(since)
+    before = _read_record(record)
+    if before is not None:
+        with suppress(ValueError, KeyError, TypeError):
+            ended = datetime.fromisoformat(before["started"]) + timedelta(seconds=before["seconds"])
+            samples = since is not None and ended >= datetime.fromisoformat(since)
         after = _cut_values(before, mentions)
-        if samples and after.get("training", {}).get("samples"):
-            after["training"]["samples"] = []
+        if samples and isinstance(training := after.get("training"), dict) and training.get("samples"):
+            training["samples"] = []
         changed = after != before
         if changed and not dry:
             write_json(record, after)
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
+    elif record.exists():  # torn: a sample in it cannot be told from the rest
+        changed = True
+        if not dry:
+            record.unlink()
     for path in sorted(folder.glob("*.md")):
         text = path.read_text(encoding="utf-8")
         cut = cut_markdown(text, mentions, samples)
@@ -175,6 +179,15 @@ def _scrub_report(folder: Path, mentions: Mentions, since: str | None, dry: bool
             if not dry:
                 write_atomically(path, cut.encode())
     return changed
+
+
+def _read_record(path: Path) -> dict[str, Any] | None:
+    """The report's values; None where the file is missing or is none."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return values if isinstance(values, dict) else None
 
 
 def _cut_values(value: Any, mentions: Mentions) -> Any:

@@ -116,6 +116,11 @@ def litter(layout: Layout) -> None:
         "messages": [f"feed {GOING[0].url}: timeout", "no answer from www.gone.example: check the network"],
     }
     (report / "report.json").write_text(json.dumps(values))
+    torn, other = (layout.reports / f"20261122_050000_{name}" for name in ("torn", "other"))
+    torn.mkdir()
+    (torn / "report.json").write_text(json.dumps(values)[:-30])
+    other.mkdir()
+    (other / "report.json").write_text(json.dumps({"messages": values["messages"]}))  # it does not say when it began
     sample = "\n".join(f"    {line}" for line in GOING[3].text.splitlines())
     (report / "report.md").write_text(
         f"# A night\n\nA sample:\n\n{sample}\n\n## What was said\n\n- feed {GOING[0].url}: x\n"
@@ -263,7 +268,7 @@ def test_a_dry_run_lists_and_changes_nothing(layout: Layout) -> None:
     assert {path for path in changed if layout.state not in path.parents} == set()
     assert len(result.documents) == len(GOING) + 1 + len(COPIES)
     assert (
-        result.counts["reports"] == 1 and result.counts["addresses"] > len(GOING) and result.counts["other files"] >= 3
+        result.counts["reports"] == 3 and result.counts["addresses"] > len(GOING) and result.counts["other files"] >= 3
     )
 
 
