@@ -10,8 +10,8 @@ import shutil
 import signal
 import sqlite3
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -68,37 +68,66 @@ def run_night(options: argparse.Namespace) -> int:
     # Asked to leave out a data step, a person works on what is there.
     if skipped & {"validation", "cleaning", "preparation"} and not options.collect:
         skipped.add("collection")
-    return _run_flow(options, {step: step not in skipped for step in STEPS})
+    return _run([step for step in STEPS if step not in skipped], options, needs_prefect=True)
 
 
 def run_step(options: argparse.Namespace) -> int:
     """One step of the night alone."""
     if getattr(options, "scan", False):
         _scan(options)
-    return _run_flow(options, {step: step == STEP_COMMANDS[options.command] for step in STEPS})
+    return _run([STEP_COMMANDS[options.command]], options, needs_prefect=False)
 
 
-def _run_flow(options: argparse.Namespace, steps: dict[str, bool]) -> int:
-    overrides = _overrides(options)
-    load_settings(options.profile, overrides)  # a bad profile is said before anything starts
+def _run(steps: list[str], options: argparse.Namespace, *, needs_prefect: bool) -> int:
+    """Within a Prefect flow where its server answers or is needed; a step alone is as well done without."""
+    from deployments.configured_server import answers, configured_url
+
+    settings = load_settings(options.profile, _overrides(options))  # a bad profile is said before anything starts
     layout = find_data_directory(options.data_dir)
-    _say_at_once_if_locked(layout)
     terminal = Terminal()
     _prepare_prefect()
-    with _prefect_that_answers(terminal) as wait_for_server:
-        # Imported while it starts: both take two seconds.
-        from flows.grow_and_train import grow_and_train
-        from tasks.prefect_tasks import tell
-
-        tell.terminal = terminal
-        wait_for_server()
-        # Called directly, a flow that returns a state gives the state's data.
-        report: Any = grow_and_train(options.profile, str(layout.root), overrides, **steps)
+    url = configured_url()
+    is_there = bool(url) and answers(url)
+    if url and not is_there:
+        terminal.message(f"PREFECT_API_URL ({url}) does not answer: the run goes on without it")
+    if is_there or needs_prefect:
+        report = _run_flow(steps, options, layout, terminal, is_there)
+    else:
+        report = _run_plainly(steps, settings, layout, terminal)
     if options.json:
         print(json.dumps(report, ensure_ascii=False))
     else:
         print((layout.reports / report["run"] / "report.md").read_text(encoding="utf-8"), end="")
     return 0
+
+
+def _run_plainly(steps: list[str], settings: Settings, layout: Layout, terminal: Terminal) -> dict[str, Any]:
+    from flows.steps import run_steps
+    from tasks import stages
+
+    return run_steps(settings, layout, steps, stages, terminal, lambda markdown: None).as_dict()
+
+
+def _run_flow(
+    steps: list[str], options: argparse.Namespace, layout: Layout, terminal: Terminal, is_there: bool
+) -> dict[str, Any]:
+    """With the server that is there, or one that ends with us."""
+    from deployments.short_server import short_server
+
+    _say_at_once_if_locked(layout)
+    with ExitStack() as opened:
+        wait_for_server = None if is_there else opened.enter_context(short_server())
+        # Imported while it starts: both take two seconds.
+        from flows.grow_and_train import grow_and_train
+        from tasks.prefect_tasks import tell
+
+        tell.terminal = terminal
+        if wait_for_server:
+            wait_for_server()
+        wanted = {step: step in steps for step in STEPS}
+        # Called directly, a flow that returns a state gives the state's data.
+        report: Any = grow_and_train(options.profile, str(layout.root), _overrides(options), **wanted)
+    return dict(report)
 
 
 def _say_at_once_if_locked(layout: Layout) -> None:
@@ -119,27 +148,6 @@ def _prepare_prefect() -> None:
     }
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
-
-
-def _prefect_that_answers(terminal: Terminal) -> AbstractContextManager[Callable[[], None]]:
-    """The configured Prefect server; where none is, or it does not answer (which is said), one for this night.
-
-    Its value waits until the server answers.
-    """
-    import httpx
-    from prefect.settings import PREFECT_API_URL
-
-    from deployments.short_server import short_server
-
-    url = PREFECT_API_URL.value()
-    if not url:
-        return short_server()
-    try:
-        httpx.get(f"{url.rstrip('/')}/health", timeout=5).raise_for_status()
-        return nullcontext(lambda: None)
-    except (httpx.HTTPError, httpx.InvalidURL):
-        terminal.message(f"PREFECT_API_URL ({url}) does not answer: the night runs without it")
-        return short_server()
 
 
 # -- data ------------------------------------------------------------------------------------------------

@@ -4,11 +4,11 @@
 
 The pages of DIR (`html/*.html.gz`) are served over loopback by a process of its own, each under several addresses, by
 several hosts, with no delay between two requests. The tools take turns; each run is a process of its own from its start
-to its end, imports included, and its CPU is its own and that of its children. Ours is `collect`: the stages as plain
-functions (search's frontier, render, extract, store with ledger, journal and state), robots.txt and all the rest; the
-same through Prefect is `run.py collect`, with the server that it starts for itself and the server's CPU. What each
-costs for a single page is told beside it. trafilatura's command line has its own settings but for a pause of 0 and
-loopback opened; it names files by a similarity hash, so that copies of a page are one file there, though it reads each.
+to its end, imports included, and its CPU is its own and that of its children. Ours is `run.py collect`, with robots.txt
+and all the rest; the same step as a night of its own, in a Prefect flow with the server that it starts for itself, is
+timed with the few pages alone. What each costs for a single page is told beside it. trafilatura's command line has its
+own settings but for a pause of 0 and loopback opened; it names files by a similarity hash, so that copies of a page are
+one file there, though it reads each.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -34,20 +34,16 @@ from urllib.request import urlopen
 import trafilatura
 
 from benchmarks.result import circumstances, write_result
-from tasks.extract import extract, read_ahead
-from tasks.extractor import Extractor
-from tasks.frontier import Visit
-from tasks.layout import PROJECT, find_data_directory
-from tasks.night import open_night
-from tasks.records import Hit
-from tasks.render import Renderer, render
-from tasks.settings import load_settings
-from tasks.store import store
+from run import STEPS
+from tasks.layout import PROJECT
 
 Json = dict[str, Any]
+Tool = Callable[[list[str]], Json]
 HOSTS = 20
 COPIES = 15  # of each page, at different hosts
+FEW = 300  # URLs of a small run
 SCRIPT_PAGES = 100
+OTHERS = [step for step in STEPS if step != "collection"]
 PACKAGES = ("trafilatura", "httpx", "selenium", "lxml")
 PROFILE = """
 [search]
@@ -127,36 +123,10 @@ def served(pages: Path, port: int) -> Iterator[list[str]]:
 # -- the tools -------------------------------------------------------------------------------------------
 
 
-def collect(profile: str, data: str) -> None:
-    """The collection as plain functions: what `flows.grow.collect_pages` does, without Prefect."""
-    settings, layout = load_settings(profile), find_data_directory(data)
-    urls = Path(profile).with_name("urls.txt").read_text().split()
-    with open_night(settings, layout, "benchmark", Silent()) as night:
-        night.frontier.add([Hit(url, "urls", "q") for url in urls], time.time())
-        extractor = Extractor(settings.extract)
-        renderer = Renderer(settings, layout, night.derivation.db, fetched=partial(read_ahead, extractor=extractor))
-        with extractor, renderer:
-            while hits := night.frontier.due(settings.render.batch, time.time(), night.began):
-                pages = render(hits, renderer)
-                extracted = extract(pages, extractor)
-                outcomes = store(extracted, night.corpus, settings.tokenize.validation_fraction)
-                ended = zip(hits, pages, extracted, outcomes, strict=True)
-                visits = [Visit.of(hit, page, result, (), outcome) for hit, page, result, outcome in ended]
-                night.frontier.finish(visits, time.time())
-
-
-class Silent:
-    def message(self, text: str) -> None:
-        print(text, file=sys.stderr)
-
-    def progress(self, what: str, done: int, of: int, detail: str) -> None:
-        pass
-
-
 def measure(command: list[str], folder: Path, texts: str, prefect_home: Path | None = None) -> Json:
     """One run: wall and CPU seconds of it and its children, and what came out."""
-    env = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
-    env |= {"PREFECT_HOME": str(prefect_home)} if prefect_home else {}
+    env = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    env["PREFECT_HOME"] = str(prefect_home or folder)  # where nothing says that a server is configured
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     started = time.monotonic()
     done = subprocess.run(command, cwd=PROJECT, env=env, capture_output=True, text=True, check=False)
@@ -169,7 +139,7 @@ def measure(command: list[str], folder: Path, texts: str, prefect_home: Path | N
     return {"wall_seconds": round(wall, 2), "cpu_seconds": round(cpu, 2), "texts": len(files), "bytes": size}
 
 
-def run_trafilatura(urls: list[str], *options: str) -> Json:
+def run_trafilatura(urls: list[str], *, options: Sequence[str] = ()) -> Json:
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "urls.txt").write_text("\n".join(urls) + "\n")
         own = Path(trafilatura.__file__).with_name("settings.cfg").read_text()
@@ -181,14 +151,14 @@ def run_trafilatura(urls: list[str], *options: str) -> Json:
 
 
 def run_ours(urls: list[str], *, consensus: bool = True, prefect_home: Path | None = None) -> Json:
+    """`run.py collect`; with a `prefect_home`, a night of nothing else."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "urls.txt").write_text("\n".join(urls) + "\n")
         opened = json.dumps(sorted({url.split("/")[2] for url in urls}))
         profile = Path(folder, "profile.toml")
         profile.write_text(PROFILE.format(opened=opened, consensus=str(consensus).lower()))
-        command = [sys.executable, "-m", "benchmarks.collection", "--collect", str(profile), f"{folder}/data"]
-        if prefect_home:
-            command = [sys.executable, "run.py", "--data-dir", f"{folder}/data", "--profile", str(profile), "collect"]
+        step = ["--collect", *(f"--skip-{name}" for name in OTHERS)] if prefect_home else ["collect"]
+        command = [sys.executable, "run.py", "--data-dir", f"{folder}/data", "--profile", str(profile), *step]
         return measure(command, Path(folder), "data/raw/**/*.txt", prefect_home)
 
 
@@ -216,6 +186,21 @@ def pages_served(urls: list[str]) -> int:
         return int(answer.read())
 
 
+def compare(urls: list[str], tools: dict[str, Tool], rounds: int, one_page: dict[str, Json]) -> Json:
+    """Each tool over all the URLs, in turns; medians, and their ratios to trafilatura's."""
+    pages_served(urls)
+    runs: dict[str, list[Json]] = {name: [] for name in tools}
+    for _ in range(rounds):
+        for name, tool in tools.items():
+            runs[name].append(tool(urls) | {"pages_served": pages_served(urls)})
+    medians = {name: median(found) for name, found in runs.items()}
+    for name, one in medians.items():
+        for what in ("wall", "cpu"):
+            one[f"{what}_seconds_of_one_page"] = one_page[name][f"{what}_seconds"]
+            one[f"{what}_ratio"] = round(one[f"{what}_seconds"] / medians["trafilatura"][f"{what}_seconds"], 2)
+    return {"urls": len(urls), "rounds": rounds, "tools": medians}
+
+
 def median(runs: list[Json]) -> Json:
     values = {name: statistics.median(run[name] for run in runs) for name in runs[0]}
     return {name: round(value, 2) if name.endswith("seconds") else int(value) for name, value in values.items()}
@@ -228,41 +213,28 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--port", type=int, default=8799)
     parser.add_argument("--serve", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--collect", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.serve:
         asyncio.run(serve(options.serve, options.port))
         return
-    if options.collect:
-        collect(*options.collect)
-        return
     about = circumstances(
         "python -m benchmarks.collection --pages DIR --output benchmarks/results/collection.json", PACKAGES
     )
+    tools: dict[str, Tool] = {
+        "trafilatura": run_trafilatura,
+        "ours": run_ours,
+        "ours, consensus off": partial(run_ours, consensus=False),
+        "trafilatura, fast": partial(run_trafilatura, options=("--fast",)),
+    }
     with tempfile.TemporaryDirectory() as home, served(options.pages, options.port) as urls:
-        tools: dict[str, Callable[[list[str]], Json]] = {
-            "trafilatura": run_trafilatura,
-            "ours": run_ours,
-            "ours, consensus off": partial(run_ours, consensus=False),
-            "ours, through Prefect": partial(run_ours, prefect_home=Path(home)),
-            "trafilatura, fast": lambda urls: run_trafilatura(urls, "--fast"),
-        }
+        night = {"ours, a night in a Prefect flow": partial(run_ours, prefect_home=Path(home))}
         run_ours(urls[:1], prefect_home=Path(home))  # Prefect makes its database once on a machine
-        one_page = {name: tool(urls[:1]) for name, tool in tools.items()}
-        pages_served(urls)
-        runs: dict[str, list[Json]] = {name: [] for name in tools}
-        for _ in range(options.rounds):
-            for name, tool in tools.items():
-                runs[name].append(tool(urls) | {"pages_served": pages_served(urls)})
+        one_page = {name: tool(urls[:1]) for name, tool in (tools | night).items()}
+        few = compare(urls[:FEW], tools | night, options.rounds, one_page)
+        many = compare(urls, tools, options.rounds, one_page)
         chromium = run_script_pages(urls)
-    result: Json = {**about, "urls": len(urls), "hosts": HOSTS, "rounds": options.rounds, "tools": {}}
-    medians = {name: median(found) for name, found in runs.items()}
-    for name, one in medians.items():
-        for what in ("wall", "cpu"):
-            one[f"{what}_seconds_of_one_page"] = one_page[name][f"{what}_seconds"]
-            one[f"{what}_ratio"] = round(one[f"{what}_seconds"] / medians["trafilatura"][f"{what}_seconds"], 2)
-        result["tools"][name] = one
-    write_result(result | {"chromium": chromium}, options.output)
+    result = {**about, "hosts": HOSTS, "few_pages": few, "many_pages": many, "chromium": chromium}
+    write_result(result, options.output)
 
 
 if __name__ == "__main__":

@@ -31,7 +31,12 @@ import psutil
 
 from benchmarks.result import circumstances, write_result
 from deployments.demo_site import DemoSite
-from tasks.layout import PROJECT
+from flows.steps import run_steps
+from run import STEPS
+from tasks import stages
+from tasks.layout import PROJECT, find_data_directory
+from tasks.run_record import Silent
+from tasks.settings import load_settings
 
 Json = dict[str, Any]
 Found = TypeVar("Found")
@@ -88,21 +93,8 @@ class Side:
 
 
 def plain_night(profile: str, data: str) -> None:
-    """The night without Prefect: each task and the flow replaced by the function that it wraps. In a child process."""
-    from prefect import Task
-
-    from flows import grow_and_train as module
-    from tasks import prefect_tasks
-    from tasks.run_record import Silent
-
-    for name, value in list(vars(prefect_tasks).items()):
-        if isinstance(value, Task):
-            setattr(prefect_tasks, name, value.fn)
-
-    patched: Any = module
-    patched.tell = Silent()
-    patched.publish_report = lambda *_, **__: None
-    patched.grow_and_train.fn(profile=profile, data_dir=data)
+    """The same steps over the same functions, without Prefect. In a child process."""
+    run_steps(load_settings(profile), find_data_directory(data), STEPS, stages, Silent(), lambda markdown: None)
 
 
 def time_plain(side: Side) -> float:

@@ -34,7 +34,8 @@ from prefect.runtime import flow_run
 from prefect.settings import PREFECT_API_DATABASE_CONNECTION_URL, PREFECT_API_URL, PREFECT_LOCAL_STORAGE_PATH
 from sqlalchemy.engine import make_url
 
-from deployments.watch import FLOW, PAGE, RESULTS, answers
+from deployments.configured_server import answers
+from deployments.watch import FLOW, PAGE, RESULTS
 from deployments.worker import LOG
 from tasks.erase import Cleared
 from tasks.mentions import Mentions

@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
-import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import (
     ArtifactFilter,
@@ -28,6 +27,8 @@ from prefect.events.actions import ChangeFlowRunState
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 from prefect.events.schemas.events import ResourceSpecification
 from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, PREFECT_LOCAL_STORAGE_PATH
+
+from deployments.configured_server import answers
 
 FLOW = "grow-and-train"
 AUTOMATION = f"{FLOW}: end runs that died"
@@ -52,13 +53,6 @@ def prefect_server() -> Iterator[SyncPrefectClient]:
         time.sleep(0.5)
     with get_client(sync_client=True) as client:
         yield client
-
-
-def answers(url: str) -> bool:
-    try:
-        return httpx.get(f"{url.rstrip('/')}/health", timeout=5).is_success
-    except httpx.HTTPError:
-        return False
 
 
 def end_dead_runs(client: SyncPrefectClient) -> None:

@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 
-from deployments.demo_site import DemoSite
-from tasks import prefect_tasks as stages
 from tasks.blocklists import open_blocklists
 from tasks.chromium import INSTALL
 from tasks.encode import Encoder
@@ -19,12 +17,13 @@ from tasks.night import Night
 from tasks.records import Dropped, Extracted, Hit, Page
 from tasks.render import Renderer
 from tasks.search import Searcher, follow
+from tasks.stages import Stages
 from tasks.store import store
 from tasks.tokenize import open_processed, prepare_tokenizer
 from tasks.validate import validate
 
 
-def collect_pages(night: Night) -> None:
+def collect_pages(night: Night, stages: Stages) -> None:
     """Ask the sources, then visit what is due, batch by batch, until the night's bound is reached."""
     settings, record = night.settings, night.record
     blocklists = open_blocklists(settings.search, night.layout, record.say)
@@ -41,7 +40,7 @@ def collect_pages(night: Night) -> None:
             fetched=partial(read_ahead, extractor=extractor),
         ) as renderer,
     ):
-        ask_sources(night)
+        ask_sources(night, stages)
         while hits := night.frontier.due(min(settings.render.batch, left), time.time(), night.began):
             with record.stage("render"):
                 pages = stages.render(hits, renderer)
@@ -78,7 +77,7 @@ def say_what_is_missing(night: Night) -> None:
         record.say(f"{counts['browser_missing']} page(s) need Chromium, which does not start here: {INSTALL}")
 
 
-def ask_sources(night: Night) -> None:
+def ask_sources(night: Night, stages: Stages) -> None:
     """Put tonight's questions to search engines, feeds, sitemaps, lists and sites; their hits go to the frontier."""
     record = night.record
     with record.stage("search"), Searcher(night.settings, night.layout, night.frontier) as searcher:
@@ -112,6 +111,8 @@ def _demo_site(night: Night) -> Iterator[None]:
     if not night.settings.demo.serve:
         yield
         return
+    from deployments.demo_site import DemoSite
+
     demo = night.settings.demo
     with DemoSite(port=demo.port, night=demo.night, log_path=night.layout.reports / "demo_site.log") as site:
         night.record.say(f"demo site: {len(site.articles)} articles at {site.url}, on this machine only")
@@ -129,7 +130,7 @@ def validate_new(night: Night) -> None:
             night.record.count("validate", "whole", number)
 
 
-def clean_new(night: Night) -> None:
+def clean_new(night: Night, stages: Stages) -> None:
     """Clean what is new, and keep what is good and not there yet, in ledger order."""
     with night.record.stage("clean"):
         if message := night.derivation.apply_rules():
@@ -147,7 +148,7 @@ def clean_new(night: Night) -> None:
                     night.record.count("dedup", "kept")
 
 
-def tokenize_new(night: Night) -> None:
+def tokenize_new(night: Night, stages: Stages) -> None:
     """Append what is newly kept to the token files, after training or freezing the tokenizer where it is time."""
     with night.record.stage("tokenize"):
         for message in prepare_tokenizer(night.layout, night.corpus, night.settings.tokenize):

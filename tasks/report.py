@@ -18,8 +18,11 @@ Publish = Callable[[str], None]
 
 
 @contextmanager
-def write_report(night: Night, publish: Publish) -> Iterator[None]:
-    """Whatever happens inside, leave `reports/<run>/report.json` and `report.md`; `publish` gets the Markdown."""
+def write_report(night: Night, publish: Publish, *, picture: bool) -> Iterator[None]:
+    """Whatever happens inside, leave `reports/<run>/report.json` and `report.md`; `publish` gets the Markdown.
+
+    `picture`: draw all nights so far into `nights.png`, too, where the run was not cut short.
+    """
     record = night.record
     try:
         yield
@@ -36,10 +39,10 @@ def write_report(night: Night, publish: Publish) -> Iterator[None]:
         write_json(folder / "report.json", values)
         text = as_markdown(values)
         write_atomically(folder / "report.md", text.encode())
-        picture = folder / "nights.png"
+        drawn = folder / "nights.png"
         # Someone who cancelled a run waits for its end, not for a picture.
-        if record.outcome == "done" and draw_nights(night.layout, picture):
-            text += "\n" + _inline(picture)
+        if picture and record.outcome == "done" and draw_nights(night.layout, drawn):
+            text += "\n" + _inline(drawn)
         publish(text)
 
 

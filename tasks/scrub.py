@@ -18,9 +18,6 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from tasks.durable import sync_folder, write_atomically, write_json
 from tasks.errors import DataDirectoryError
 from tasks.layout import Layout
@@ -274,6 +271,9 @@ def _is_export(path: Path) -> bool:
     """Whether `run.py export dataset` wrote it."""
     if path.suffix.lower() != ".parquet":
         return False
+    import pyarrow as pa  # here, for a night that forgets nothing is as well without it
+    import pyarrow.parquet as pq
+
     try:
         return set(pq.read_schema(path).names) >= EXPORTED
     except (OSError, pa.ArrowException):
@@ -282,6 +282,9 @@ def _is_export(path: Path) -> bool:
 
 def _scrub_export(path: Path, mentions: Mentions, dry: bool) -> bool:
     """Written anew without the rows of the pages that go."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     temporary = path.with_name(f".{path.name}.tmp")
     with pq.ParquetFile(path) as source:
         pages = source.read(columns=["url", "final_url", "query"]).to_pylist()

@@ -6,6 +6,7 @@ import filecmp
 import json
 from pathlib import Path
 
+import httpx
 import pytest
 
 from deployments.demo_site import COOKIE_NOTICE, DemoSite
@@ -88,14 +89,31 @@ def test_what_a_night_leaves_can_be_read_by_a_person_and_by_the_tools(household:
     assert household.run("export", "hf").returncode == 2
 
 
-def test_one_step_at_a_time_makes_the_same_night(household: Household, site: DemoSite) -> None:
+def test_one_step_at_a_time_makes_the_same_night(
+    household: Household, site: DemoSite, prefect_server: str, tmp_path: Path
+) -> None:
+    """Through the configured server, where each step is a flow run; and without Prefect, with the same outcome."""
     site.publish(40)
-    profile = ("--profile", str(household.profile))
-    for command in ("collect", "validate", "clean", "prepare", "train"):
-        done = household.run(*profile, command)
-        assert done.returncode == 0, done.stderr
-    stats = household.stats()
-    assert stats["documents"]["waiting"] == 0 and stats["tokens"]["train"] > 0 and stats["model"]["step"] == 20
+
+    def flow_runs() -> int:
+        return int(httpx.post(f"{prefect_server}/flow_runs/count", json={}).json())
+
+    def steps() -> list[dict[str, object]]:
+        """What each step counted; then the ledger, without what differs between any two visits."""
+        records = [household.night(command) for command in ("collect", "validate", "clean", "prepare", "train")]
+        stats = household.stats()
+        assert stats["documents"]["waiting"] == 0 and stats["tokens"]["train"] > 0 and stats["model"]["step"] == 20
+        done = [{name: stage["counts"] for name, stage in record["stages"].items()} for record in records]
+        ledger = (household.data / "raw" / "ledger.jsonl").read_text().splitlines()
+        own = ("fetched_at", "path")
+        return done + [{k: v for k, v in json.loads(line).items() if k not in own} for line in ledger]
+
+    before = flow_runs()
+    shown = steps()
+    assert flow_runs() == before + 5
+    household.data, household.env["PREFECT_API_URL"] = tmp_path / "plain", ""
+    assert steps() == shown
+    assert flow_runs() == before + 5
 
 
 @pytest.mark.parametrize("scan", [False, True])

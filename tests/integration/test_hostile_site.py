@@ -41,7 +41,7 @@ timeout_seconds = {seconds}
 
 @dataclass
 class Watched:
-    """The run's processes, Prefect's server apart, as long as they live."""
+    """The run's processes, as long as they live."""
 
     peak_bytes: int = 0
     peak: dict[str, int] = field(default_factory=dict)  # megabytes by process when it was highest
@@ -49,9 +49,7 @@ class Watched:
 
     def look(self, root: psutil.Process) -> None:
         total, sizes = 0, {}
-        servers = [one for one in root.children() if "short_server" in " ".join(_cmdline(one))]
-        apart = {child for server in servers for child in (server, *_children(server))}
-        for process in {root, *_children(root)} - apart:
+        for process in {root, *_children(root)}:
             try:
                 size = process.memory_full_info().pss
             except psutil.Error:
@@ -95,7 +93,7 @@ class Run:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """`run.py collect` as a user calls it, with a Prefect server of its own for the night."""
+    """`run.py collect` as a user calls it."""
     folder = tmp_path_factory.mktemp("hostile")
     with HostileWeb(folder) as web, Canary() as canary:
         bad, good = list(web.urls.values()), web.good_urls
@@ -150,9 +148,8 @@ def table(outcomes: dict[str, str]) -> str:
             "",
             f"One run of the real collection, `run.py collect`, visits {len(BEHAVIOURS)} hosts of this machine; each",
             "does one of these things. Between them it visits the pages of good neighbours. Each URL has exactly one",
-            "outcome; the neighbours' pages all arrive; the run's processes, Prefect's server apart, stay under 1 GB",
-            "together; none is left behind. Written, and held against the run, by",
-            "`tests/integration/test_hostile_site.py`.",
+            "outcome; the neighbours' pages all arrive; the run's processes stay under 1 GB together; none is left",
+            "behind. Written, and held against the run, by `tests/integration/test_hostile_site.py`.",
             "",
             "| the host | outcome | meaning |",
             "|---|---|---|",

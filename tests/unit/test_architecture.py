@@ -55,6 +55,20 @@ def test_only_the_coat_imports_prefect_in_tasks() -> None:
     assert with_prefect == {"prefect_tasks.py"}
 
 
+def test_the_steps_of_a_night_import_no_prefect() -> None:
+    for name in ("steps.py", "grow.py", "train.py"):
+        roots = {one.partition(".")[0] for one in imported(PROJECT / "flows" / name)}
+        assert "prefect" not in roots and "tasks.prefect_tasks" not in imported(PROJECT / "flows" / name), name
+
+
+def test_the_stages_are_the_same_seven_plain_and_in_prefect() -> None:
+    from tasks import stages
+
+    assert set(stages.__all__) == {"Stages", *STAGES}
+    protocol = {name for name in vars(stages.Stages) if not name.startswith("_")}
+    assert protocol == set(STAGES) and all(callable(getattr(stages, name)) for name in STAGES)
+
+
 def test_only_the_gate_and_the_proxy_open_connections() -> None:
     """What else asked the web would go past the gate. Workers talk to us over a pair of sockets of our own."""
     outwards = {"socket", "urllib.request", "http.client", "requests", "asyncio"}

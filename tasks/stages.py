@@ -1,0 +1,68 @@
+"""The seven stages as the steps of a night call them: plain functions.
+
+`tasks.prefect_tasks` has the same seven under its coat; which ones a run takes is settled where it begins, in `run.py`
+and `flows/grow_and_train.py`. Plain, nothing is tried again and no answer is kept: a fault of the disk ends the run,
+and the next one goes on; a search engine whose answer a kill took with it is asked once more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from model.job import TrainJob
+from tasks import tokenize as tokenize_stage
+from tasks import train_chunk as train_chunk_stage
+from tasks.derive import CleanedBatch
+from tasks.encode import Encoder
+from tasks.extract import extract
+from tasks.extractor import Extractor
+from tasks.night import Night
+from tasks.processed import Meta
+from tasks.questions import Answer, Question
+from tasks.records import Cleaned, Dropped, Extracted, Hit, Page
+from tasks.render import Renderer, render
+from tasks.search import Searcher, search
+from tasks.train_chunk import Event
+
+__all__ = ["Stages", "clean", "dedup", "extract", "render", "search", "tokenize", "train_chunk"]
+
+Verdicts = list[tuple[int, Cleaned | Dropped]]
+
+
+class Stages(Protocol):
+    """What this module and `tasks.prefect_tasks` both are."""
+
+    def search(self, question: Question, searcher: Searcher) -> Answer: ...
+
+    def render(self, hits: list[Hit], renderer: Renderer) -> list[Page | Dropped]: ...
+
+    def extract(self, pages: list[Page | Dropped], extractor: Extractor) -> list[Extracted]: ...
+
+    def clean(self, night: Night) -> CleanedBatch: ...
+
+    def dedup(self, night: Night, cleaned: CleanedBatch) -> Verdicts: ...
+
+    def tokenize(self, night: Night, meta: Meta, encoder: Encoder) -> Meta: ...
+
+    def train_chunk(self, night: Night, job: TrainJob, hear: Callable[[Event], None]) -> Event: ...
+
+
+def clean(night: Night) -> CleanedBatch:
+    """The next batch in ledger order; empty at the end."""
+    return night.derivation.clean_batch()
+
+
+def dedup(night: Night, cleaned: CleanedBatch) -> Verdicts:
+    """Settle that batch and commit it."""
+    return night.derivation.dedup_batch(cleaned)
+
+
+def tokenize(night: Night, meta: Meta, encoder: Encoder) -> Meta:
+    """Append the next batch of what is kept, and commit it."""
+    return tokenize_stage.tokenize(night.layout, night.corpus, meta, encoder, night.settings.tokenize.batch)
+
+
+def train_chunk(night: Night, job: TrainJob, hear: Callable[[Event], None]) -> Event:
+    """One chunk, in a child process."""
+    return train_chunk_stage.train_chunk(job, night.layout, night.lock_handle, hear)
