@@ -13,8 +13,9 @@ from __future__ import annotations
 import os
 import time
 
-os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
-os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # more than `model.trainer`: nothing else runs
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # more than the trainer's: nothing else runs
+
+import model.process  # isort: skip  # noqa: F401  # before torch loads
 
 import argparse
 import hashlib

@@ -41,9 +41,9 @@ def seconds_of(work: Callable[[], object]) -> float:
 
 def ours() -> Json:
     """The trainer's own network, compiled as it does, and its own optimizer."""
+    import model.process  # noqa: F401  # isort: skip  # the trainer's settings, before torch loads
     import torch
 
-    import model.trainer  # noqa: F401  # its settings for threads that wait
     from model.gpt import GPT, GPTConfig, compiled_loss
     from model.job import TrainJob
     from model.numerics import choose

@@ -24,12 +24,7 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-# Read when torch loads: one compiler in this process, not a pool of 200 MB workers; and short spins at
-# barriers. Tokens a second of 10M parameters on 2 cores, quiet and with one busy: 10,000 spins 7,800 to 8,700 and
-# 1,600; this 7,100 and 4,200.
-os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
-os.environ.setdefault("GOMP_SPINCOUNT", "1000")
-
+import model.process  # isort: skip  # noqa: F401  # before torch loads
 from model.checkpoint import Checkpoint, checkpoint_steps
 from model.documents import TRAIN, read_documents, tokens_before
 from model.falls import Fall, write_falls
