@@ -17,16 +17,14 @@ CACHED_BYTES = 1_600_000
 """Of scores at a time."""
 
 
-def causal_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+def causal_attention(q: Tensor, k: Tensor, v: Tensor, hidden: Tensor) -> Tensor:
     """Each position's mix of the values up to its own. q: (B, H, T, D); k, v: (B, H_kv, T, D); gives (B, H, T, D)."""
     groups = q.shape[1] // k.shape[1]
     if not (torch.compiler.is_compiling() and q.device.type == "cpu"):
         return F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=groups > 1)
     if groups > 1:
         k, v = (x.repeat_interleave(groups, dim=1) for x in (k, v))
-    T = q.shape[2]
-    hidden = torch.full((T, T), -torch.inf, device=q.device).triu(1)  # of each position, those after it
-    out: Tensor = _CausalAttention.apply(q, k, v, hidden)  # type: ignore[no-untyped-call]  # untyped in torch
+    out: Tensor = _CausalAttention.apply(q.contiguous(), k.contiguous(), v.contiguous(), hidden)  # type: ignore[no-untyped-call]  # untyped in torch
     return out
 
 
@@ -43,7 +41,7 @@ class _CausalAttention(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         q, k, v, hidden, out, log_sum = ctx.saved_tensors
-        (grad,) = grads
+        grad = grads[0].contiguous()
         H, T, D = q.shape[1:]
         scale = D**-0.5
         inner = (grad.float() * out.float()).sum(-1, keepdim=True)  # (B, H, T, 1)

@@ -78,9 +78,9 @@ class RMSNorm(nn.Module):
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turn each pair (x[i], x[i + D/2]) by its position's angle. x: (B, H, T, D); cos, sin: (T, D)."""
-    left, right = x.chunk(2, dim=-1)
-    return x * cos + torch.cat((-right, left), dim=-1) * sin
+    """Turn each pair (x[i], x[i + D/2]) by its position's angle. x: (B, T, H, D); cos, sin: (T, 1, 2, D/2)."""
+    halves = x.view(*x.shape[:-1], 2, -1)  # (B, T, H, 2, D/2)
+    return (halves * cos + halves.flip(-2) * sin).view_as(x)
 
 
 class CausalSelfAttention(nn.Module):
@@ -96,14 +96,14 @@ class CausalSelfAttention(nn.Module):
         self.q_norm = RMSNorm(config.head_dim, config.norm_eps)
         self.k_norm = RMSNorm(config.head_dim, config.norm_eps)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, hidden: Tensor) -> Tensor:
         B, T, _ = x.shape
         q = self.q_proj(x).view(B, T, self.n_head, self.head_dim)
         k = self.k_proj(x).view(B, T, self.n_kv_head, self.head_dim)
         v = self.v_proj(x).view(B, T, self.n_kv_head, self.head_dim).transpose(1, 2)  # (B, H_kv, T, D)
-        q = rotate(self.q_norm(q).transpose(1, 2), cos, sin).to(v.dtype)  # (B, H, T, D)
-        k = rotate(self.k_norm(k).transpose(1, 2), cos, sin).to(v.dtype)  # (B, H_kv, T, D)
-        y = causal_attention(q, k, v)
+        q = rotate(self.q_norm(q), cos, sin).to(v.dtype).transpose(1, 2)  # (B, H, T, D)
+        k = rotate(self.k_norm(k), cos, sin).to(v.dtype).transpose(1, 2)  # (B, H_kv, T, D)
+        y = causal_attention(q, k, v, hidden)
         out: Tensor = self.o_proj(y.transpose(1, 2).reshape(B, T, self.n_head * self.head_dim))  # (B, T, C)
         return out
 
@@ -132,8 +132,8 @@ class Block(nn.Module):
         self.post_attention_layernorm = RMSNorm(config.n_embd, config.norm_eps)
         self.mlp = SwiGLU(config)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        x = x + self.self_attn(self.input_layernorm(x), cos, sin)
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, hidden: Tensor) -> Tensor:
+        x = x + self.self_attn(self.input_layernorm(x), cos, sin, hidden)
         out: Tensor = x + self.mlp(self.post_attention_layernorm(x))
         return out
 
@@ -142,8 +142,10 @@ class GPT(nn.Module):
     """Embedding, blocks, norm; the embedding read backwards gives the logits."""
 
     cos: Tensor
-    """(T, D), as `sin`: of each position's angles."""
+    """(T, 1, 2, D/2), as `sin`: of each position's angles; the sine with the sign of each half."""
     sin: Tensor
+    hidden: Tensor
+    """(T, T): minus infinity where a position must not look, else 0."""
 
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
@@ -153,8 +155,11 @@ class GPT(nn.Module):
         self.norm = RMSNorm(config.n_embd, config.norm_eps)
         exponents = torch.arange(0, config.head_dim, 2, dtype=torch.float32) / config.head_dim
         angles = torch.outer(torch.arange(config.block_size).float(), config.rope_theta**-exponents)  # (T, D/2)
-        self.register_buffer("cos", torch.cat((angles, angles), dim=-1).cos(), persistent=False)  # (T, D)
-        self.register_buffer("sin", torch.cat((angles, angles), dim=-1).sin(), persistent=False)
+        cos, sin = angles.cos().unsqueeze(1), angles.sin().unsqueeze(1)  # (T, 1, D/2)
+        self.register_buffer("cos", torch.stack((cos, cos), dim=2), persistent=False)
+        self.register_buffer("sin", torch.stack((-sin, sin), dim=2), persistent=False)
+        later = torch.full((config.block_size, config.block_size), -torch.inf).triu(1)
+        self.register_buffer("hidden", later, persistent=False)
         self.apply(self._initialize)
         for name, weight in self.named_parameters():
             if name.endswith(("o_proj.weight", "down_proj.weight")):  # each block starts as the identity
@@ -176,10 +181,10 @@ class GPT(nn.Module):
         T = idx.shape[1]
         if self.config.block_size < T:
             raise ValueError(f"{T} tokens given, but block_size is {self.config.block_size}")
-        cos, sin = self.cos[:T], self.sin[:T]
+        cos, sin, hidden = self.cos[:T], self.sin[:T], self.hidden[:T, :T]
         x: Tensor = self.embed_tokens(idx)  # (B, T, C)
         for block in blocks:
-            x = block(x, cos, sin)
+            x = block(x, cos, sin, hidden)
         return x
 
     def logits(self, features: Tensor) -> Tensor:
