@@ -9,9 +9,9 @@ M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3  # glibc's malloc.h
 
 # One compiler in this process, not a pool of 200 MB workers.
 os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
-# Short spins at barriers. Tokens a second of 10M parameters on 2 cores, quiet and with one busy: 10,000 spins 7,800 to
-# 8,700 and 1,600; this 7,100 and 4,200.
-os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+# Short spins at barriers. Tokens a second of 10M parameters on 2 cores, quiet and with another process busy on one:
+# 1,000 spins 8,300 and 4,800; 3,000: 9,200 and 4,000; 10,000: 9,700 and 3,900, at times 1,600.
+os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
 
 def keep_freed_memory() -> None:

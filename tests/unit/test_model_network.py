@@ -92,6 +92,17 @@ def test_newton_schulz_makes_every_matrix_of_the_batch_orthogonal(shape: tuple[i
     assert (batched * matrices).sum() > 0
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("rank", [1, 2, 4, 8, 32])
+def test_newton_schulz_keeps_matrices_of_few_directions_in_bounds(rank: int, dtype: torch.dtype) -> None:
+    torch.manual_seed(1)
+    for rows, columns in ((64, 64), (384, 384), (384, 128)):
+        few = (torch.randn(2, rows, rank) * 0.5 ** torch.arange(rank)) @ torch.randn(2, rank, columns)
+        for noise in (0.0, 1e-3, 0.1):
+            matrices = (few + noise * torch.randn_like(few)).to(dtype)
+            assert torch.linalg.matrix_norm(newton_schulz(matrices, dtype).float(), 2).max() < 1.3
+
+
 def test_each_parameter_has_one_optimizer_and_the_state_comes_back() -> None:
     model = lively()
     make: Callable[[], MuonAdamW] = lambda: MuonAdamW(model, 0.02, 0.003, 0.1, 0.99)  # noqa: E731
