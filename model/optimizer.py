@@ -7,6 +7,8 @@ batch.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -21,6 +23,8 @@ COEFFICIENTS = (
 """a x + b x^3 + c x^5: the first comes nearest to 1 on 0.003..1, each next one on what those before it leave (Amsel et
 al., "The Polar Express", 2025). All but the last are for 1.02 times as large singular values: past 1, where bf16's
 rounding takes the largest, they would run away."""
+WORTH_COMPILING = 100_000
+"""Elements of a matrix."""
 COOLEST = 0.1
 """The trunk's rate falls to this share of the full one (decision 13)."""
 
@@ -55,6 +59,9 @@ def branch_rate(step: int, steps: int) -> float:
 def adamw_beta2(tokens_per_step: int) -> float:
     """AdamW's second decay, of one half-life in tokens whatever the batch (nanochat's log), at most 0.999."""
     return float(min(0.999, 0.999 ** (tokens_per_step / 16384)))
+
+
+Pass = Callable[..., None]
 
 
 def _nesterov(gradient: Tensor, momentum: Tensor, out: Tensor) -> None:
@@ -97,27 +104,27 @@ class MuonAdamW:
             shape: torch.zeros(len(group), *shape, device=next(iter(group.values())).device)  # (N, R, C)
             for shape, group in self.groups.items()
         }
-        self._nesterov, self._descend = _nesterov, _descend
+        self.passes: dict[torch.Size, tuple[Pass, Pass]] = dict.fromkeys(self.groups, (_nesterov, _descend))
         self.adamw = torch.optim.AdamW(
             self.others.values(), lr=adamw_learning_rate, betas=(BETA1, beta2), weight_decay=0.0, fused=True
         )
 
+    @torch.no_grad()
     def compile(self) -> None:
-        """Make one pass over memory of what is several otherwise; one kernel for matrices of every size that lie the
-        same way.
+        """Make one pass over memory of what is several otherwise, for matrices that do not stay in a cache anyway; one
+        kernel for all sizes that lie the same way.
 
         Raises whatever the compiler does.
         """
-        self._nesterov = torch.compile(_nesterov, dynamic=True)
-        self._descend = torch.compile(_descend, dynamic=True)
+        nesterov: Pass = torch.compile(_nesterov, dynamic=True)
+        descend: Pass = torch.compile(_descend, dynamic=True)
         one = torch.ones((), device=next(iter(self.momenta.values())).device)
-        with torch.no_grad():
-            for momenta in sorted(self.momenta.values(), key=lambda momenta: -momenta[0].numel()):
-                matrix = momenta[0]
-                out = self._wide(momenta[:1])[0]
-                self._nesterov(*alike(matrix, matrix.clone(), out))
-                parameter, update = alike(matrix.clone(), out)
-                self._descend(parameter, update, one, one)
+        for shape, momenta in self.momenta.items():
+            if shape.numel() >= WORTH_COMPILING:
+                matrix, out = momenta[0].clone(), self._wide(momenta[:1])[0]
+                nesterov(*alike(matrix, matrix.clone(), out))
+                descend(*alike(matrix, out), one, one)
+                self.passes[shape] = nesterov, descend
 
     def _wide(self, momenta: Tensor) -> Tensor:
         """Room for (N, R, C), in memory as `newton_schulz` takes it: the smaller side first."""
@@ -138,13 +145,13 @@ class MuonAdamW:
             factors = torch.tensor([1 - learning_rate * self.weight_decay, learning_rate * wider])
             keep, step = factors.to(self.momenta[shape].device).unbind()
             momenta = self.momenta[shape]
+            nesterov, descend = self.passes[shape]
             ahead = self._wide(momenta)  # (N, R, C)
             for parameter, momentum, out in zip(matrices.values(), momenta, ahead, strict=True):
                 if parameter.grad is not None:
-                    self._nesterov(*alike(parameter.grad, momentum, out))
+                    nesterov(*alike(parameter.grad, momentum, out))
             for parameter, update in zip(matrices.values(), newton_schulz(ahead, self.dtype), strict=True):
-                matrix, change = alike(parameter, update)
-                self._descend(matrix, change, keep, step)
+                descend(*alike(parameter.detach(), update), keep, step)
         for parameter in [*self.others.values(), *(p for g in self.groups.values() for p in g.values())]:
             parameter.grad = None
 
