@@ -18,13 +18,17 @@ CACHED_BYTES = 1_600_000
 
 
 def causal_attention(q: Tensor, k: Tensor, v: Tensor, hidden: Tensor) -> Tensor:
-    """Each position's mix of the values up to its own. q: (B, H, T, D); k, v: (B, H_kv, T, D); gives (B, H, T, D)."""
+    """Each position's mix of the values up to its own. q: (B, H, T, D); k, v: (B, H_kv, T, D); gives (B, H, T, D).
+
+    hidden: (T, T), minus infinity where a position must not look, else 0; read, it costs less than worked out again.
+    """
     groups = q.shape[1] // k.shape[1]
     if not (torch.compiler.is_compiling() and q.device.type == "cpu"):
         return F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=groups > 1)
     if groups > 1:
         k, v = (x.repeat_interleave(groups, dim=1) for x in (k, v))
-    out: Tensor = _CausalAttention.apply(q.contiguous(), k.contiguous(), v.contiguous(), hidden)  # type: ignore[no-untyped-call]  # untyped in torch
+    q, k, v = q.contiguous(), k.contiguous(), v.contiguous()  # once, not in each product of the gradient
+    out: Tensor = _CausalAttention.apply(q, k, v, hidden)  # type: ignore[no-untyped-call]  # untyped in torch
     return out
 
 
