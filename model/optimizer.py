@@ -70,13 +70,13 @@ def _nesterov(gradient: Tensor, momentum: Tensor, out: Tensor) -> None:
     out.copy_(gradient.lerp(momentum, MOMENTUM))
 
 
-def alike(*matrices: Tensor) -> tuple[Tensor, ...]:
-    """As they are, or all as one row where all lie in memory in one order."""
-    return tuple(m.view(-1) for m in matrices) if all(m.is_contiguous() for m in matrices) else matrices
-
-
 def _descend(parameter: Tensor, update: Tensor, keep: Tensor, rate: Tensor) -> None:
     parameter.copy_(parameter * keep - update * rate)
+
+
+def _alike(*matrices: Tensor) -> tuple[Tensor, ...]:
+    """As they are, or all as one row where all lie in memory in one order."""
+    return tuple(m.view(-1) for m in matrices) if all(m.is_contiguous() for m in matrices) else matrices
 
 
 class MuonAdamW:
@@ -122,8 +122,8 @@ class MuonAdamW:
         for shape, momenta in self.momenta.items():
             if shape.numel() >= WORTH_COMPILING:
                 matrix, out = momenta[0].clone(), self._wide(momenta[:1])[0]
-                nesterov(*alike(matrix, matrix.clone(), out))
-                descend(*alike(matrix, out), one, one)
+                nesterov(*_alike(matrix, matrix.clone(), out))
+                descend(*_alike(matrix, out), one, one)
                 self.passes[shape] = nesterov, descend
 
     def _wide(self, momenta: Tensor) -> Tensor:
@@ -149,9 +149,9 @@ class MuonAdamW:
             ahead = self._wide(momenta)  # (N, R, C)
             for parameter, momentum, out in zip(matrices.values(), momenta, ahead, strict=True):
                 if parameter.grad is not None:
-                    nesterov(*alike(parameter.grad, momentum, out))
+                    nesterov(*_alike(parameter.grad, momentum, out))
             for parameter, update in zip(matrices.values(), newton_schulz(ahead, self.dtype), strict=True):
-                descend(*alike(parameter.detach(), update), keep, step)
+                descend(*_alike(parameter.detach(), update), keep, step)
         for parameter in [*self.others.values(), *(p for g in self.groups.values() for p in g.values())]:
             parameter.grad = None
 
