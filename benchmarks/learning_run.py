@@ -42,7 +42,7 @@ from benchmarks.learning_recipe import (
     matmul_rates,
     speed_class,
 )
-from model import attention, gpt, optimizer
+from model import amx, attention, gpt, layers, optimizer
 from model.batches import Plan, evaluation_windows, read_batch, spread
 from model.documents import DOCUMENT
 from model.evaluate import autocast, score_windows
@@ -243,7 +243,7 @@ def add_dropout(model: GPT, share: float) -> None:
 
 def compiled_marker(config: GPTConfig, recipe: Recipe) -> Path:
     """A file in the compiler's cache: there once this network was compiled with this cache."""
-    sources = "".join(Path(str(module.__file__)).read_text() for module in (gpt, attention, optimizer))
+    sources = "".join(Path(str(module.__file__)).read_text() for module in (gpt, layers, attention, amx, optimizer))
     what = f"{sources}{config}{recipe.batch_size}{bool(recipe.dropout)}{torch.__version__}"
     cache = os.environ.get("TORCHINDUCTOR_CACHE_DIR") or f"/tmp/torchinductor_{os.environ.get('USER', 'user')}"
     return Path(cache) / f"learning-{hashlib.sha256(what.encode()).hexdigest()[:16]}"

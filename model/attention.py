@@ -2,7 +2,8 @@
 
 PyTorch's fused attention is quick forwards, but its gradient on a CPU takes eight times as long, a third of a small
 network's training step. The same gradient (Dao et al., "FlashAttention", 2022, appendix B.2) as matrix products over a
-few sequences at a time, whose scores stay in the cache, takes half of that once it is compiled.
+few sequences at a time, whose scores stay in the cache, takes half of that once it is compiled. On a processor with AMX
+both ways are our own (`amx.cpp`): all scores of a head stay in the cache, and none above the diagonal is computed.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from model import amx
 
 CACHED_BYTES = 1_600_000
 """Of scores at a time."""
@@ -25,6 +28,10 @@ def causal_attention(q: Tensor, k: Tensor, v: Tensor, hidden: Tensor) -> Tensor:
     groups = q.shape[1] // k.shape[1]
     if not (torch.compiler.is_compiling() and q.device.type == "cpu"):
         return F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=groups > 1)
+    if amx.takes(q, q.dtype, *q.shape[2:]):
+        rows = (x.transpose(1, 2).contiguous() for x in (q, k, v))  # (B, T, H, D), as the projections left them
+        mixed: Tensor = _AmxAttention.apply(*rows)  # type: ignore[no-untyped-call]  # untyped in torch
+        return mixed.transpose(1, 2)
     if groups > 1:
         k, v = (x.repeat_interleave(groups, dim=1) for x in (k, v))
     q, k, v = q.contiguous(), k.contiguous(), v.contiguous()  # once, not in each product of the gradient
@@ -58,3 +65,17 @@ class _CausalAttention(torch.autograd.Function):
             of_scores = (share * ((gs @ vs.mT).float() - inners) * scale).to(q.dtype)
             parts.append((of_scores @ ks, of_scores.mT @ qs, share.to(q.dtype).mT @ gs))
         return (*(torch.cat(part) for part in zip(*parts, strict=True)), None)
+
+
+class _AmxAttention(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        out, logs = amx.attention(q, k, v)
+        ctx.save_for_backward(q, k, v, out, logs)
+        result: Tensor = out
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, ...]:
+        of_q, of_k, of_v = amx.attention_gradient(*ctx.saved_tensors, grads[0].contiguous())
+        return of_q, of_k, of_v

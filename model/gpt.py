@@ -15,7 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from model import amx
 from model.attention import causal_attention
+from model.layers import Linear, swiglu
 
 
 @dataclass(frozen=True)
@@ -89,10 +91,10 @@ class CausalSelfAttention(nn.Module):
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
         self.n_head, self.n_kv_head, self.head_dim = config.n_head, config.n_kv_head, config.head_dim
-        self.q_proj = nn.Linear(config.n_embd, config.n_head * config.head_dim, bias=False)
-        self.k_proj = nn.Linear(config.n_embd, config.n_kv_head * config.head_dim, bias=False)
-        self.v_proj = nn.Linear(config.n_embd, config.n_kv_head * config.head_dim, bias=False)
-        self.o_proj = nn.Linear(config.n_head * config.head_dim, config.n_embd, bias=False)
+        self.q_proj = Linear(config.n_embd, config.n_head * config.head_dim)
+        self.k_proj = Linear(config.n_embd, config.n_kv_head * config.head_dim)
+        self.v_proj = Linear(config.n_embd, config.n_kv_head * config.head_dim)
+        self.o_proj = Linear(config.n_head * config.head_dim, config.n_embd)
         self.q_norm = RMSNorm(config.head_dim, config.norm_eps)
         self.k_norm = RMSNorm(config.head_dim, config.norm_eps)
 
@@ -113,12 +115,12 @@ class SwiGLU(nn.Module):
 
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
-        self.gate_proj = nn.Linear(config.n_embd, config.intermediate_size, bias=False)
-        self.up_proj = nn.Linear(config.n_embd, config.intermediate_size, bias=False)
-        self.down_proj = nn.Linear(config.intermediate_size, config.n_embd, bias=False)
+        self.gate_proj = Linear(config.n_embd, config.intermediate_size)
+        self.up_proj = Linear(config.n_embd, config.intermediate_size)
+        self.down_proj = Linear(config.intermediate_size, config.n_embd)
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))  # (B, T, C)
+        out: Tensor = self.down_proj(swiglu(self.gate_proj(x), self.up_proj(x)))  # (B, T, C)
         return out
 
 
@@ -207,7 +209,10 @@ def compiled_loss(model: GPT) -> Callable[[Tensor, Tensor], Tensor]:
     """`model(idx, targets)`, compiled for one shape of batch when it is first called.
 
     Block by block: all layers share the code of one, so that a deep network takes no longer than a shallow one.
+    Raises where what a processor with AMX calls cannot be built (`amx.library`).
     """
+    if model.embed_tokens.weight.device.type == "cpu":
+        amx.prepare()
     blocks = [torch.compile(block, dynamic=False) for block in model.layers]
     loss = torch.compile(model.loss, dynamic=False)
     return lambda idx, targets: loss(model.residual(idx, blocks), targets)

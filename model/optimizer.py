@@ -12,6 +12,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from model import amx
+
 MOMENTUM = 0.95
 BETA1 = 0.9
 COEFFICIENTS = (
@@ -79,6 +81,12 @@ def _alike(*matrices: Tensor) -> tuple[Tensor, ...]:
     return tuple(m.view(-1) for m in matrices) if all(m.is_contiguous() for m in matrices) else matrices
 
 
+def _gradient(name: str, parameter: nn.Parameter) -> Tensor:
+    if parameter.grad is None:
+        raise ValueError(f"{name} has no gradient: call backward before step")
+    return parameter.grad.contiguous()
+
+
 class MuonAdamW:
     """Both optimizers as one; its state is a flat dictionary of tensors by parameter name."""
 
@@ -104,6 +112,8 @@ class MuonAdamW:
             shape: torch.zeros(len(group), *shape, device=next(iter(group.values())).device)  # (N, R, C)
             for shape, group in self.groups.items()
         }
+        self.on_amx: set[torch.Size] = set()
+        """Shapes whose step is `amx.muon`."""
         self.passes: dict[torch.Size, tuple[Pass, Pass]] = dict.fromkeys(self.groups, (_nesterov, _descend))
         self.adamw = torch.optim.AdamW(
             self.others.values(), lr=adamw_learning_rate, betas=(BETA1, beta2), weight_decay=0.0, fused=True
@@ -111,16 +121,19 @@ class MuonAdamW:
 
     @torch.no_grad()
     def compile(self) -> None:
-        """Make one pass over memory of what is several otherwise, for matrices that do not stay in a cache anyway; one
-        kernel for all sizes that lie the same way.
+        """On a processor with AMX a matrix's whole step stays in a core's cache. Elsewhere make one pass over memory of
+        what is several otherwise, for matrices that do not stay in a cache anyway; one kernel for all sizes that lie
+        the same way.
 
         Raises whatever the compiler does.
         """
         nesterov: Pass = torch.compile(_nesterov, dynamic=True)
         descend: Pass = torch.compile(_descend, dynamic=True)
         one = torch.ones((), device=next(iter(self.momenta.values())).device)
+        if one.device.type == "cpu" and self.dtype == torch.bfloat16 and amx.prepare():
+            self.on_amx = {shape for shape in self.momenta if all(size % amx.BLOCK == 0 for size in shape)}
         for shape, momenta in self.momenta.items():
-            if shape.numel() >= WORTH_COMPILING:
+            if shape.numel() >= WORTH_COMPILING and shape not in self.on_amx:
                 matrix, out = momenta[0].clone(), self._wide(momenta[:1])[0]
                 nesterov(*_alike(matrix, matrix.clone(), out))
                 descend(*_alike(matrix, out), one, one)
@@ -135,25 +148,36 @@ class MuonAdamW:
 
     @torch.no_grad()
     def step(self, rate: float) -> None:
-        """Apply the gradients at `rate` times the full learning rates, then drop the gradients."""
+        """Apply the gradients at `rate` times the full learning rates, then drop the gradients.
+
+        ValueError where a matrix has none.
+        """
         for group in self.adamw.param_groups:
             group["lr"] = self.adamw_learning_rate * rate
         self.adamw.step()
         for shape, matrices in self.groups.items():
-            wider = max(1.0, shape[0] / shape[1]) ** 0.5
             learning_rate = self.muon_learning_rate * rate
-            factors = torch.tensor([1 - learning_rate * self.weight_decay, learning_rate * wider])
-            keep, step = factors.to(self.momenta[shape].device).unbind()
-            momenta = self.momenta[shape]
-            nesterov, descend = self.passes[shape]
-            ahead = self._wide(momenta)  # (N, R, C)
-            for parameter, momentum, out in zip(matrices.values(), momenta, ahead, strict=True):
-                if parameter.grad is not None:
-                    nesterov(*_alike(parameter.grad, momentum, out))
-            for parameter, update in zip(matrices.values(), newton_schulz(ahead, self.dtype), strict=True):
-                descend(*_alike(parameter.detach(), update), keep, step)
+            wider = max(1.0, shape[0] / shape[1]) ** 0.5
+            keep, step = 1 - learning_rate * self.weight_decay, learning_rate * wider
+            parameters = [p.detach() for p in matrices.values()]
+            gradients = [_gradient(name, p) for name, p in matrices.items()]
+            if shape in self.on_amx:
+                amx.muon(parameters, gradients, self.momenta[shape], COEFFICIENTS, MOMENTUM, keep, step)
+            else:
+                self._muon(shape, parameters, gradients, keep, step)
         for parameter in [*self.others.values(), *(p for g in self.groups.values() for p in g.values())]:
             parameter.grad = None
+
+    def _muon(
+        self, shape: torch.Size, parameters: list[Tensor], gradients: list[Tensor], keep: float, rate: float
+    ) -> None:
+        momenta, (nesterov, descend) = self.momenta[shape], self.passes[shape]
+        factors = torch.tensor([keep, rate]).to(momenta.device).unbind()
+        ahead = self._wide(momenta)  # (N, R, C)
+        for gradient, momentum, out in zip(gradients, momenta, ahead, strict=True):
+            nesterov(*_alike(gradient, momentum, out))
+        for parameter, update in zip(parameters, newton_schulz(ahead, self.dtype), strict=True):
+            descend(*_alike(parameter, update), *factors)
 
     def tensors(self) -> dict[str, Tensor]:
         """The whole state by name, ready for safetensors."""

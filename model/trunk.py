@@ -129,9 +129,9 @@ class Trainer:
 
     def compile(self) -> None:
         """Compile the loss and its gradient; on any failure say so once and stay eager."""
-        compiled = compiled_loss(self.model)
         with self.timed("compile"):
             try:
+                compiled = compiled_loss(self.model)
                 self._backward(compiled, self.step)
                 self.loss = compiled
                 self.optimizer.compile()
