@@ -11,7 +11,9 @@ import ctypes
 import functools
 import hashlib
 import os
+import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Sequence
 from ctypes import c_float, c_int, c_long, c_void_p
@@ -30,16 +32,14 @@ BLOCK = 32
 
 @functools.cache
 def library() -> ctypes.CDLL | None:
-    """The built functions; None where the processor has no AMX or the kernel does not allow it.
+    """The built functions; None where the processor has no AMX, the kernel gives no tiles, or there is no g++.
 
-    Raises RuntimeError where the compiler refuses them, OSError where there is none or nothing can be written.
+    Raises RuntimeError where the compiler refuses them, OSError where nothing can be written.
     """
     able = torch.cpu.get_capabilities()
-    if not all(able.get(name) for name in NEEDED):
+    if not all(able.get(name) for name in NEEDED) or not shutil.which("g++") or not _allow_tiles():
         return None
     functions = ctypes.CDLL(str(build()))
-    if functions.allow_tiles() != 0:
-        return None
     functions.weight_gradient.argtypes = [c_void_p] * 3 + [c_long] * 3 + [c_int]
     functions.attention.argtypes = [c_void_p] * 5 + [c_long] * 5 + [c_int]
     functions.attention_gradient.argtypes = [c_void_p] * 9 + [c_long] * 5 + [c_int]
@@ -49,22 +49,32 @@ def library() -> ctypes.CDLL | None:
     return functions
 
 
+def _allow_tiles() -> bool:
+    """Ask Linux for the tiles' registers, for this process (arch_prctl; x86-64 alone has AMX)."""
+    arch_prctl, request_permission, tile_data = 158, 0x1023, 18
+    if sys.platform != "linux":
+        return False
+    refused: int = ctypes.CDLL(None).syscall(arch_prctl, request_permission, tile_data)
+    return refused == 0
+
+
 def build() -> Path:
     """The shared library, in the compiler's cache: a second to build, once for each state of the source."""
     from torch._inductor.runtime.cache_dir_utils import cache_dir  # slow to import; whoever compiles has it
 
-    compiler = os.environ.get("CXX", "g++")  # as PyTorch's compiler chooses
-    what = SOURCE.read_bytes() + " ".join([compiler, *FLAGS]).encode()
+    what = SOURCE.read_bytes() + " ".join(FLAGS).encode()
     built = Path(cache_dir()) / f"amx-{hashlib.sha256(what).hexdigest()[:16]}.so"
     if not built.exists():
         with tempfile.TemporaryDirectory(dir=built.parent) as folder:
             compiled, linked = f"{folder}/amx.o", f"{folder}/amx.so"
             # Linked without OpenMP's library: PyTorch has loaded one, and a second one's threads would be in its way.
             for arguments in ([*FLAGS, "-c", str(SOURCE), "-o", compiled], ["-shared", compiled, "-o", linked]):
-                done = subprocess.run([compiler, *arguments], check=False, capture_output=True, text=True)
+                done = subprocess.run(["g++", *arguments], check=False, capture_output=True, text=True)
                 if done.returncode:
                     said = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr)
-                    raise RuntimeError(f"{compiler} cannot build {SOURCE.name} (g++ 11 or later does): {said}")
+                    raise RuntimeError(f"g++ cannot build {SOURCE.name} (version 11 or later does): {said}")
+            with open(linked, "rb") as file:
+                os.fsync(file.fileno())
             os.replace(linked, built)
     return built
 
@@ -92,13 +102,18 @@ def _functions() -> ctypes.CDLL:
     return functions
 
 
+def _pointers(*tensors: Tensor) -> list[int]:
+    assert all(x.is_contiguous() for x in tensors), "rows must lie one after the other"
+    return [x.data_ptr() for x in tensors]
+
+
 @torch.library.custom_op("miniature_memory::weight_gradient", mutates_args=())
 def weight_gradient(inputs: Tensor, gradient: Tensor) -> Tensor:
     """Inputs (T, I) of a linear layer and its outputs' gradient (T, O), in bf16, to its weights' gradient (O, I)."""
     T, I, O = *inputs.shape, gradient.shape[1]  # noqa: E741
     inputs, gradient = inputs.contiguous(), gradient.contiguous()
     out = inputs.new_empty(O, I, dtype=torch.float32)
-    pointers = (x.data_ptr() for x in (inputs, gradient, out))
+    pointers = _pointers(inputs, gradient, out)
     _functions().weight_gradient(*pointers, T, I, O, torch.get_num_threads())
     return out
 
@@ -114,7 +129,7 @@ def attention(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
     and of each row of scores the base 2 logarithm of the sum of exponentials (B, H, T)."""
     B, T, H, D = q.shape
     out, logs = torch.empty_like(q), q.new_empty(B, H, T, dtype=torch.float32)
-    pointers = (x.data_ptr() for x in (q, k, v, out, logs))
+    pointers = _pointers(q, k, v, out, logs)
     _functions().attention(*pointers, B, T, H, k.shape[2], D, torch.get_num_threads())
     return out, logs
 
@@ -132,7 +147,7 @@ def attention_gradient(
     """From what `attention` took and gave, and the gradient of its first result, the gradients of q, k and v."""
     B, T, H, D = q.shape
     of_q, of_k, of_v = torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
-    pointers = (x.data_ptr() for x in (q, k, v, out, logs, gradient, of_q, of_k, of_v))
+    pointers = _pointers(q, k, v, out, logs, gradient, of_q, of_k, of_v)
     _functions().attention_gradient(*pointers, B, T, H, k.shape[2], D, torch.get_num_threads())
     return of_q, of_k, of_v
 
@@ -146,7 +161,7 @@ def _(q: Tensor, k: Tensor, v: Tensor, out: Tensor, logs: Tensor, gradient: Tens
 def swiglu(gate: Tensor, up: Tensor) -> Tensor:
     """SiLU(gate) up, of contiguous tensors of one shape in bf16."""
     out = torch.empty_like(gate)
-    pointers = (x.data_ptr() for x in (gate, up, out))
+    pointers = _pointers(gate, up, out)
     _functions().swiglu(*pointers, gate.numel(), torch.get_num_threads())
     return out
 
@@ -160,7 +175,7 @@ def _(gate: Tensor, up: Tensor) -> Tensor:
 def swiglu_gradient(gate: Tensor, up: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
     """From what `swiglu` took and the gradient of what it gave, the gradients of gate and up."""
     of_gate, of_up = torch.empty_like(gate), torch.empty_like(up)
-    pointers = (x.data_ptr() for x in (gate, up, gradient, of_gate, of_up))
+    pointers = _pointers(gate, up, gradient, of_gate, of_up)
     _functions().swiglu_gradient(*pointers, gate.numel(), torch.get_num_threads())
     return of_gate, of_up
 
@@ -182,7 +197,7 @@ def muon(
     """Muon's step, in place: N parameters (R, C) with their gradients, and their momenta (N, R, C), all in fp32 and
     contiguous. `keep`: what weight decay leaves of a parameter; `rate` comes times the orthogonal update."""
     N, R, C = momenta.shape
-    pointers = [(c_void_p * N)(*(x.data_ptr() for x in tensors)) for tensors in (parameters, gradients)]
+    pointers = [(c_void_p * N)(*_pointers(*tensors)) for tensors in (parameters, gradients)]
     numbers = (c_float * (3 * len(coefficients)))(*(number for step in coefficients for number in step))
-    state = (*pointers, momenta.data_ptr(), numbers, len(coefficients))
+    state = (*pointers, *_pointers(momenta), numbers, len(coefficients))
     _functions().muon(*state, beta, keep, rate, N, R, C, torch.get_num_threads())

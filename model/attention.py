@@ -3,7 +3,8 @@
 PyTorch's fused attention is quick forwards, but its gradient on a CPU takes eight times as long, a third of a small
 network's training step. The same gradient (Dao et al., "FlashAttention", 2022, appendix B.2) as matrix products over a
 few sequences at a time, whose scores stay in the cache, takes half of that once it is compiled. On a processor with AMX
-both ways are our own (`amx.cpp`): all scores of a head stay in the cache, and none above the diagonal is computed.
+both ways are our own (`amx.cpp`): up to 700 positions, all scores of a head stay in the cache, and no block above the
+diagonal is computed.
 """
 
 from __future__ import annotations

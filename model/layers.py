@@ -58,5 +58,5 @@ class _SwiGLU(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
-        of_gate, of_up = amx.swiglu_gradient(*ctx.saved_tensors, grads[0])
+        of_gate, of_up = amx.swiglu_gradient(*ctx.saved_tensors, grads[0].contiguous())
         return of_gate, of_up

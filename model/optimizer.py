@@ -130,14 +130,17 @@ class MuonAdamW:
         nesterov: Pass = torch.compile(_nesterov, dynamic=True)
         descend: Pass = torch.compile(_descend, dynamic=True)
         one = torch.ones((), device=next(iter(self.momenta.values())).device)
-        if one.device.type == "cpu" and self.dtype == torch.bfloat16 and amx.prepare():
-            self.on_amx = {shape for shape in self.momenta if all(size % amx.BLOCK == 0 for size in shape)}
+        passes, on_amx = dict(self.passes), set[torch.Size]()
+        suits = one.device.type == "cpu" and self.dtype == torch.bfloat16 and amx.prepare()
         for shape, momenta in self.momenta.items():
-            if shape.numel() >= WORTH_COMPILING and shape not in self.on_amx:
+            if suits and all(size % amx.BLOCK == 0 for size in shape):
+                on_amx.add(shape)
+            elif shape.numel() >= WORTH_COMPILING:
                 matrix, out = momenta[0].clone(), self._wide(momenta[:1])[0]
                 nesterov(*_alike(matrix, matrix.clone(), out))
                 descend(*_alike(matrix, out), one, one)
-                self.passes[shape] = nesterov, descend
+                passes[shape] = nesterov, descend
+        self.passes, self.on_amx = passes, on_amx  # all of it or nothing
 
     def _wide(self, momenta: Tensor) -> Tensor:
         """Room for (N, R, C), in memory as `newton_schulz` takes it: the smaller side first."""

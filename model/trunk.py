@@ -133,8 +133,8 @@ class Trainer:
             try:
                 compiled = compiled_loss(self.model)
                 self._backward(compiled, self.step)
-                self.loss = compiled
                 self.optimizer.compile()
+                self.loss = compiled
             except Exception as error:  # many kinds: a missing header, a full disk, an unsupported compiler
                 self.numerics = replace(self.numerics, compiled=False)
                 reason = str(error).strip().splitlines()[:1]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +15,12 @@ from torch import Tensor
 
 from model import amx
 from model.gpt import GPT, GPTConfig, compiled_loss
+from model.numerics import has_compiler
 from model.optimizer import COEFFICIENTS, MOMENTUM, MuonAdamW, newton_schulz
 
 BF16 = torch.bfloat16
-needs_amx = pytest.mark.skipif(amx.library() is None, reason="this processor has no AMX: nothing here can run on it")
+needs_compiler = pytest.mark.skipif(not has_compiler(), reason="no C++ compiler")
+needs_amx = pytest.mark.skipif(not has_compiler() or amx.library() is None, reason="no AMX: nothing of it runs here")
 
 
 def error(value: Tensor, truth: Tensor) -> float:
@@ -149,6 +153,7 @@ def gradients(model: GPT, idx: Tensor, compiled: bool, dtype: torch.dtype) -> di
     return found
 
 
+@needs_compiler
 @pytest.mark.parametrize("able", [pytest.param(True, marks=needs_amx), False])
 def test_compiled_gradients_are_the_eager_ones(able: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """With AMX, and without, as on another processor."""
@@ -188,12 +193,33 @@ def test_the_compiled_optimizer_takes_the_same_step() -> None:
         torch.testing.assert_close(models[1][name], parameter, atol=0.002, rtol=0.02, msg=name)
 
 
-def test_a_compiler_that_refuses_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    refusing = tmp_path / "g++"
-    refusing.write_text("#!/bin/sh\necho 'amx.cpp:1:1: error: unknown option -mamx-tile' >&2; exit 1\n")
-    refusing.chmod(0o755)
-    monkeypatch.setenv("CXX", str(refusing))
+@pytest.fixture
+def refusing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A g++ that refuses all, and an empty cache, which is given."""
+    compiler = tmp_path / "bin" / "g++"
+    compiler.parent.mkdir()
+    compiler.write_text("#!/bin/sh\necho 'amx.cpp:1:1: error: unknown option -mamx-tile' >&2; exit 1\n")
+    compiler.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{compiler.parent}:{os.environ['PATH']}")
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def test_a_compiler_that_refuses_is_named_and_leaves_nothing(refusing: Path) -> None:
     with pytest.raises(RuntimeError, match=r"cannot build amx.cpp.*unknown option -mamx-tile"):
         amx.build()
-    assert not list((tmp_path / "cache").iterdir())
+    assert not list(refusing.iterdir())
+
+
+@needs_amx
+def test_an_optimizer_that_could_not_be_compiled_is_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    optimizer = MuonAdamW(GPT(replace(CONFIG, intermediate_size=2004)), 0.05, 0.003, 0.1, 0.98, BF16)
+
+    def fail(*_: object, **__: object) -> Callable[..., None]:
+        raise OSError("the disk is full")
+
+    before = dict(optimizer.passes)
+    monkeypatch.setattr(torch, "compile", lambda *_, **__: fail)  # fails when it is first called, as the real one does
+    with pytest.raises(OSError, match="disk is full"):
+        optimizer.compile()
+    assert optimizer.on_amx == set() and optimizer.passes == before
