@@ -10,8 +10,11 @@ from typing import Any
 
 import pytest
 
+from model import numerics
 from model.falls import detour, read_falls
 from model.job import TrainJob, pending_chunk
+from model.numerics import has_compiler
+from model.trainer import train
 from tasks.durable import write_json
 from tasks.errors import TrainingError
 from tasks.layout import Layout, find_data_directory
@@ -50,6 +53,31 @@ def test_killed_and_resumed_equals_undisturbed_bit_for_bit(job: TrainJob, tmp_pa
     assert pending_chunk(cut.checkpoints_dir) is None
     run(steady)
     assert saved_bytes(cut, 200) == saved_bytes(steady, 200)
+
+
+@pytest.mark.skipif(not has_compiler(), reason="no C++ compiler")
+def test_compiled_training_goes_on_bit_for_bit(job: TrainJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """P5 with the compiled network and, where the processor has AMX, with our own kernels, on two threads."""
+
+    class Killed(BaseException):
+        pass
+
+    def kill(event: dict[str, Any]) -> None:
+        if event["event"] == "checkpoint" and event["step"] >= 15:
+            raise Killed
+
+    monkeypatch.setattr(numerics, "WORTH_COMPILING_SECONDS", 0.0)
+    compiled = replace(job, steps=40, n_embd=64, dtype="bfloat16", compile="auto", threads=2)
+    steady = replace(placed(compiled, tmp_path / "steady"), checkpoint_every_seconds=3600.0)
+    cut = replace(placed(compiled, tmp_path / "cut"), checkpoint_every_seconds=0.001)
+    with pytest.raises(Killed):
+        train(cut, kill)
+    events = run(cut)
+    start = of(events, "start")[0]
+    assert start["resumed_chunk"] and 0 < start["step"] < 40 and start["inexact"] == []
+    assert of(events, "compile")[0]["ok"] and of(events, "done")[0]["step"] == 40
+    run(steady)
+    assert saved_bytes(cut, 40) == saved_bytes(steady, 40)
 
 
 def test_nothing_to_train_on_is_one_clear_event(fresh: TrainJob) -> None:
