@@ -25,11 +25,9 @@ class Recipe:
     block_size: int = 256
     batch_size: int = 8
     """Windows a step."""
-    muon_learning_rate: float = 0.04
+    muon_learning_rate: float = 0.025
     adamw_learning_rate: float = 0.003
     weight_decay: float = 0.0
-    dropout: float = 0.0
-    """Of the embeddings and of what each sublayer adds to the residual stream."""
     decay: float = 0.5
     """Share of the time over which the rates fall to 0, in a line."""
     warmup_steps: int = 20
@@ -47,13 +45,18 @@ class Recipe:
 
 SHAPES = ((3, 128), (4, 192), (4, 256), (5, 320), (6, 384))
 """(layers, width), small to large."""
-TOKENS_PER_PARAMETER = 0.5
-"""The largest shape is taken that still sees so many tokens for each of its parameters."""
+TOKENS_PER_PARAMETER = 0.8
+"""The largest shape is taken that still sees so many tokens for each of its parameters, or all of the text so often:"""
+ENOUGH_EPOCHS = 3.0
+MOST_EPOCHS = 3.2
+"""More readings of one text cost more on others than they bring, with dropout and weight decay too (docs/log.md)."""
 FEW_STEPS = 700
 LOGITS = 52_000_000
 """Most logits of a step: each costs 10 bytes and more, and all of a run must stay under 1.2 GB."""
-UTILIZATION = 0.2
-"""Share of the measured matmul rate that training reaches at these sizes; 0.6 of it where not compiled."""
+BEST_UTILIZATION = 0.5
+UTILIZATION_WIDTH = 768
+"""Training reaches a share of the measured matmul rate that grows with the width, as n_embd / 768, up to 0.5; 0.6 of it
+where not compiled."""
 
 
 def matmul_rates() -> tuple[float, float]:
@@ -82,24 +85,27 @@ def choose_recipe(seconds: float, vocab_size: int, train_tokens: int, rate: floa
     chosen = Recipe(*SHAPES[0], batch_size=batch_size)
     for n_layer, n_embd in SHAPES:
         recipe = replace(chosen, n_layer=n_layer, n_embd=n_embd)
-        if tokens_read(recipe, seconds, vocab_size, rate) >= TOKENS_PER_PARAMETER * recipe.parameters(vocab_size):
+        enough = min(TOKENS_PER_PARAMETER * recipe.parameters(vocab_size), ENOUGH_EPOCHS * train_tokens)
+        if tokens_read(recipe, seconds, vocab_size, rate) >= enough:
             chosen = recipe
-    return regularized(hurried(chosen, seconds, vocab_size, rate), seconds, vocab_size, train_tokens, rate)
+    return paced(chosen, tokens_read(chosen, seconds, vocab_size, rate), train_tokens)
 
 
 def tokens_read(recipe: Recipe, seconds: float, vocab_size: int, rate: float) -> float:
-    return seconds * rate * UTILIZATION / (6 * recipe.parameters(vocab_size))
+    utilization = min(BEST_UTILIZATION, recipe.n_embd / UTILIZATION_WIDTH)
+    return seconds * rate * utilization / (6 * recipe.parameters(vocab_size))
 
 
-def hurried(recipe: Recipe, seconds: float, vocab_size: int, rate: float) -> Recipe:
-    """Few steps: windows half as long, more often, and a higher rate for the embedding."""
-    if tokens_read(recipe, seconds, vocab_size, rate) >= FEW_STEPS * recipe.batch_size * recipe.block_size:
+def paced(recipe: Recipe, tokens: float, train_tokens: int) -> Recipe:
+    """Few steps: windows half as long, more of them, and higher rates. Time for twice what the text is worth: half as
+    many windows a step, and lower rates."""
+    if tokens < FEW_STEPS * recipe.batch_size * recipe.block_size:
+        batch_size = 3 * recipe.batch_size // 2 or 1
+        return replace(
+            recipe, block_size=128, batch_size=batch_size, muon_learning_rate=0.04, adamw_learning_rate=0.006
+        )
+    if tokens < 2 * MOST_EPOCHS * train_tokens:
         return recipe
-    return replace(recipe, block_size=128, batch_size=3 * recipe.batch_size // 2 or 1, adamw_learning_rate=0.006)
-
-
-def regularized(recipe: Recipe, seconds: float, vocab_size: int, train_tokens: int, rate: float) -> Recipe:
-    """Past four epochs: dropout and weight decay, the more the more often the text is read."""
-    if tokens_read(recipe, seconds, vocab_size, rate) < 4 * train_tokens:
-        return recipe
-    return replace(recipe, dropout=0.1, weight_decay=0.3)
+    return replace(
+        recipe, batch_size=max(1, recipe.batch_size // 2), muon_learning_rate=0.02, adamw_learning_rate=0.002
+    )

@@ -29,12 +29,12 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from benchmarks.learning_data import PreparedData, open_data
 from benchmarks.learning_recipe import (
+    MOST_EPOCHS,
     WORTH_COMPILING_COLD,
     WORTH_COMPILING_WARM,
     Recipe,
@@ -86,7 +86,6 @@ class Run:
         self.compiled = has_compiler() and seconds >= enough
         torch.manual_seed(self.recipe.seed)
         self.model = GPT(self.config)
-        add_dropout(self.model, self.recipe.dropout)
         beta2 = adamw_beta2(self.recipe.batch_size * self.recipe.block_size)
         r = self.recipe
         self.optimizer = MuonAdamW(
@@ -143,16 +142,17 @@ class Run:
             self.marker.touch()
 
     def train(self) -> dict[str, Any]:
-        """Until the time is up, or for so many steps; then the loss on all of val.bin."""
+        """Until the time is up or the text read often enough, or for so many steps; then score all of val.bin."""
         batches = self.batches()
         self.warm_up(next(batches))
         evaluation = EVALUATION_MARGIN * self.evaluation_seconds()
         started, end = self.elapsed(), self.deadline - evaluation
         curve = Curve(self, evaluation)
         r, step = self.recipe, 0
+        enough = MOST_EPOCHS * len(self.data.train) / (r.batch_size * r.block_size)  # steps
         while True:
             now = self.elapsed()
-            done = step / self.steps if self.steps else (now - started) / (end - started)
+            done = step / self.steps if self.steps else max((now - started) / (end - started), step / enough)
             curve.add(now, step, last=done >= 1)
             if done >= 1:
                 break
@@ -228,23 +228,10 @@ def network_config(recipe: Recipe, vocab_size: int) -> GPTConfig:
     )
 
 
-def add_dropout(model: GPT, share: float) -> None:
-    """To the embeddings and to what each sublayer adds, while training; the network itself stays as it is."""
-    if not share:
-        return
-
-    def drop(module: nn.Module, _: Any, output: Tensor) -> Tensor:
-        return F.dropout(output, share, module.training)
-
-    for name, module in model.named_modules():
-        if name == "embed_tokens" or name.endswith((".self_attn", ".mlp")):
-            module.register_forward_hook(drop)
-
-
 def compiled_marker(config: GPTConfig, recipe: Recipe) -> Path:
     """A file in the compiler's cache: there once this network was compiled with this cache."""
     sources = "".join(Path(str(module.__file__)).read_text() for module in (gpt, layers, attention, amx, optimizer))
-    what = f"{sources}{config}{recipe.batch_size}{bool(recipe.dropout)}{torch.__version__}"
+    what = f"{sources}{config}{recipe.batch_size}{torch.__version__}"
     cache = os.environ.get("TORCHINDUCTOR_CACHE_DIR") or f"/tmp/torchinductor_{os.environ.get('USER', 'user')}"
     return Path(cache) / f"learning-{hashlib.sha256(what.encode()).hexdigest()[:16]}"
 

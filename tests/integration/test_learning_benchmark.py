@@ -50,7 +50,7 @@ def python(*command: str) -> dict[str, object]:
 
 def test_a_run_learns_and_the_scorer_agrees(tmp_path: Path) -> None:
     data, output = prepared(tmp_path / "data"), tmp_path / "run"
-    short = ("--steps", "12", "--set", "n_layer=1", "n_embd=64", "block_size=64", "dropout=0.1")
+    short = ("--steps", "12", "--set", "n_layer=1", "n_embd=64", "block_size=64")
     run = python("benchmarks.learning_run", "--data", str(data), "--seconds", "20", "--output", str(output), *short)
     found = python("benchmarks.learning_score", "--data", str(data), "--checkpoint", str(output), "--block-sizes", "0")
     score = found["by_block_size"]["64"]  # type: ignore[index]
@@ -72,8 +72,11 @@ def test_more_time_never_chooses_a_smaller_network() -> None:
     sizes = [choose_recipe(s, 65, 10**6, 1.3e12).parameters(65) for s in (5.0, 20.0, 60.0, 300.0, 900.0)]
     assert sizes == sorted(sizes)
     assert sizes[0] < sizes[-1]
-    assert choose_recipe(900.0, 65, 10**5, 1.3e12).dropout > 0
-    assert choose_recipe(900.0, 65, 10**9, 1.3e12).dropout == 0
+
+
+def test_little_text_is_read_often_enough_by_a_larger_network() -> None:
+    small, large = (choose_recipe(60.0, 65, tokens, 1.3e12).parameters(65) for tokens in (10**9, 10**5))
+    assert small < large
 
 
 def test_what_is_given_on_the_command_line() -> None:
