@@ -46,9 +46,8 @@ class Recipe:
 SHAPES = ((3, 128), (4, 192), (4, 256), (5, 320), (6, 384))
 """(layers, width), small to large."""
 TOKENS_PER_PARAMETER = 0.8
-"""The largest shape is taken that still sees so many tokens for each of its parameters, or all of the text so often:"""
-ENOUGH_EPOCHS = 3.0
-MOST_EPOCHS = 3.2
+"""The largest shape is taken that still sees so many tokens for each of its parameters, or the text often enough."""
+EPOCHS = 3.2
 """More readings of one text cost more on others than they bring, with dropout and weight decay too (docs/log.md)."""
 FEW_STEPS = 700
 LOGITS = 52_000_000
@@ -85,7 +84,7 @@ def choose_recipe(seconds: float, vocab_size: int, train_tokens: int, rate: floa
     chosen = Recipe(*SHAPES[0], batch_size=batch_size)
     for n_layer, n_embd in SHAPES:
         recipe = replace(chosen, n_layer=n_layer, n_embd=n_embd)
-        enough = min(TOKENS_PER_PARAMETER * recipe.parameters(vocab_size), ENOUGH_EPOCHS * train_tokens)
+        enough = min(TOKENS_PER_PARAMETER * recipe.parameters(vocab_size), EPOCHS * train_tokens)
         if tokens_read(recipe, seconds, vocab_size, rate) >= enough:
             chosen = recipe
     return paced(chosen, tokens_read(chosen, seconds, vocab_size, rate), train_tokens)
@@ -104,7 +103,7 @@ def paced(recipe: Recipe, tokens: float, train_tokens: int) -> Recipe:
         return replace(
             recipe, block_size=128, batch_size=batch_size, muon_learning_rate=0.04, adamw_learning_rate=0.006
         )
-    if tokens < 2 * MOST_EPOCHS * train_tokens:
+    if tokens < 2 * EPOCHS * train_tokens:
         return recipe
     return replace(
         recipe, batch_size=max(1, recipe.batch_size // 2), muon_learning_rate=0.02, adamw_learning_rate=0.002

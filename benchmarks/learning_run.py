@@ -34,7 +34,7 @@ from torch import Tensor
 
 from benchmarks.learning_data import PreparedData, open_data
 from benchmarks.learning_recipe import (
-    MOST_EPOCHS,
+    EPOCHS,
     WORTH_COMPILING_COLD,
     WORTH_COMPILING_WARM,
     Recipe,
@@ -149,7 +149,7 @@ class Run:
         started, end = self.elapsed(), self.deadline - evaluation
         curve = Curve(self, evaluation)
         r, step = self.recipe, 0
-        enough = MOST_EPOCHS * len(self.data.train) / (r.batch_size * r.block_size)  # steps
+        enough = EPOCHS * len(self.data.train) / (r.batch_size * r.block_size)  # steps
         while True:
             now = self.elapsed()
             done = step / self.steps if self.steps else max((now - started) / (end - started), step / enough)

@@ -111,7 +111,6 @@ def _pointers(*tensors: Tensor) -> list[int]:
 def weight_gradient(inputs: Tensor, gradient: Tensor) -> Tensor:
     """Inputs (T, I) of a linear layer and its outputs' gradient (T, O), in bf16, to its weights' gradient (O, I)."""
     T, I, O = *inputs.shape, gradient.shape[1]  # noqa: E741
-    inputs, gradient = inputs.contiguous(), gradient.contiguous()
     out = inputs.new_empty(O, I, dtype=torch.float32)
     pointers = _pointers(inputs, gradient, out)
     _functions().weight_gradient(*pointers, T, I, O, torch.get_num_threads())

@@ -21,7 +21,7 @@ class Linear(nn.Linear):
         dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
         if not amx.takes(x, dtype, x.shape[:-1].numel(), self.in_features, self.out_features):
             return F.linear(x, self.weight)
-        rows = x.to(dtype).view(-1, self.in_features)
+        rows = x.to(dtype).reshape(-1, self.in_features).contiguous()
         out: Tensor = _Linear.apply(rows, self.weight)  # type: ignore[no-untyped-call]  # untyped in torch
         return out.view(*x.shape[:-1], self.out_features)
 
@@ -45,8 +45,8 @@ class _Linear(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
-        x, low = ctx.saved_tensors
-        return grads[0] @ low, amx.weight_gradient(x, grads[0])
+        (x, low), grad = ctx.saved_tensors, grads[0].contiguous()
+        return grad @ low, amx.weight_gradient(x, grad)
 
 
 class _SwiGLU(torch.autograd.Function):

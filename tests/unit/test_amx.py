@@ -185,30 +185,23 @@ def test_the_compiled_optimizer_takes_the_same_step() -> None:
         if compiled:
             optimizer.compile()
             assert optimizer.on_amx == set(optimizer.groups)
-        gradients_of = model(idx, idx.roll(-1, 1))
-        gradients_of.backward()
+        model(idx, idx.roll(-1, 1)).backward()
         optimizer.step(1.0)
         models.append(dict(model.named_parameters()))
     for name, parameter in models[0].items():
         torch.testing.assert_close(models[1][name], parameter, atol=0.002, rtol=0.02, msg=name)
 
 
-@pytest.fixture
-def refusing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A g++ that refuses all, and an empty cache, which is given."""
-    compiler = tmp_path / "bin" / "g++"
+def test_a_compiler_that_refuses_is_named_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiler, cache = tmp_path / "bin" / "g++", tmp_path / "cache"
     compiler.parent.mkdir()
     compiler.write_text("#!/bin/sh\necho 'amx.cpp:1:1: error: unknown option -mamx-tile' >&2; exit 1\n")
     compiler.chmod(0o755)
     monkeypatch.setenv("PATH", f"{compiler.parent}:{os.environ['PATH']}")
-    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
-    return tmp_path / "cache"
-
-
-def test_a_compiler_that_refuses_is_named_and_leaves_nothing(refusing: Path) -> None:
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(cache))
     with pytest.raises(RuntimeError, match=r"cannot build amx.cpp.*unknown option -mamx-tile"):
         amx.build()
-    assert not list(refusing.iterdir())
+    assert not list(cache.iterdir())
 
 
 @needs_amx
