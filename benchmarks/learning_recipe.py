@@ -43,18 +43,20 @@ class Recipe:
         return self.n_layer * block + vocab_size * self.n_embd
 
 
-SHAPES = ((3, 128), (4, 192), (4, 256), (5, 320), (6, 384))
+SHAPES = ((3, 128), (4, 192), (4, 256), (6, 256), (10, 256))
 """(layers, width), small to large."""
 TOKENS_PER_PARAMETER = 0.8
-"""The largest shape is taken that still sees so many tokens for each of its parameters, or the text often enough."""
-EPOCHS = 3.2
+"""The largest shape is taken that still sees so many tokens for each of its parameters ..."""
+FEWEST_EPOCHS = 2.5
+"""... or reads the text so often: a larger network gains more than half a reading more."""
+EPOCHS = 2.9
 """More readings of one text cost more on others than they bring, with dropout and weight decay too (docs/log.md)."""
 FEW_STEPS = 700
 LOGITS = 52_000_000
 """Most logits of a step: each costs 10 bytes and more, and all of a run must stay under 1.2 GB."""
 BEST_UTILIZATION = 0.5
-UTILIZATION_WIDTH = 768
-"""Training reaches a share of the measured matmul rate that grows with the width, as n_embd / 768, up to 0.5; 0.6 of it
+UTILIZATION_WIDTH = 960
+"""Training reaches a share of the measured matmul rate that grows with the width, as n_embd / 960, up to 0.5; 0.6 of it
 where not compiled."""
 
 
@@ -74,8 +76,9 @@ def matmul_rates() -> tuple[float, float]:
 
 
 def speed_class(rate: float) -> float:
-    """The middle of the rate's octave: two runs on one machine choose one network, though no two measurements agree."""
-    return float(1.5 * 2 ** math.floor(math.log2(rate)))
+    """The nearest of 1, 2, 4 ... TFLOP/s, and of their halves downwards: two runs on one machine choose one network,
+    though no two measurements agree."""
+    return 1e12 * 2.0 ** round(math.log2(rate / 1e12))
 
 
 def choose_recipe(seconds: float, vocab_size: int, train_tokens: int, rate: float) -> Recipe:
@@ -84,10 +87,10 @@ def choose_recipe(seconds: float, vocab_size: int, train_tokens: int, rate: floa
     chosen = Recipe(*SHAPES[0], batch_size=batch_size)
     for n_layer, n_embd in SHAPES:
         recipe = replace(chosen, n_layer=n_layer, n_embd=n_embd)
-        enough = min(TOKENS_PER_PARAMETER * recipe.parameters(vocab_size), EPOCHS * train_tokens)
+        enough = min(TOKENS_PER_PARAMETER * recipe.parameters(vocab_size), FEWEST_EPOCHS * train_tokens)
         if tokens_read(recipe, seconds, vocab_size, rate) >= enough:
             chosen = recipe
-    return paced(chosen, tokens_read(chosen, seconds, vocab_size, rate), train_tokens)
+    return paced(chosen, tokens_read(chosen, seconds, vocab_size, rate))
 
 
 def tokens_read(recipe: Recipe, seconds: float, vocab_size: int, rate: float) -> float:
@@ -95,16 +98,9 @@ def tokens_read(recipe: Recipe, seconds: float, vocab_size: int, rate: float) ->
     return seconds * rate * utilization / (6 * recipe.parameters(vocab_size))
 
 
-def paced(recipe: Recipe, tokens: float, train_tokens: int) -> Recipe:
-    """Few steps: windows half as long, more of them, and higher rates. Time for twice what the text is worth: half as
-    many windows a step, and lower rates."""
-    if tokens < FEW_STEPS * recipe.batch_size * recipe.block_size:
-        batch_size = 3 * recipe.batch_size // 2 or 1
-        return replace(
-            recipe, block_size=128, batch_size=batch_size, muon_learning_rate=0.04, adamw_learning_rate=0.006
-        )
-    if tokens < 2 * EPOCHS * train_tokens:
+def paced(recipe: Recipe, tokens: float) -> Recipe:
+    """Few steps: windows half as long, more of them, and higher rates."""
+    if tokens >= FEW_STEPS * recipe.batch_size * recipe.block_size:
         return recipe
-    return replace(
-        recipe, batch_size=max(1, recipe.batch_size // 2), muon_learning_rate=0.02, adamw_learning_rate=0.002
-    )
+    batch_size = 3 * recipe.batch_size // 2 or 1
+    return replace(recipe, block_size=128, batch_size=batch_size, muon_learning_rate=0.04, adamw_learning_rate=0.006)
