@@ -55,8 +55,8 @@ FEW_STEPS = 700
 LOGITS = 52_000_000
 """Most logits of a step: each costs 10 bytes and more, and all of a run must stay under 1.2 GB."""
 BEST_UTILIZATION = 0.5
-UTILIZATION_WIDTH = 960
-"""Training reaches a share of the measured matmul rate that grows with the width, as n_embd / 960, up to 0.5; 0.6 of it
+UTILIZATION_WIDTH = 768
+"""Training reaches a share of the measured matmul rate that grows with the width, as n_embd / 768, up to 0.5; 0.6 of it
 where not compiled."""
 
 
@@ -76,9 +76,8 @@ def matmul_rates() -> tuple[float, float]:
 
 
 def speed_class(rate: float) -> float:
-    """The nearest of 1, 2, 4 ... TFLOP/s, and of their halves downwards: two runs on one machine choose one network,
-    though no two measurements agree."""
-    return 1e12 * 2.0 ** round(math.log2(rate / 1e12))
+    """The middle of the rate's octave: two runs on one machine choose one network, though no two measurements agree."""
+    return float(1.5 * 2 ** math.floor(math.log2(rate)))
 
 
 def choose_recipe(seconds: float, vocab_size: int, train_tokens: int, rate: float) -> Recipe:
