@@ -44,6 +44,7 @@ from benchmarks.learning_recipe import (
 )
 from model import amx, attention, gpt, layers, optimizer
 from model.batches import Plan, evaluation_windows, read_batch, spread
+from model.cohorts import Cohort
 from model.documents import DOCUMENT
 from model.evaluate import autocast, score_windows
 from model.gpt import GPT, GPTConfig, compiled_loss
@@ -102,7 +103,8 @@ class Run:
         """Every token once an epoch, in windows shuffled anew."""
         rows = np.array([(0, 0, len(self.data.train), 0)], dtype=DOCUMENT)
         r = self.recipe
-        plan = Plan("", rows, len(self.data.train), r.seed, r.batch_size, r.block_size, order="documents")
+        cohort = Cohort(f":{len(self.data.train)}:0", 0, len(self.data.train))
+        plan = Plan(rows, (cohort,), r.seed, r.batch_size, r.block_size)
         step = 0
         while True:
             yield read_batch(self.data.train, plan.places(step))

@@ -67,7 +67,6 @@ class Setup:
     n_embd: int
     block_size: int
     batch_size: int
-    order: str
     threads: int
     dtype: str
     evaluate_tokens: int
@@ -138,7 +137,6 @@ def job_of(setup: Setup, run: Run, night: Night, folder: Path) -> TrainJob:
         n_embd=setup.n_embd,
         block_size=setup.block_size,
         batch_size=setup.batch_size,
-        order=setup.order,
         steps=setup.steps,
         dtype=setup.dtype,
         compile="off",
@@ -203,6 +201,7 @@ def oracle(setup: Setup, run: Run, folder: Path) -> list[Json]:
 def cosine(setup: Setup, run: Run, folder: Path) -> list[Json]:
     """A cosine a night, on all documents or on the new ones alone."""
     from model.batches import open_tokens
+    from model.cohorts import Cohort
     from model.documents import read_documents
 
     trainer: Any = None
@@ -215,9 +214,12 @@ def cosine(setup: Setup, run: Run, folder: Path) -> list[Json]:
         documents = documents[documents["offset"] >= first]
         documents["offset"] -= first
         trainer.tokens = open_tokens(job.processed_dir / "train.bin", job.train_tokens)[first:]
-        trainer.plan = replace(trainer.plan, documents=documents, committed=job.train_tokens - first, streams={})
+        began = (night.number - 1) * setup.steps
+        newest = Cohort(str(began), night.next_seq, job.train_tokens - first)
+        known = trainer.plan.cohorts_at(began) if began and run.policy == "cosine" else ()
+        trainer.plan = replace(trainer.plan, documents=documents, cohorts=(*known, newest), first_step=began)
         for i in range(setup.steps):
-            step = (night.number - 1) * setup.steps + i
+            step = began + i
             warm = min(1.0, (step + 1) / (job.warmup_steps + 1))
             trainer.train_step(step, warm * (0.5 + 0.5 * math.cos(math.pi * i / setup.steps)))
         rows.append(scores(setup, job, trainer.model) | {"night": night.number, "steps_done": setup.steps})
@@ -389,7 +391,6 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--width", type=int, default=128)
     parser.add_argument("--block", type=int, default=128)
     parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--order", default="documents", choices=("windows", "documents"))
     parser.add_argument("--threads", type=int, default=1, help="of each process")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
@@ -429,7 +430,6 @@ def main() -> None:
         options.width,
         options.block,
         options.batch,
-        options.order,
         options.threads,
         options.dtype,
         options.evaluate_tokens,

@@ -1,15 +1,15 @@
-"""Batches out of nanoGPT's `.bin` format, each a pure function of (generation, committed documents, seed, step).
+"""Batches out of nanoGPT's `.bin` format, each a pure function of a plan and a step.
 
-Two orders. `windows`: as nanoGPT, each window begins anywhere, whatever the documents; some text is seen twice before
-other text is seen once. `documents`: epochs; in each the documents are shuffled and laid end to end, and the windows of
-that stream are shuffled too, so that every token is seen once an epoch. Either can be given a floor for the newest
-documents.
+Documents that came together are a cohort. Its text is a stream of its own: shuffled documents, shuffled windows, each
+token once before any is read twice; and it goes on where it stopped, night after night. Some windows are kept for the
+newest cohort until all of it was read once; the others are spread over the text of all cohorts alike, so that nothing
+is forgotten.
 """
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -17,13 +17,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from model.cohorts import Cohorts, windows
+from model.streams import Places, Stream, draws
+
 Window = tuple[int, int]
 """(start, length): inputs are tokens[start : start + length], targets the same moved by one."""
-Places = NDArray[np.int64]
 
-MOST_PASSES = 4
-"""The floor for the newest documents holds until they were read so often: past four epochs repeated text teaches little
-(Muennighoff et al. 2023), and three short documents must not fill a night."""
+ROWS = 65536
+"""Which cohorts the rows of the batches read is settled for so many at once."""
 
 
 def open_tokens(path: Path, committed: int) -> NDArray[np.uint16]:
@@ -40,156 +41,107 @@ def open_tokens(path: Path, committed: int) -> NDArray[np.uint16]:
 class Plan:
     """All that decides which tokens a step reads, besides the step itself."""
 
-    generation: str
     documents: NDArray[np.void]
-    """The committed rows of the table of documents (`documents.read_documents`)."""
-    committed: int
-    """Tokens."""
+    """Rows of the table of documents (`documents.read_documents`), up to the last cohort's end at least."""
+    cohorts: Cohorts
+    """With what was read of each before the first step."""
     seed: int
     batch_size: int
     block_size: int
-    order: str = "windows"
-    """windows or documents."""
     new_share: float = 0.0
-    """Least share of the windows that are of the newest documents."""
-    new_from: int = 0
-    """The newest documents begin at this token."""
+    """Share of the rows that are kept for the last cohort, until all of it was read once."""
     first_step: int = 0
-    """From which the newest documents are the newest."""
-    streams: dict[str, Stream] = field(default_factory=dict, compare=False, repr=False)
-    """Of the epochs met last: a cache."""
+    """From which this plan holds."""
+    _streams: dict[tuple[int, int, int], Stream] = field(default_factory=dict, init=False, compare=False, repr=False)
+    _blocks: dict[int, tuple[Places, Places]] = field(default_factory=dict, init=False, compare=False, repr=False)
+    _totals: list[Places] = field(default_factory=list, init=False, compare=False, repr=False)
 
     def places(self, step: int, detour: int = 0) -> Places:
         """Where the ids of one step are, (B, T + 1): each row's inputs are all but the last, its targets all but the
-        first."""
-        rows = np.arange(self.batch_size) + step * self.batch_size  # numbered since step 0
-        new, before = self._new_rows(rows)
-        if self.order == "windows":
-            return self._anywhere(step, detour, new)
+        first. `detour` moves the order on (see `falls`)."""
+        rows = np.arange(self.batch_size) + (step - self.first_step) * self.batch_size
+        cohorts, numbers = np.empty_like(rows), np.empty_like(rows)
+        for block in np.unique(rows // ROWS).tolist():
+            here = rows // ROWS == block
+            cohorts[here], numbers[here] = (values[rows[here] % ROWS] for values in self._block(block))
+        epochs = numbers // self._windows[cohorts]
+        numbers = numbers % self._windows[cohorts]
         places = np.empty((self.batch_size, self.block_size + 1), dtype=np.int64)
-        for pool, chosen, numbers in (("all", ~new, rows - before), ("new", new, before)):
-            if chosen.any():
-                places[chosen] = self._in_epochs(pool, numbers[chosen], detour)
+        for cohort, epoch in set(zip(cohorts.tolist(), epochs.tolist(), strict=True)):
+            chosen = (cohorts == cohort) & (epochs == epoch)
+            stream, size = self._stream(cohort, detour, epoch), int(self._windows[cohort])
+            places[chosen] = stream.windows(numbers[chosen], size, self.block_size)
         return places
 
-    def _new_rows(self, rows: Places) -> tuple[NDArray[np.bool_], Places]:
-        """Which rows are of the newest documents by the floor, and how many such rows there were before each.
+    def cohorts_at(self, step: int) -> Cohorts:
+        """With what was read of each before that step."""
+        rows = (step - self.first_step) * self.batch_size
+        cohorts = self._cohorts_of(rows // ROWS)[: rows % ROWS]
+        read = self._read_before(rows // ROWS) + np.bincount(cohorts, minlength=len(self.cohorts))
+        return tuple(replace(cohort, read=int(n)) for cohort, n in zip(self.cohorts, read, strict=True))
 
-        The floor counts what uniform sampling brings of them anyway.
-        """
-        size = self.committed - self.new_from
-        natural = size / self.committed
-        share = (self.new_share - natural) / (1 - natural) if self.new_from and size > self.block_size else 0.0
-        if share <= 0:
-            return np.zeros(len(rows), dtype=bool), np.zeros(len(rows), dtype=np.int64)
-        most = MOST_PASSES * (size // self.block_size)
-        since = np.maximum(rows - self.first_step * self.batch_size, 0)
-        before = np.minimum(np.floor(since * share), most).astype(np.int64)
-        after = np.minimum(np.floor((since + 1) * share), most).astype(np.int64)
-        return after > before, before
+    def unread_tokens(self, step: int) -> int:
+        """Of all cohorts, before that step."""
+        read = np.array([cohort.read for cohort in self.cohorts_at(step)])
+        return int(np.maximum(self._windows - read, 0).sum()) * self.block_size
 
-    def _anywhere(self, step: int, detour: int, new: NDArray[np.bool_]) -> Places:
-        first = np.where(new, self.new_from, 0)
-        starts = first + _draw(self.generation, self.seed, step, detour, self.committed - self.block_size - first)
-        places: Places = starts[:, None] + np.arange(self.block_size + 1)
-        return places
+    @cached_property
+    def _windows(self) -> Places:
+        return windows(self.cohorts, self.block_size)
 
-    def _in_epochs(self, pool: str, numbers: Places, detour: int) -> Places:
-        """The windows with these numbers, counted through the epochs of a pool."""
-        first = self.new_from if pool == "new" else 0
-        size = (self.committed - first) // self.block_size  # of an epoch, in windows
-        places = np.empty((len(numbers), self.block_size + 1), dtype=np.int64)
-        for epoch in np.unique(numbers // size).tolist():
-            name = f"{self.seed}:{self.generation}:{self.committed}:{first}:{detour}:{epoch}"
-            if name not in self.streams:
-                if len(self.streams) > 3:  # two pools, each at most between two epochs
-                    self.streams.clear()
-                self.streams[name] = Stream.of(_since(self.documents, first), name)
-            chosen = numbers // size == epoch
-            places[chosen] = self.streams[name].windows(numbers[chosen] % size, size, self.block_size)
-        return places
+    def _block(self, number: int) -> tuple[Places, Places]:
+        """The cohort that each of a block's rows reads, and the number of the window there, counted through all of
+        the cohort's epochs."""
+        if number not in self._blocks:
+            cohorts = self._cohorts_of(number)
+            counts = np.bincount(cohorts, minlength=len(self.cohorts))
+            first = self._read_before(number) - (np.cumsum(counts) - counts)
+            numbers = np.empty_like(cohorts)
+            numbers[np.argsort(cohorts, kind="stable")] = np.arange(ROWS) + np.repeat(first, counts)
+            if len(self._blocks) > 1:
+                self._blocks.clear()
+            self._blocks[number] = cohorts, numbers
+        return self._blocks[number]
 
+    def _read_before(self, block: int) -> Places:
+        """Windows of each cohort."""
+        if not self._totals:
+            self._totals.append(np.array([cohort.read for cohort in self.cohorts]))
+        while len(self._totals) <= block:
+            counts = np.bincount(self._cohorts_of(len(self._totals) - 1), minlength=len(self.cohorts))
+            self._totals.append(self._totals[-1] + counts)
+        return self._totals[block]
 
-@dataclass(frozen=True)
-class Stream:
-    """The documents of one epoch, shuffled and laid end to end in a circle."""
+    def _cohorts_of(self, block: int) -> Places:
+        ends = np.cumsum(self._windows)
+        anywhere = draws(f"{self.seed}:{self.first_step}:{block}", ROWS) % np.uint64(ends[-1])
+        cohorts: Places = np.searchsorted(ends, anywhere.astype(np.int64), side="right")
+        unread = max(0, int(self._windows[-1]) - self.cohorts[-1].read)
+        kept = np.minimum(((block * ROWS + np.arange(ROWS + 1)) * self.new_share).astype(np.int64), unread)
+        cohorts[np.diff(kept) > 0] = len(self.cohorts) - 1
+        return cohorts
 
-    offsets: Places
-    """Where each document begins in the file, in the order of the stream."""
-    begins: Places
-    """Where it begins in the stream."""
-    length: int
-    """Tokens."""
-    turn: int
-    """Where in the circle the first window begins: the tail that fills no window is another in each epoch."""
-    key: NDArray[np.uint64]
+    def _stream(self, cohort: int, detour: int, epoch: int) -> Stream:
+        key = (cohort, detour, epoch)
+        if key not in self._streams:
+            self._streams.pop((cohort, detour, epoch - 2), None)
+            rows = self._rows_between(self.cohorts[cohort - 1].end if cohort else 0, self.cohorts[cohort].end)
+            self._streams[key] = Stream.of(rows, f"{self.seed}:{self.cohorts[cohort].name}:{detour}:{epoch}")
+        return self._streams[key]
 
-    @classmethod
-    def of(cls, rows: NDArray[np.void], name: str) -> Stream:
-        bits = np.random.Philox(key=_key(name)).random_raw(len(rows) + 5)
-        order = np.argsort(bits[5:], kind="stable")
-        lengths = rows["length"][order].astype(np.int64)
-        total = int(lengths.sum())
-        begins = np.cumsum(lengths) - lengths
-        return cls(rows["offset"][order].astype(np.int64), begins, total, int(bits[4] % np.uint64(total)), bits[:4])
+    def _rows_between(self, first: int, end: int) -> NDArray[np.void]:
+        """The documents, or parts of them, from a token on and up to another."""
+        begins = self._begins
+        here = slice(int(np.searchsorted(begins, first, side="right")) - 1, int(np.searchsorted(begins, end)))
+        rows: NDArray[np.void] = self.documents[here].copy()
+        ends = np.minimum(begins[here] + rows["length"], end)
+        rows["offset"] = np.maximum(begins[here], first)
+        rows["length"] = ends - rows["offset"].astype(np.int64)
+        return rows
 
-    def windows(self, numbers: Places, size: int, block_size: int) -> Places:
-        """Where in the file the ids of these windows of an epoch of `size` are, (N, T + 1)."""
-        starts = self.turn + scramble(numbers, size, self.key) * block_size
-        inside = (starts[:, None] + np.arange(block_size + 1)) % self.length  # (N, T + 1)
-        document = np.searchsorted(self.begins, inside, side="right") - 1
-        places: Places = self.offsets[document] + inside - self.begins[document]
-        return places
-
-
-def _since(documents: NDArray[np.void], first: int) -> NDArray[np.void]:
-    """The documents, or the rest of one, from a token on."""
-    rows: NDArray[np.void] = documents[documents["offset"] + documents["length"] > first].copy()
-    late = first - np.minimum(rows["offset"], first)
-    rows["offset"] += late
-    rows["length"] -= late.astype(np.uint32)
-    return rows
-
-
-def scramble(numbers: Places, size: int, key: NDArray[np.uint64]) -> Places:
-    """A permutation of 0 ... size - 1, without a table: a Feistel network of four rounds over the next power of four,
-    walked until it ends inside (Black & Rogaway 2002)."""
-    half = max(1, ((size - 1).bit_length() + 1) // 2)
-    bits, mask = np.uint64(half), np.uint64(2**half - 1)
-    values = numbers.astype(np.uint64)
-    outside = np.ones(len(values), dtype=bool)
-    while outside.any():
-        left, right = values[outside] >> bits, values[outside] & mask
-        for one in key:
-            left, right = right, left ^ (_mix(right ^ one) & mask)
-        values[outside] = left << bits | right
-        outside = values >= np.uint64(size)
-    return values.astype(np.int64)
-
-
-def _mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """splitmix64's finalizer: every bit of the result depends on every bit given."""
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    mixed: NDArray[np.uint64] = x ^ (x >> np.uint64(31))
-    return mixed
-
-
-def _key(name: str) -> NDArray[np.uint64]:
-    return np.frombuffer(hashlib.sha256(name.encode()).digest()[:16], dtype="<u8")
-
-
-def _draw(generation: str, seed: int, step: int, detour: int, below: Places) -> Places:
-    """One number for each bound.
-
-    The counter-based generator Philox (Salmon et al. 2011) is keyed by seed and generation and its counter is
-    the step (and the detour, see `falls`), so there is no state to save. Only raw bits are used: NumPy promises
-    those across versions.
-    """
-    counter = np.array([0, step, detour, 0], dtype=np.uint64)
-    bits = np.random.Philox(key=_key(f"{seed}:{generation}"), counter=counter).random_raw(len(below))
-    numbers: Places = (bits % below.astype(np.uint64)).astype(np.int64)
-    return numbers
+    @cached_property
+    def _begins(self) -> Places:
+        return self.documents["offset"].astype(np.int64)
 
 
 def read_batch(tokens: NDArray[np.uint16], places: Places) -> tuple[Tensor, Tensor]:

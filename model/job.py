@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from model.cohorts import Cohort, Cohorts
+
 RECIPE = (
     "steps",
     "minutes",
@@ -18,9 +20,8 @@ RECIPE = (
     "documents",
     "seed",
     "batch_size",
-    "order",
     "new_share",
-    "new_from",
+    "cohorts",
     "first_step",
     "muon_learning_rate",
     "adamw_learning_rate",
@@ -60,14 +61,13 @@ class TrainJob:
     """Context, in tokens."""
     batch_size: int = 8
     """Windows a step."""
-    order: str = "windows"
-    """windows: begin anywhere; documents: every token once an epoch, the documents shuffled (`model.batches`)."""
-    new_share: float = 0.0
-    """Least share of the windows that are of the newest documents, until these were read a few times."""
-    new_from: int = 0
-    """The newest documents begin at this token of train.bin; 0: none are. A chunk settles it when it begins."""
+    new_share: float = 0.4
+    """Share of the windows that are kept for the newest documents until all of them was read once (`model.batches`)."""
+    cohorts: Cohorts = ()
+    """What came when, and what was read of it before `first_step`; empty: all came together. A chunk settles it when it
+    begins."""
     first_step: int = 0
-    """From this step on they are the newest. A chunk settles it too."""
+    """From this step on the cohorts are these. A chunk settles it too."""
     n_layer: int = 4
     n_head: int = 4
     n_kv_head: int = 0
@@ -118,7 +118,6 @@ class TrainJob:
             "val_tokens": 0,
             "documents": 0,
             "seed": 0,
-            "new_from": 0,
             "first_step": 0,
             "block_size": 1,
             "batch_size": 1,
@@ -159,8 +158,6 @@ class TrainJob:
             raise ValueError(f"average_shares must be one or more numbers from 0.001 to 1, not {self.average_shares!r}")
         if not 0 <= self.new_share < 1:
             raise ValueError(f"new_share must be from 0 to below 1, not {self.new_share!r}")
-        if self.order not in ("windows", "documents"):
-            raise ValueError(f"order must be windows or documents, not {self.order!r}")
         if self.dtype not in ("auto", "float32", "bfloat16", "float16"):
             raise ValueError(f"dtype must be auto, float32, bfloat16 or float16, not {self.dtype!r}")
         if self.compile not in ("auto", "off"):
@@ -205,12 +202,18 @@ def load_job(path: Path) -> TrainJob:
     for name, value in values.items():
         if known[name].type == "Path":
             values[name] = Path(value)
-    for name in {"prompts", "average_shares"} & values.keys():
-        values[name] = tuple(values[name])
     try:
-        return TrainJob(**values)
+        return TrainJob(**_as_fields(values))
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path}: {error}") from error
+
+
+def _as_fields(values: dict[str, Any]) -> dict[str, Any]:
+    """Values out of JSON as a job has them."""
+    fields = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    if "cohorts" in fields:
+        fields["cohorts"] = tuple(Cohort(**values) for values in fields["cohorts"])
+    return fields
 
 
 @dataclass(frozen=True)
@@ -229,7 +232,7 @@ class Chunk:
     def apply(self, job: TrainJob) -> TrainJob:
         """The job with this chunk's own recipe; what another version wrote into it and nobody knows is left out."""
         recipe = {name: self.recipe[name] for name in RECIPE if name in self.recipe}
-        return replace(job, **recipe | {"average_shares": tuple(recipe.get("average_shares", job.average_shares))})
+        return replace(job, **_as_fields(recipe))
 
     @property
     def branch_steps(self) -> int:

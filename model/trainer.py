@@ -25,8 +25,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 import model.process  # isort: skip  # noqa: F401  # before torch loads
+from model.batches import Plan
 from model.checkpoint import Checkpoint, checkpoint_steps
-from model.documents import TRAIN, read_documents, tokens_before
+from model.cohorts import Cohort, moved, with_newest
+from model.documents import TRAIN, read_documents
 from model.falls import Fall, write_falls
 from model.gpt import GPTConfig
 from model.job import Chunk, TrainJob, load_job, pending_chunk
@@ -59,7 +61,7 @@ def train(job: TrainJob, report: Report, stop: Stop | None = None) -> dict[str, 
     if chunk:
         job = chunk.apply(job)
     elif checkpoint:
-        job = replace(job, new_from=newest_from(job, checkpoint), first_step=checkpoint.step)
+        job = with_cohorts(job, checkpoint)
     if job.train_tokens < config.block_size + 1:
         raise ValueError(
             f"nothing to train on yet: {job.train_tokens} tokens, {config.block_size + 1} needed; add documents"
@@ -86,7 +88,7 @@ def train(job: TrainJob, report: Report, stop: Stop | None = None) -> dict[str, 
             "inexact": numerics.inexact(recorded) if recorded else [],
             "train_tokens": job.train_tokens,
             "val_tokens": job.val_tokens,
-            "new_tokens": job.train_tokens - job.new_from if job.new_from else 0,
+            "unread_tokens": trainer.plan.unread_tokens(trainer.step),
             "vocab_size": config.vocab_size,
         }
     )
@@ -128,15 +130,31 @@ def train(job: TrainJob, report: Report, stop: Stop | None = None) -> dict[str, 
     return done
 
 
-def newest_from(job: TrainJob, checkpoint: Checkpoint) -> int:
-    """Where the documents that no chunk before could read begin in train.bin; its end where nobody knows."""
-    before = checkpoint.metadata
-    if before["generation"] == job.generation:
-        return min(int(before["train_tokens"]), job.train_tokens)
-    seen = before.get("documents", 0)  # the file is another one, but the ledger's numbers stay
-    if not seen:
-        return job.train_tokens
-    return tokens_before(read_documents(job.processed_dir, TRAIN, job.train_tokens), seen)
+def with_cohorts(job: TrainJob, checkpoint: Checkpoint) -> TrainJob:
+    """The job with its cohorts: those of the checkpoint, with what was read of them by now, and what came since.
+
+    As long as nothing came, and no setting that decides the batches is another, the checkpoint's own plan of them goes
+    on: so it does not matter how the steps are cut into chunks.
+    """
+    before, rows = checkpoint.metadata, read_documents(job.processed_dir, TRAIN, job.train_tokens)
+    whole = {"name": "0", "documents": before.get("documents", 0), "end": before["train_tokens"]}
+    plan = Plan(
+        rows,
+        tuple(Cohort(**values) for values in before.get("cohorts", [whole])),
+        before["seed"],
+        before["batch_size"],
+        job.block_size,
+        before["new_share"],
+        before["first_step"],
+    )
+    cohorts = plan.cohorts_at(checkpoint.step)
+    if before["generation"] != job.generation:
+        cohorts = moved(cohorts, rows)
+    cohorts = with_newest(cohorts, Cohort(str(checkpoint.step), job.documents, job.train_tokens), job.block_size)
+    decisive = ("generation", "seed", "batch_size", "new_share")
+    if len(cohorts) == len(plan.cohorts) and all(before[name] == getattr(job, name) for name in decisive):
+        return replace(job, cohorts=plan.cohorts, first_step=plan.first_step)
+    return replace(job, cohorts=cohorts, first_step=checkpoint.step)
 
 
 def fall_back(trainer: Trainer, reason: str) -> str:

@@ -20,6 +20,7 @@ from torch import Tensor
 from model.averages import Averages
 from model.batches import Plan, open_tokens, read_batch
 from model.checkpoint import Checkpoint, prune_checkpoints, random_state, save_checkpoint
+from model.cohorts import Cohort
 from model.documents import TRAIN, read_documents
 from model.evaluate import autocast
 from model.falls import Fall, detour, read_falls
@@ -91,15 +92,12 @@ class Trainer:
         self.falls: list[Fall] = read_falls(job.checkpoints_dir, [])
         self.tokens = open_tokens(job.processed_dir / "train.bin", job.train_tokens)
         self.plan = Plan(
-            generation=job.generation,
             documents=read_documents(job.processed_dir, TRAIN, job.train_tokens),
-            committed=job.train_tokens,
+            cohorts=job.cohorts or (Cohort("0", job.documents, job.train_tokens),),
             seed=job.seed,
             batch_size=job.batch_size,
             block_size=config.block_size,
-            order=job.order,
             new_share=job.new_share,
-            new_from=job.new_from,
             first_step=job.first_step,
         )
         self.parts: dict[str, float] = {}
@@ -276,9 +274,8 @@ class Trainer:
             **self.origin(),
             "seed": job.seed,
             "batch_size": job.batch_size,
-            "order": job.order,
             "new_share": job.new_share,
-            "new_from": job.new_from,
+            "cohorts": [asdict(cohort) for cohort in self.plan.cohorts],
             "first_step": job.first_step,
             "optimizer": {
                 "muon_learning_rate": job.muon_learning_rate,

@@ -318,14 +318,9 @@ class TrainSettings:
     n_embd: int = setting(256, "Width.", minimum=16, maximum=4096)
     block_size: int = setting(256, "Context, in tokens.", minimum=8, maximum=8192)
     batch_size: int = setting(16, "Windows in one step.", minimum=1, maximum=4096)
-    order: str = setting(
-        "windows",
-        "windows: each begins anywhere in the text; documents: shuffled, and every token once an epoch.",
-        choices=("windows", "documents"),
-    )
     new_share: float = setting(
-        0.0,
-        "Least share of the windows that are of the newest documents, until these were read four times.",
+        0.4,
+        "Share of the windows kept for the newest documents until they were read once; the others are of all text.",
         minimum=0.0,
         maximum=0.9,
     )

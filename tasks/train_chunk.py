@@ -58,7 +58,7 @@ def make_job(layout: Layout, meta: Meta, provisional: bool, settings: TrainSetti
         raise SettingsError(f"train: {error}") from error
 
 
-def _job(layout: Layout, meta: Meta, provisional: bool, settings: TrainSettings, shape: dict[str, int]) -> TrainJob:
+def _job(layout: Layout, meta: Meta, provisional: bool, settings: TrainSettings, shape: dict[str, Any]) -> TrainJob:
     return TrainJob(
         processed_dir=layout.processed,
         checkpoints_dir=layout.checkpoints,
@@ -72,7 +72,6 @@ def _job(layout: Layout, meta: Meta, provisional: bool, settings: TrainSettings,
         rules=meta.rules,
         seed=settings.seed,
         batch_size=settings.batch_size,
-        order=settings.order,
         new_share=settings.new_share,
         **shape,
         steps=settings.steps,
@@ -198,9 +197,10 @@ def describe(event: Event, record: RunRecord) -> None:
     match event["event"]:
         case "start":
             numerics = event["numerics"]
-            new = f" ({event['new_tokens']:,} of them new)" if event["new_tokens"] else ""
+            some = 0 < event["unread_tokens"] < event["train_tokens"]
+            unread = f" ({event['unread_tokens']:,} of them unread)" if some else ""
             record.say(
-                f"training {event['parameters'] / 1e6:.1f}M parameters on {event['train_tokens']:,} tokens{new}, "
+                f"training {event['parameters'] / 1e6:.1f}M parameters on {event['train_tokens']:,} tokens{unread}, "
                 f"steps {event['step']} to {event['target_step']} "
                 f"({numerics['dtype']}, {numerics['threads']} threads, "
                 f"{'compiled' if numerics['compiled'] else 'not compiled'})"

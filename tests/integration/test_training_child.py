@@ -13,6 +13,7 @@ import pytest
 from model import numerics
 from model.falls import detour, read_falls
 from model.job import TrainJob, pending_chunk
+from model.marks import metadata_digest
 from model.numerics import has_compiler
 from model.trainer import train
 from tasks.durable import write_json
@@ -86,23 +87,40 @@ def test_nothing_to_train_on_is_one_clear_event(fresh: TrainJob) -> None:
         assert "nothing to train on yet: 32 tokens, 33 needed" in error["message"] and process.wait() == 1
 
 
-def test_a_chunk_settles_what_is_new_and_keeps_it_through_a_kill(job: TrainJob, tmp_path: Path) -> None:
-    grown = replace(job, order="documents", new_share=0.5)
+def test_what_was_read_of_each_cohort_outlasts_a_kill(job: TrainJob, tmp_path: Path) -> None:
+    grown = replace(job, new_share=0.5)
     steady, cut = placed(grown, tmp_path / "steady"), placed(grown, tmp_path / "cut")
+    first = job.train_tokens - 3000
     for one in (steady, cut):
-        run(replace(one, train_tokens=job.train_tokens - 3000))
+        run(replace(one, train_tokens=first))
     events = run(replace(steady, steps=150, checkpoint_every_seconds=3600.0))
-    assert of(events, "start")[0]["new_tokens"] == 3000
+    left = 32 * (first // 32 - 80 + 3000 // 32)
+    assert of(events, "start")[0]["unread_tokens"] == left
     with child(replace(cut, steps=150, checkpoint_every_seconds=0.1)) as process:
         wait_for(process, lambda event: event["event"] == "checkpoint" and event["step"] > 20)
         process.send_signal(signal.SIGKILL)
         process.wait()
     start = of(run(replace(cut, new_share=0.0)), "start")[0]
-    assert 20 < start["step"] < 170 and start["new_tokens"] == 3000
+    assert 20 < start["step"] < 170 and start["unread_tokens"] < left
     assert saved_bytes(cut, 170) == saved_bytes(steady, 170)
-    metadata = json.loads((cut.checkpoints_dir / "step_170" / "metadata.json").read_text())
-    assert (metadata["new_from"], metadata["first_step"]) == (job.train_tokens - 3000, 20)
-    assert of(run(replace(cut, steps=1)), "start")[0]["new_tokens"] == 0  # the next night they are old
+    run(replace(cut, steps=1))
+    for step in (170, 171):  # the plan goes on as long as nothing is new
+        metadata = json.loads((cut.checkpoints_dir / f"step_{step}" / "metadata.json").read_text())
+        cohorts = [(cohort["end"], cohort["read"]) for cohort in metadata["cohorts"]]
+        assert metadata["first_step"] == 20 and cohorts == [(first, 80), (job.train_tokens, 0)]
+    start = of(run(replace(cut, steps=1, batch_size=8)), "start")[0]
+    metadata = json.loads((cut.checkpoints_dir / "step_172" / "metadata.json").read_text())
+    assert metadata["first_step"] == 171 and sum(cohort["read"] for cohort in metadata["cohorts"]) == 171 * 4
+
+
+def test_a_lineage_that_knew_no_cohorts_goes_on(fresh: TrainJob) -> None:
+    run(fresh)
+    path = fresh.checkpoints_dir / "step_20" / "metadata.json"
+    metadata = json.loads(path.read_text())
+    del metadata["cohorts"]
+    path.write_text(json.dumps(metadata | {"metadata_digest": metadata_digest(metadata)}))
+    events = run(fresh)
+    assert of(events, "damaged") == [] and of(events, "done")[0]["step"] == 40
 
 
 def test_a_spike_is_left_out_counted_and_told_and_resumption_stays_exact(spiky: TrainJob, tmp_path: Path) -> None:

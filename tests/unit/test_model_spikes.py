@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from model.batches import Plan
+from model.cohorts import Cohort
 from model.documents import TRAIN, read_documents
 from model.falls import Fall, read_falls
 from model.job import TrainJob
@@ -95,7 +96,7 @@ def spiky(job: TrainJob, tmp_path_factory: pytest.TempPathFactory) -> TrainJob:
     """Real text of few words with one stretch of noise in it: a batch that falls into it costs three times as much."""
     directory = tmp_path_factory.mktemp("spiky")
     shutil.copyfile(job.processed_dir / "val.bin", directory / "val.bin")
-    ids = np.tile(np.arange(20, 36, dtype="<u2"), 400)
+    ids = np.tile(np.arange(20, 37, dtype="<u2"), 400)  # 17 words: windows of 32 begin with any of them
     ids[3000:3040] = np.random.default_rng(0).integers(100, 300, 40)
     ids.tofile(directory / "train.bin")
     return replace(job, processed_dir=directory, train_tokens=len(ids), steps=150)
@@ -103,7 +104,8 @@ def spiky(job: TrainJob, tmp_path_factory: pytest.TempPathFactory) -> TrainJob:
 
 def steps_into_the_noise(job: TrainJob) -> set[int]:
     rows = read_documents(job.processed_dir, TRAIN, job.train_tokens)
-    plan = Plan(job.generation, rows, job.train_tokens, job.seed, job.batch_size, job.block_size)
+    whole = (Cohort("0", job.documents, job.train_tokens),)
+    plan = Plan(rows, whole, job.seed, job.batch_size, job.block_size)
     return {step for step in range(200) if ((plan.places(step) >= 3000) & (plan.places(step) < 3040)).any()}
 
 

@@ -111,10 +111,8 @@ def saved_bytes(job: TrainJob, step: int) -> dict[str, bytes]:
     }
 
 
-@pytest.mark.parametrize("order", ["windows", "documents"])
-def test_two_chunks_equal_one_on_the_trunk(job: TrainJob, tmp_path: Path, order: str) -> None:
+def test_two_chunks_equal_one_on_the_trunk(job: TrainJob, tmp_path: Path) -> None:
     """The decay branch, the evaluation and the sample leave no trace in the trunk."""
-    job = replace(job, order=order, new_share=0.3)
     twice, once = placed(job, tmp_path / "twice"), replace(placed(job, tmp_path / "once"), steps=40)
     run(twice)
     events = run(twice)
