@@ -49,8 +49,8 @@ def newton_schulz(matrices: Tensor, dtype: torch.dtype = torch.float32) -> Tenso
 
 def trunk_rate(step: int, warmup_steps: int, hold_steps: int) -> float:
     """Share of the full rate at a trunk step (from 0): a linear warm-up, constant up to step `hold_steps`, then falling
-    with the square root of the step to a tenth, and constant there for ever; `hold_steps` 0: it does not fall."""
-    cooled = max(COOLEST, (hold_steps / max(step, hold_steps)) ** 0.5) if hold_steps else 1.0
+    with the power 2/3 of the step to a tenth, and constant there for ever; `hold_steps` 0: it does not fall."""
+    cooled = max(COOLEST, (hold_steps / max(step, hold_steps)) ** (2 / 3)) if hold_steps else 1.0
     return min(1.0, (step + 1) / (warmup_steps + 1)) * cooled
 
 
