@@ -52,7 +52,9 @@ class Plan:
     """Share of the rows that are kept for the last cohort, until all of it was read once."""
     first_step: int = 0
     """From which this plan holds."""
-    _streams: dict[tuple[int, int, int], Stream] = field(default_factory=dict, init=False, compare=False, repr=False)
+    _streams: dict[int, dict[tuple[int, int], Stream]] = field(
+        default_factory=dict, init=False, compare=False, repr=False
+    )
     _blocks: dict[int, tuple[Places, Places]] = field(default_factory=dict, init=False, compare=False, repr=False)
     _totals: list[Places] = field(default_factory=list, init=False, compare=False, repr=False)
 
@@ -122,12 +124,13 @@ class Plan:
         return cohorts
 
     def _stream(self, cohort: int, detour: int, epoch: int) -> Stream:
-        key = (cohort, detour, epoch)
-        if key not in self._streams:
-            self._streams.pop((cohort, detour, epoch - 2), None)
+        begun = self._streams.setdefault(cohort, {})
+        if (detour, epoch) not in begun:
+            if len(begun) > 1:  # a batch may lie between two epochs
+                begun.clear()
             rows = self._rows_between(self.cohorts[cohort - 1].end if cohort else 0, self.cohorts[cohort].end)
-            self._streams[key] = Stream.of(rows, f"{self.seed}:{self.cohorts[cohort].name}:{detour}:{epoch}")
-        return self._streams[key]
+            begun[detour, epoch] = Stream.of(rows, f"{self.seed}:{self.cohorts[cohort].name}:{detour}:{epoch}")
+        return begun[detour, epoch]
 
     def _rows_between(self, first: int, end: int) -> NDArray[np.void]:
         """The documents, or parts of them, from a token on and up to another."""

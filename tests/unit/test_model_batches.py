@@ -163,6 +163,22 @@ def test_rows_are_counted_over_blocks_of_them() -> None:
         counted += np.bincount(one.places(step)[:, 0] >= 4800, minlength=2)
     assert [cohort.read for cohort in one.cohorts_at(50 + steps)] == counted.tolist()
     assert np.array_equal(one.places(60), grown(new_share=0.5, batch_size=1000).places(60))  # and back
+    assert all(len(begun) <= 2 for begun in one._streams.values())  # epochs, after hundreds
+
+
+def test_windows_are_kept_through_blocks_of_rows() -> None:
+    cohorts = (Cohort("0", 1, 1_600_000), Cohort("9", 4, 2_240_000))  # 40,000 of 140,000 windows
+    one = plan(1_600_000, 640_000, cohorts=cohorts, batch_size=1000, new_share=0.5)
+    new = np.array([(one.places(step)[:, 0] >= 1_600_000).mean() for step in range(2 * ROWS // 1000)])
+    assert new[:80].mean() == pytest.approx(0.5 + 0.5 * 40 / 140, abs=0.01)  # 40,000 of 80,000 rows are kept
+    assert new[80:].mean() == pytest.approx(40 / 140, abs=0.01)
+
+
+def test_cohorts_of_a_single_document_are_parts_of_it() -> None:
+    cohorts = (Cohort("0", 1, 3000), Cohort("9", 1, 3200), Cohort("12", 1, 4000))
+    one = plan(5000, cohorts=cohorts, batch_size=1000, new_share=0.5)
+    cohort_of = np.searchsorted([3000, 3200, 4000], one.places(0), side="right")
+    assert set(cohort_of.ravel()) == {0, 1, 2} and (cohort_of == cohort_of[:, :1]).all()
 
 
 def test_few_new_documents_wait_for_a_window_and_lost_ones_leave_one_cohort() -> None:
