@@ -43,7 +43,9 @@ def windows(cohorts: Cohorts, block_size: int) -> NDArray[np.int64]:
 
 
 def with_newest(cohorts: Cohorts, newest: Cohort, block_size: int) -> Cohorts:
-    """What came since the last one is another; documents that fill no window wait for more."""
+    """What came since the last one is another; documents that fill no window wait for more. `newest` ends where all
+    text does."""
+    cohorts = tuple(replace(cohort, end=min(cohort.end, newest.end)) for cohort in cohorts)
     if not cohorts or not windows(cohorts, block_size).any():
         return (newest,)
     return (*cohorts, newest) if newest.end - cohorts[-1].end >= block_size else cohorts

@@ -62,7 +62,7 @@ class TrainJob:
     batch_size: int = 8
     """Windows a step."""
     new_share: float = 0.4
-    """Share of the windows that are kept for the newest documents until all of them was read once (`model.batches`)."""
+    """Share of the windows that are kept for the newest documents until all was read once (`model.batches`)."""
     cohorts: Cohorts = ()
     """What came when, and what was read of it before `first_step`; empty: all came together. A chunk settles it when it
     begins."""
@@ -212,7 +212,7 @@ def _as_fields(values: dict[str, Any]) -> dict[str, Any]:
     """Values out of JSON as a job has them."""
     fields = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
     if "cohorts" in fields:
-        fields["cohorts"] = tuple(Cohort(**values) for values in fields["cohorts"])
+        fields["cohorts"] = tuple(Cohort(**cohort) for cohort in fields["cohorts"])
     return fields
 
 

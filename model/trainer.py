@@ -151,8 +151,9 @@ def with_cohorts(job: TrainJob, checkpoint: Checkpoint) -> TrainJob:
     if before["generation"] != job.generation:
         cohorts = moved(cohorts, rows)
     cohorts = with_newest(cohorts, Cohort(str(checkpoint.step), job.documents, job.train_tokens), job.block_size)
+    same = [cohort.end for cohort in cohorts] == [cohort.end for cohort in plan.cohorts]
     decisive = ("generation", "seed", "batch_size", "new_share")
-    if len(cohorts) == len(plan.cohorts) and all(before[name] == getattr(job, name) for name in decisive):
+    if same and all(before[name] == getattr(job, name) for name in decisive):
         return replace(job, cohorts=plan.cohorts, first_step=plan.first_step)
     return replace(job, cohorts=cohorts, first_step=checkpoint.step)
 

@@ -187,6 +187,8 @@ def test_few_new_documents_wait_for_a_window_and_lost_ones_leave_one_cohort() ->
     assert with_newest(old, Cohort("9", 31, 4816), 16) == (*old, Cohort("9", 31, 4816))
     assert with_newest((), Cohort("9", 31, 4816), 16) == (Cohort("9", 31, 4816),)
     assert with_newest((Cohort("0", 3, 15), Cohort("1", 4, 20)), Cohort("9", 4, 20), 16) == (Cohort("9", 4, 20),)
+    less = with_newest((*old, Cohort("9", 31, 4900)), Cohort("11", 31, 4850), 16)  # an older copy of the data
+    assert [cohort.end for cohort in less] == [4800, 4850]
     rows = table(100, 200, 300)  # numbers 0, 3, 6
     assert [cohort.end for cohort in moved((Cohort("0", 1, 5000), Cohort("1", 6, 7000)), rows)] == [100, 300]
     assert moved((Cohort("0", 0, 5000),), rows) == ()
