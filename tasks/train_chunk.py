@@ -197,8 +197,7 @@ def describe(event: Event, record: RunRecord) -> None:
     match event["event"]:
         case "start":
             numerics = event["numerics"]
-            some = 0 < event["unread_tokens"] < event["train_tokens"]
-            unread = f" ({event['unread_tokens']:,} of them unread)" if some else ""
+            unread = f" ({event['unread_tokens']:,} of them not read yet)" if event["step"] else ""
             record.say(
                 f"training {event['parameters'] / 1e6:.1f}M parameters on {event['train_tokens']:,} tokens{unread}, "
                 f"steps {event['step']} to {event['target_step']} "

@@ -23,6 +23,19 @@ def test_what_is_said_of_the_anchor_set_and_of_the_gate() -> None:
     ]
 
 
+def test_a_night_says_how_much_of_the_text_was_not_read_yet() -> None:
+    numerics = {"dtype": "float32", "threads": 2, "compiled": False}
+    start = {"event": "start", "parameters": 4.3e6, "train_tokens": 750_000, "numerics": numerics, "inexact": []}
+    record = RunRecord("test", Silent())
+    for step in (0, 1000):  # of a new lineage it goes without saying
+        describe(start | {"step": step, "target_step": step + 1000, "unread_tokens": 230_016}, record)
+    assert record.messages == [
+        "training 4.3M parameters on 750,000 tokens, steps 0 to 1000 (float32, 2 threads, not compiled)",
+        "training 4.3M parameters on 750,000 tokens (230,016 of them not read yet), steps 1000 to 2000 "
+        "(float32, 2 threads, not compiled)",
+    ]
+
+
 def test_spikes_are_counted_and_the_first_few_are_said() -> None:
     record = RunRecord("test", Silent())
     for step in range(9):
