@@ -52,7 +52,7 @@ def draws(name: str, count: int) -> Draws:
     return np.random.Philox(key=key).random_raw(count)
 
 
-def scramble(numbers: Places, size: int, key: NDArray[np.uint64]) -> Places:
+def scramble(numbers: Places, size: int, key: Draws) -> Places:
     """A permutation of 0 ... size - 1, without a table: a Feistel network of four rounds over the next power of four,
     walked until it ends inside (Black & Rogaway 2002)."""
     half = max(1, ((size - 1).bit_length() + 1) // 2)

@@ -144,8 +144,8 @@ def with_cohorts(job: TrainJob, checkpoint: Checkpoint) -> TrainJob:
         before["seed"],
         before["batch_size"],
         job.block_size,
-        before["new_share"],
-        before["first_step"],
+        before.get("new_share", 0.0),
+        before.get("first_step", 0),
     )
     cohorts = plan.cohorts_at(checkpoint.step)
     if before["generation"] != job.generation:
@@ -153,7 +153,7 @@ def with_cohorts(job: TrainJob, checkpoint: Checkpoint) -> TrainJob:
     cohorts = with_newest(cohorts, Cohort(str(checkpoint.step), job.documents, job.train_tokens), job.block_size)
     same = [cohort.end for cohort in cohorts] == [cohort.end for cohort in plan.cohorts]
     decisive = ("generation", "seed", "batch_size", "new_share")
-    if same and all(before[name] == getattr(job, name) for name in decisive):
+    if same and all(before.get(name) == getattr(job, name) for name in decisive):
         return replace(job, cohorts=plan.cohorts, first_step=plan.first_step)
     return replace(job, cohorts=cohorts, first_step=checkpoint.step)
 

@@ -117,7 +117,8 @@ def test_a_lineage_that_knew_no_cohorts_goes_on(fresh: TrainJob) -> None:
     run(fresh)
     path = fresh.checkpoints_dir / "step_20" / "metadata.json"
     metadata = json.loads(path.read_text())
-    del metadata["cohorts"]
+    for name in ("cohorts", "new_share", "first_step"):
+        del metadata[name]
     path.write_text(json.dumps(metadata | {"metadata_digest": metadata_digest(metadata)}))
     events = run(fresh)
     assert of(events, "damaged") == [] and of(events, "done")[0]["step"] == 40
