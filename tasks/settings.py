@@ -326,14 +326,20 @@ class TrainSettings:
     )
     steps: int = setting(1000, "Steps in one night.", minimum=1, maximum=10_000_000)
     minutes: float = setting(0.0, "Bound of the chunk in minutes; 0 leaves it to steps.", minimum=0.0)
-    muon_learning_rate: float = setting(0.03, "Full rate of the block matrices (Muon).", minimum=1e-6, maximum=1.0)
+    muon_learning_rate: float = setting(0.02, "Full rate of the block matrices (Muon).", minimum=1e-6, maximum=1.0)
     adamw_learning_rate: float = setting(
         0.004, "Full rate of the embeddings and norms (AdamW).", minimum=1e-6, maximum=1.0
     )
     weight_decay: float = setting(0.1, "Decoupled weight decay of the matrices.", minimum=0.0)
     warmup_steps: int = setting(20, "Steps of linear warm-up at the start of a lineage.", minimum=0)
     hold_steps: int = setting(
-        200, "From this step of a lineage on the rates fall, slowly, to a tenth; 0: never.", minimum=0
+        500, "From this step of a lineage on the rates fall, slowly, to a tenth; 0: never.", minimum=0
+    )
+    interpolation: float = setting(
+        0.4,
+        "How far from the weights towards their running average gradients are taken; 0: at the weights.",
+        minimum=0.0,
+        maximum=0.9,
     )
     average_shares: tuple[float, ...] = setting(
         (0.08, 0.12, 0.18),
