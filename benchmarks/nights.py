@@ -6,8 +6,8 @@ The documents ({"url", "text"} a line; `benchmarks.documents` makes such a file)
 project's own stages; night n of N then sees the first n/N of them. Four policies read batches of the same size in the
 same order of sampling, with the same network:
 
-- published: the project's trainer, as a night runs it, averages and gate included. A night's steps are those that
-  stay in the lineage and those of a branch that is thrown away, if there is one, together.
+- published: the project's trainer, as a night runs it, gate included. A night's steps are those that stay in the
+  lineage and those of a branch that is thrown away, if there is one, together.
 - oracle: from scratch on the documents of that night, with all the steps that the nights up to it spent and a rate
   that falls linearly to nothing; the best of several rates, chosen on the first seed for each of its nights.
 - cosine: each night goes on with the optimizer where the last one ended, the rate once along a cosine.

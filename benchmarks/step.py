@@ -40,11 +40,10 @@ def seconds_of(work: Callable[[], object]) -> float:
 
 
 def ours() -> Json:
-    """The trainer's own network, compiled as it does, and its own optimizer, averages included."""
+    """The trainer's own network, compiled as it does, and its own optimizer."""
     import model.process  # noqa: F401  # isort: skip  # the trainer's settings, before torch loads
     import torch
 
-    from model.averages import EVERY, Averages
     from model.gpt import GPT, GPTConfig, compiled_loss
     from model.job import TrainJob
     from model.numerics import choose
@@ -70,7 +69,7 @@ def ours() -> Json:
     config = GPTConfig(**job.shape(VOCABULARY))
     numerics = choose(job, config, None, None)
     network = GPT(config)
-    optimizer = MuonAdamW(network, 0.02, 0.004, 0.1, adamw_beta2(TOKENS), numerics.torch_dtype)
+    optimizer = MuonAdamW(network, 0.02, 0.003, 0.1, adamw_beta2(TOKENS), numerics.torch_dtype)
     idx = torch.randint(VOCABULARY, (BATCH, BLOCK + 1))
     inputs, targets = idx[:, :-1].contiguous(), idx[:, 1:].contiguous()
     loss = compiled_loss(network)
@@ -80,15 +79,6 @@ def ours() -> Json:
             value = loss(inputs, targets)
         value.backward()  # type: ignore[no-untyped-call]  # untyped in torch
 
-    averages = Averages(job.average_shares, network.state_dict())
-
-    def interpolate() -> None:
-        with averages.interpolated(network, job.interpolation):
-            pass
-
-    def follow() -> None:
-        averages.follow(network.state_dict(), EVERY)
-
     compile_seconds = seconds_of(gradients)
     optimizer.compile()
     optimizer.step(1.0)
@@ -97,8 +87,7 @@ def ours() -> Json:
     for _ in range(STEPS):
         rates.append(2 * SIDE**3 / seconds_of(lambda: factor @ factor))
         backward.append(seconds_of(gradients))
-        seconds = seconds_of(lambda: optimizer.step(1.0)) + seconds_of(interpolate) + seconds_of(follow) / EVERY
-        update.append(seconds)
+        update.append(seconds_of(lambda: optimizer.step(1.0)))
     parameters = sum(p.numel() for p in network.parameters())
     flops = (6 * parameters + 12 * LAYERS * WIDTH * BLOCK) * TOKENS
     gradient, step = statistics.median(backward), statistics.median(update)

@@ -4,18 +4,14 @@ A fixed half-life is right for one length of training only: in the first night i
 hundred nights it smooths too little. Here each average looks back over a share of all steps so far, so that its
 weights fall with a power of the step instead of exponentially (Karras et al. 2024, "Analyzing and Improving the
 Training Dynamics of Diffusion Models"; for optimization, Shamir & Zhang 2013).
-
-The average is where the trunk would be with less noise, so gradients are taken on the way to it, as in Defazio et al.
-2024, "The Road Less Scheduled", whose average is over all steps.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 EVERY = 4
 """Steps between two looks at the weights: they hardly move in between, and each look reads them all."""
@@ -39,29 +35,6 @@ class Averages:
         for share, average in self.by_share.items():
             new = min(1.0, EVERY / (share * step))
             torch._foreach_lerp_(list(average.values()), list(weights.values()), new)
-
-    @property
-    def middle(self) -> Weights:
-        """That of the middle share: the upper one of two."""
-        return self.by_share[sorted(self.by_share)[len(self.by_share) // 2]]
-
-    @contextmanager
-    def interpolated(self, model: nn.Module, interpolation: float) -> Iterator[None]:
-        """Have the network stand this far from its weights towards the middle average; afterwards the weights are the
-        same tensors as before."""
-        if not interpolation:
-            yield
-            return
-        parameters = dict(model.named_parameters())
-        weights, average = [p.data for p in parameters.values()], self.middle
-        between = torch._foreach_lerp(weights, [average[name] for name in parameters], interpolation)
-        try:
-            for parameter, value in zip(parameters.values(), between, strict=True):
-                parameter.data = value
-            yield
-        finally:
-            for parameter, value in zip(parameters.values(), weights, strict=True):
-                parameter.data = value
 
     def tensors(self) -> dict[str, Tensor]:
         """All of them by share and name, ready for safetensors."""

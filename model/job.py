@@ -28,7 +28,6 @@ RECIPE = (
     "weight_decay",
     "warmup_steps",
     "hold_steps",
-    "interpolation",
     "decay_fraction",
     "average_shares",
     "compile",
@@ -89,8 +88,6 @@ class TrainJob:
     warmup_steps: int = 20
     hold_steps: int = 500
     """From this step of the lineage on the rates fall, to a tenth (`optimizer.trunk_rate`); 0: never."""
-    interpolation: float = 0.4
-    """How far from the weights towards the middle one of their averages gradients are taken; 0: at the weights."""
     decay_fraction: float = 0.0
     """Steps of a decay branch that may be published too, as a share of the chunk's; at most 0.3, 0 for none."""
     average_shares: tuple[float, ...] = (0.08, 0.12, 0.18)
@@ -159,8 +156,6 @@ class TrainJob:
             raise ValueError(f"decay_fraction must be from 0 to 0.3, not {self.decay_fraction!r}")
         if not self.average_shares or not all(0.001 <= share <= 1 for share in self.average_shares):
             raise ValueError(f"average_shares must be one or more numbers from 0.001 to 1, not {self.average_shares!r}")
-        if not 0 <= self.interpolation < 1:
-            raise ValueError(f"interpolation must be from 0 to below 1, not {self.interpolation!r}")
         if not 0 <= self.new_share < 1:
             raise ValueError(f"new_share must be from 0 to below 1, not {self.new_share!r}")
         if self.dtype not in ("auto", "float32", "bfloat16", "float16"):

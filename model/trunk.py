@@ -154,14 +154,12 @@ class Trainer:
         values: list[float] = torch.stack((loss.detach().float(), norm)).tolist()  # one wait for a GPU
         return values[0], values[1]
 
-    def train_step(self, step: int, rate: float, interpolation: float = 0.0) -> tuple[float, bool]:
-        """One update on the batch of `step`, with gradients taken `interpolation` of the way from the weights to their
-        running average; gives the loss there, and whether it was learned from.
+    def train_step(self, step: int, rate: float) -> tuple[float, bool]:
+        """One update on the batch of `step`; gives its loss, and whether it was learned from.
 
         A spike is not, nor what overflows in fp16. Raises NotFinite before anything is touched.
         """
-        with self.averages.interpolated(self.model, interpolation):
-            loss, norm = self._backward(self.loss, step)
+        loss, norm = self._backward(self.loss, step)
         if self.scale and math.isfinite(loss):
             if math.isfinite(norm):
                 self.scale.fitted()
@@ -198,8 +196,7 @@ class Trainer:
                     break
                 step_began = time.monotonic()
                 stop.unsaved = True
-                rate = trunk_rate(self.step, job.warmup_steps, job.hold_steps)
-                loss, learned = self.train_step(self.step, rate, job.interpolation)
+                loss, learned = self.train_step(self.step, trunk_rate(self.step, job.warmup_steps, job.hold_steps))
                 self.step += 1
                 self.averages.follow(self.model.state_dict(), self.step)
                 if learned:
@@ -286,7 +283,6 @@ class Trainer:
                 "weight_decay": job.weight_decay,
                 "warmup_steps": job.warmup_steps,
                 "hold_steps": job.hold_steps,
-                "interpolation": job.interpolation,
                 "beta2": adamw_beta2(job.batch_size * self.config.block_size),
             },
             "average_shares": list(job.average_shares),

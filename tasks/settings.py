@@ -335,12 +335,6 @@ class TrainSettings:
     hold_steps: int = setting(
         500, "From this step of a lineage on the rates fall, slowly, to a tenth; 0: never.", minimum=0
     )
-    interpolation: float = setting(
-        0.4,
-        "How far from the weights towards their running average gradients are taken; 0: at the weights.",
-        minimum=0.0,
-        maximum=0.9,
-    )
     average_shares: tuple[float, ...] = setting(
         (0.08, 0.12, 0.18),
         "Running averages, each over about this share of all steps so far; the best is published.",

@@ -26,12 +26,6 @@ def test_at_first_an_average_is_the_weights_themselves() -> None:
     assert followed([0.1], EVERY).by_share[0.1]["w"].item() == EVERY
 
 
-@pytest.mark.parametrize(("shares", "share"), [([0.3], 0.3), ([0.3, 0.1], 0.3), ([0.18, 0.08, 0.12], 0.12)])
-def test_the_middle_average(shares: list[float], share: float) -> None:
-    averages = followed(shares, 100)
-    assert averages.middle is averages.by_share[share]
-
-
 def test_what_is_saved_comes_back_and_goes_on_bit_for_bit() -> None:
     first = followed([0.1, 0.3], 100)
     second = Averages([0.1, 0.3], {"w": torch.zeros(1, dtype=torch.float64)})

@@ -126,45 +126,6 @@ def test_two_chunks_equal_one_on_the_trunk(job: TrainJob, tmp_path: Path) -> Non
     assert done["samples"][0]["text"].startswith("import") and done["peak_rss_mb"] > 10
 
 
-def test_gradients_are_taken_between_the_weights_and_their_average(fresh: TrainJob) -> None:
-    import torch
-
-    from model.gpt import GPTConfig
-    from model.numerics import Numerics
-    from model.trunk import NotFinite, Trainer
-
-    def opened() -> Trainer:
-        numerics = Numerics("float32", 1, False, "", "")
-        return Trainer(fresh, GPTConfig(**fresh.shape(400)), numerics, "", lambda event: None)
-
-    trainer, there = opened(), opened()
-    for step in range(3):
-        trainer.train_step(step, 1.0)  # the averages still are where they began
-    weights = {name: value.clone() for name, value in trainer.weights().items()}
-    there.optimizer.load({name: value.clone() for name, value in trainer.optimizer.tensors().items()})
-    there.model.load_state_dict({n: torch.lerp(w, trainer.averages.middle[n], 0.4) for n, w in weights.items()})
-    assert trainer.train_step(3, 0.0, 0.4) == there.train_step(3, 0.0)
-    moved, expected = trainer.optimizer.tensors(), there.optimizer.tensors()
-    assert all(torch.equal(moved[name], value) for name, value in expected.items())
-    assert all(torch.equal(trainer.weights()[name], value) for name, value in weights.items())
-
-    trainer.averages.middle["norm.weight"].fill_(float("nan"))
-    with pytest.raises(NotFinite):
-        trainer.train_step(4, 1.0, 0.4)
-    assert all(torch.equal(trainer.weights()[name], value) for name, value in weights.items())
-
-
-def test_a_night_trains_with_the_interpolation_that_its_job_says(job: TrainJob, tmp_path: Path) -> None:
-    curves = []
-    for interpolation in (0.0, 0.4):
-        here = replace(placed(job, tmp_path / f"{interpolation}"), interpolation=interpolation)
-        run(here)
-        curves.append((here.checkpoints_dir / "curve.jsonl").read_text().splitlines())
-        metadata = json.loads((here.checkpoints_dir / "step_20" / "metadata.json").read_text())
-        assert metadata["optimizer"]["interpolation"] == interpolation
-    assert curves[0][0] == curves[1][0] and curves[0][-1] != curves[1][-1]
-
-
 def test_a_kill_in_the_branch_redoes_the_publication_alone(fresh: TrainJob, tmp_path: Path) -> None:
     from model.trunk import Trainer
 
@@ -270,7 +231,6 @@ def test_without_validation_text_it_publishes_and_says_so(fresh: TrainJob) -> No
         ("steps", 0), ("decay_fraction", 0.5), ("dtype", "fp8"), ("compile", "on"), ("generation", ""),
         ("minutes", -1), ("batch_size", 1.5), ("n_head", 3), ("surprise", 1),
         ("muon_learning_rate", float("nan")),
-        ("interpolation", 1.0),
     ],
 )  # fmt: skip
 def test_a_bad_job_names_the_file_and_the_field(job: TrainJob, tmp_path: Path, field: str, value: Any) -> None:
