@@ -87,7 +87,7 @@ class PageCache:
             os.replace(temporary, path)
             if before is not None:
                 self._remove_unnamed(before["sha256"])
-            return _page(hit, self._row(hit), path, from_cache=False)
+            return _page(hit, self._row(hit), path)
 
     def unused(self, hit: Hit) -> Page | None:
         """The page of a hit that was fetched after the hit became due, by a run that was cut before it used it."""
@@ -99,7 +99,7 @@ class PageCache:
             whole = hashlib.sha256(gzip.decompress(path.read_bytes())).hexdigest() == row["sha256"]
         except (OSError, EOFError, zlib.error):
             return None
-        return _page(hit, row, path, from_cache=True) if whole else None
+        return _page(hit, row, path) if whole else None
 
     def trim(self) -> None:
         """Keep to the bound, oldest out first. Between batches only: within one, pages are still to be extracted."""
@@ -124,7 +124,7 @@ class PageCache:
         return self.folder / sha256[:2] / f"{sha256}.gz"
 
 
-def _page(hit: Hit, row: sqlite3.Row | None, path: Path, *, from_cache: bool) -> Page:
+def _page(hit: Hit, row: sqlite3.Row | None, path: Path) -> Page:
     assert row is not None
     return Page(
         hit=hit,
@@ -139,5 +139,4 @@ def _page(hit: Hit, row: sqlite3.Row | None, path: Path, *, from_cache: bool) ->
         robots=row["robots"],
         etag=row["etag"],
         last_modified=row["last_modified"],
-        from_cache=from_cache,
     )

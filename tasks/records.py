@@ -43,7 +43,6 @@ class Page:
     robots: str  # the evidence: what robots.txt, the headers and meta tags said
     etag: str | None = None
     last_modified: str | None = None
-    from_cache: bool = False  # fetched by an earlier run that was cut before it used the page
 
 
 @dataclass(frozen=True, slots=True)
