@@ -61,18 +61,19 @@ where not compiled."""
 
 
 def matmul_rates() -> tuple[float, float]:
-    """Floating-point operations a second of a matmul of 1024 x 1024 in bf16 and in fp32, the best of a few."""
+    """Floating-point operations a second of a matmul of 1024 x 1024 in bf16 and in fp32: the best of some that take
+    turns, since a process's threads may share one core for its first tenth of a second."""
     import torch
 
-    rates = []
-    for dtype in (torch.bfloat16, torch.float32):
-        a, best = torch.ones(1024, 1024, dtype=dtype), float("inf")
-        for _ in range(6):
+    dtypes = (torch.bfloat16, torch.float32)
+    matrices = [torch.ones(1024, 1024, dtype=dtype) for dtype in dtypes]
+    best = [float("inf")] * len(dtypes)
+    for _ in range(16):
+        for i, matrix in enumerate(matrices):
             began = time.perf_counter()
-            a @ a
-            best = min(best, time.perf_counter() - began)
-        rates.append(2 * 1024**3 / best)
-    return rates[0], rates[1]
+            matrix @ matrix
+            best[i] = min(best[i], time.perf_counter() - began)
+    return 2 * 1024**3 / best[0], 2 * 1024**3 / best[1]
 
 
 def speed_class(rate: float) -> float:

@@ -82,7 +82,7 @@ class Run:
         self.recipe = choose_recipe(left, data.vocab_size, len(data.train), compiled_rate)
         self.recipe = replace(self.recipe, **overrides)
         self.config = network_config(self.recipe, data.vocab_size)
-        self.marker = compiled_marker(self.config, self.recipe)
+        self.marker = compiled_marker(self.config, self.recipe, self.dtype)
         enough = WORTH_COMPILING_WARM if self.marker.exists() else WORTH_COMPILING_COLD
         self.compiled = has_compiler() and seconds >= enough
         torch.manual_seed(self.recipe.seed)
@@ -230,10 +230,10 @@ def network_config(recipe: Recipe, vocab_size: int) -> GPTConfig:
     )
 
 
-def compiled_marker(config: GPTConfig, recipe: Recipe) -> Path:
+def compiled_marker(config: GPTConfig, recipe: Recipe, dtype: torch.dtype) -> Path:
     """A file in the compiler's cache: there once this network was compiled with this cache."""
     sources = "".join(Path(str(module.__file__)).read_text() for module in (gpt, layers, attention, amx, optimizer))
-    what = f"{sources}{config}{recipe.batch_size}{torch.__version__}"
+    what = f"{sources}{config}{recipe.batch_size}{dtype}{torch.__version__}"
     cache = os.environ.get("TORCHINDUCTOR_CACHE_DIR") or f"/tmp/torchinductor_{os.environ.get('USER', 'user')}"
     return Path(cache) / f"learning-{hashlib.sha256(what.encode()).hexdigest()[:16]}"
 
