@@ -83,7 +83,7 @@ class TrainJob:
     """Bound on the chunk's training time, decay branch included; None: the steps alone."""
     muon_learning_rate: float = 0.02
     adamw_learning_rate: float = 0.004
-    weight_decay: float = 0.1
+    weight_decay: float = 0.03
     """Of the matrices inside the blocks, times the learning rate."""
     warmup_steps: int = 20
     hold_steps: int = 500

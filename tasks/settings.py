@@ -330,7 +330,7 @@ class TrainSettings:
     adamw_learning_rate: float = setting(
         0.004, "Full rate of the embeddings and norms (AdamW).", minimum=1e-6, maximum=1.0
     )
-    weight_decay: float = setting(0.1, "Decoupled weight decay of the matrices.", minimum=0.0)
+    weight_decay: float = setting(0.03, "Decoupled weight decay of the matrices.", minimum=0.0)
     warmup_steps: int = setting(20, "Steps of linear warm-up at the start of a lineage.", minimum=0)
     hold_steps: int = setting(
         500, "From this step of a lineage on the rates fall, slowly, to a tenth; 0: never.", minimum=0
