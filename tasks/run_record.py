@@ -58,7 +58,7 @@ class RunRecord:
         self.training: dict[str, Any] = {}
         self.outcome = "running"
         self.summary = ""  # the night in one line, once it is over
-        self.current = "start"
+        self.current = ""  # between two stages
 
     def say(self, message: str) -> None:
         self.messages.append(message)
@@ -87,13 +87,14 @@ class RunRecord:
 
     @contextmanager
     def watching_memory(self) -> Iterator[None]:
-        """Sample the memory of this process and all its children until the block ends."""
+        """Sample the memory of this process and all its children in every stage until the block ends."""
         done = threading.Event()
 
         def watch() -> None:
             while not done.wait(SAMPLE_SECONDS):
-                record = self._stage(self.current)
-                record.peak_bytes = max(record.peak_bytes, tree_bytes())
+                if stage := self.current:
+                    record = self._stage(stage)
+                    record.peak_bytes = max(record.peak_bytes, tree_bytes())
 
         watcher = threading.Thread(target=watch, daemon=True, name="memory-watch")
         watcher.start()

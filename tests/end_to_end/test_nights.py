@@ -103,8 +103,7 @@ def test_one_step_at_a_time_makes_the_same_night(
         records = [household.night(command) for command in ("collect", "validate", "clean", "prepare", "train")]
         stats = household.stats()
         assert stats["documents"]["waiting"] == 0 and stats["tokens"]["train"] > 0 and stats["model"]["step"] == 20
-        stages = [record["stages"] for record in records]  # with "start", which counts nothing, where it was slow
-        done = [{name: one["counts"] for name, one in each.items() if one["counts"]} for each in stages]
+        done = [{name: stage["counts"] for name, stage in record["stages"].items()} for record in records]
         ledger = (household.data / "raw" / "ledger.jsonl").read_text().splitlines()
         own = ("fetched_at", "path")
         return done + [{k: v for k, v in json.loads(line).items() if k not in own} for line in ledger]
