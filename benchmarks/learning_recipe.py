@@ -58,17 +58,20 @@ BEST_UTILIZATION = 0.5
 UTILIZATION_WIDTH = 768
 """Training reaches a share of the measured matmul rate that grows with the width, as n_embd / 768, up to 0.5; 0.6 of it
 where not compiled."""
+MATMUL_SECONDS = 0.25
+"""In the first 60 ms of some processes two threads are no faster than one."""
 
 
 def matmul_rates() -> tuple[float, float]:
-    """Floating-point operations a second of a matmul of 1024 x 1024 in bf16 and in fp32: the best of some that take
-    turns, since a process's threads may share one core for its first tenth of a second."""
+    """Floating-point operations a second of a matmul of 1024 x 1024 in bf16 and in fp32: the best of those that take
+    turns for MATMUL_SECONDS."""
     import torch
 
     dtypes = (torch.bfloat16, torch.float32)
     matrices = [torch.ones(1024, 1024, dtype=dtype) for dtype in dtypes]
     best = [float("inf")] * len(dtypes)
-    for _ in range(16):
+    end = time.perf_counter() + MATMUL_SECONDS
+    while time.perf_counter() < end:
         for i, matrix in enumerate(matrices):
             began = time.perf_counter()
             matrix @ matrix
