@@ -86,7 +86,7 @@ class TrainJob:
     weight_decay: float = 0.03
     """Of the matrices inside the blocks, times the learning rate."""
     warmup_steps: int = 20
-    hold_steps: int = 500
+    hold_steps: int = 1000
     """From this step of the lineage on the rates fall, to a tenth (`optimizer.trunk_rate`); 0: never."""
     decay_fraction: float = 0.0
     """Steps of a decay branch that may be published too, as a share of the chunk's; at most 0.3, 0 for none."""

@@ -333,7 +333,7 @@ class TrainSettings:
     weight_decay: float = setting(0.03, "Decoupled weight decay of the matrices.", minimum=0.0)
     warmup_steps: int = setting(20, "Steps of linear warm-up at the start of a lineage.", minimum=0)
     hold_steps: int = setting(
-        500, "From this step of a lineage on the rates fall, slowly, to a tenth; 0: never.", minimum=0
+        1000, "From this step of a lineage on the rates fall, slowly, to a tenth; 0: never.", minimum=0
     )
     average_shares: tuple[float, ...] = setting(
         (0.08, 0.12, 0.18),
