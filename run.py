@@ -15,10 +15,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from tasks.errors import DataDirectoryError, MiniatureMemoryError, SettingsError
-from tasks.layout import Layout, find_data_directory
-from tasks.settings import Settings, load_settings, parse_override
-from tasks.terminal import Terminal
+from tasks.contracts.errors import DataDirectoryError, MiniatureMemoryError, SettingsError
+from tasks.contracts.paths import Layout, find_data_directory
+from tasks.contracts.settings import Settings, load_settings, parse_override
+from tasks.report.terminal import Terminal
 
 INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
 STEPS = ("collection", "validation", "cleaning", "preparation", "training")
@@ -80,7 +80,7 @@ def run_step(options: argparse.Namespace) -> int:
 
 def _run(steps: list[str], options: argparse.Namespace, *, needs_prefect: bool) -> int:
     """Within a Prefect flow where its server answers or is needed; a step alone is as well done without."""
-    from deployments.configured_server import answers, configured_url
+    from flows.prefect_server.configured import answers, configured_url
 
     settings = load_settings(options.profile, _overrides(options))  # a bad profile is said before anything starts
     layout = find_data_directory(options.data_dir)
@@ -112,7 +112,7 @@ def _run_flow(
     steps: list[str], options: argparse.Namespace, layout: Layout, terminal: Terminal, is_there: bool
 ) -> dict[str, Any]:
     """With the server that is there, or one that ends with us."""
-    from deployments.short_server import short_server
+    from flows.prefect_server.ephemeral import short_server
 
     _say_at_once_if_locked(layout)
     with ExitStack() as opened:
@@ -132,7 +132,7 @@ def _run_flow(
 
 def _say_at_once_if_locked(layout: Layout) -> None:
     """The flow takes the lock itself; asking here spares the start of Prefect."""
-    from tasks.lock import writer_lock
+    from tasks.storage.run_lock import writer_lock
 
     with writer_lock(layout.lock, "start"):
         pass
@@ -155,7 +155,7 @@ def _prepare_prefect() -> None:
 
 def run_add(options: argparse.Namespace) -> int:
     """Text from the user's own disk, into the truth like any other."""
-    from tasks.add import add_files, find_files
+    from flows.add import add_files, find_files
 
     files = find_files([Path(path) for path in options.paths])
     settings, layout = _open(options)
@@ -165,7 +165,7 @@ def run_add(options: argparse.Namespace) -> int:
 
 
 def _scan(options: argparse.Namespace) -> None:
-    from tasks.add import add_unregistered
+    from flows.add import add_unregistered
 
     settings, layout = _open(options)
     number = add_unregistered(settings, layout, Terminal())
@@ -173,7 +173,7 @@ def _scan(options: argparse.Namespace) -> None:
 
 
 def run_stats(options: argparse.Namespace) -> int:
-    from tasks.stats import as_text, collect_stats, refused
+    from tasks.report.stats import as_text, collect_stats, refused
 
     layout = find_data_directory(options.data_dir)
     if options.reason:
@@ -184,7 +184,7 @@ def run_stats(options: argparse.Namespace) -> int:
         return 0
     stats = collect_stats(layout)
     if options.plots is not None:
-        from tasks.corpus_plots import draw_corpus
+        from tasks.report.corpus_plots import draw_corpus
 
         written = draw_corpus(stats, Path(options.plots or layout.reports / "corpus"))
         said = f"{len(written)} plots in {written[0].parent}" if written else "no documents yet, so no plots"
@@ -194,7 +194,7 @@ def run_stats(options: argparse.Namespace) -> int:
 
 
 def run_trace(options: argparse.Namespace) -> int:
-    from tasks.trace import as_text, trace, url_of_token
+    from tasks.report.trace import as_text, trace, url_of_token
 
     with _said_plainly():
         layout = find_data_directory(options.data_dir)
@@ -204,10 +204,10 @@ def run_trace(options: argparse.Namespace) -> int:
 
 
 def run_verify(options: argparse.Namespace) -> int:
-    from tasks.corpus import Corpus
-    from tasks.lock import writer_lock
-    from tasks.state import open_state
-    from tasks.verify import verify
+    from tasks.maintain.verify import verify
+    from tasks.raw.catalog import Corpus
+    from tasks.storage.run_lock import writer_lock
+    from tasks.storage.state_db import open_state
 
     layout = find_data_directory(options.data_dir)
     with writer_lock(layout.lock, "verify"):
@@ -222,7 +222,7 @@ def run_verify(options: argparse.Namespace) -> int:
 
 
 def _mend_ledger(layout: Layout) -> None:
-    from tasks import ledger
+    from tasks.raw import ledger
 
     ledger.require_no_cut_forgetting(layout)
     for message in ledger.mend(layout):
@@ -230,8 +230,8 @@ def _mend_ledger(layout: Layout) -> None:
 
 
 def run_rebuild(options: argparse.Namespace) -> int:
-    from tasks.derive import rebuild
-    from tasks.lock import writer_lock
+    from tasks.derive.derivation import rebuild
+    from tasks.storage.run_lock import writer_lock
 
     settings, layout = _open(options)
     with writer_lock(layout.lock, "rebuild"):
@@ -244,13 +244,13 @@ def run_rebuild(options: argparse.Namespace) -> int:
 
 def run_forget(options: argparse.Namespace) -> int:
     """A page, a domain or a document leaves for good. Fails where something could not be looked into."""
-    from tasks.forget import Request, as_text, forget
+    from tasks.forget.request import Request, as_text, forget
 
     request = Request(options.url, options.domain, options.seq, options.keep_copies, options.retrain, options.dry_run)
     settings, layout = _open(options)
     _say_at_once_if_locked(layout)
     _prepare_prefect()
-    from deployments.forget_in_prefect import forget_in_prefect
+    from flows.prefect_server.erase import forget_in_prefect
 
     result = forget(request, settings, layout, Terminal(), forget_in_prefect)
     print(json.dumps(result.as_dict(), ensure_ascii=False) if options.json else as_text(result))
@@ -270,9 +270,9 @@ def _said_plainly() -> Iterator[None]:
 
 
 def run_sample(options: argparse.Namespace) -> int:
-    from model.export import load_published
-    from model.sample import sample
-    from model.tokenizer import load_tokenizer
+    from model.data.tokenizer import load_tokenizer
+    from model.publishing.hf_export import load_published
+    from model.publishing.sample import sample
 
     folder = _published(find_data_directory(options.data_dir))
     with _said_plainly():
@@ -297,7 +297,7 @@ def run_export(options: argparse.Namespace) -> int:
         raise SettingsError(f"export {options.format} needs --to PATH: a new folder (hf) or file (dataset).")
     target = Path(options.to)
     if options.format == "dataset":
-        from tasks.export_dataset import export_dataset
+        from tasks.export.dataset import export_dataset
 
         print(f"exported {export_dataset(layout, target)} documents to {target}: open it with pandas.read_parquet")
         return 0
@@ -310,7 +310,7 @@ def run_export(options: argparse.Namespace) -> int:
 
 
 def _export_gguf(layout: Layout, options: argparse.Namespace) -> int:
-    from tasks.export_gguf import default_name, export_gguf
+    from tasks.export.gguf import default_name, export_gguf
 
     folder = _published(layout).resolve()  # one model, even if another is published meanwhile
     target = export_gguf(folder, Path(options.to or default_name(folder, options.dtype)), options.dtype)
@@ -341,7 +341,7 @@ def run_report(options: argparse.Namespace) -> int:
 
 
 def run_init(options: argparse.Namespace) -> int:
-    from tasks.init_profile import write_profile
+    from tasks.maintain.profile_template import write_profile
 
     path = Path(options.path)
     write_profile(path)
@@ -350,7 +350,7 @@ def run_init(options: argparse.Namespace) -> int:
 
 
 def run_doctor(options: argparse.Namespace) -> int:
-    from tasks.doctor import examine
+    from tasks.maintain.doctor import examine
 
     findings = examine(options.data_dir)
     if options.json:

@@ -90,7 +90,7 @@ install_torch() {
 }
 
 has_chromium() { # a real one, not Ubuntu's stub that asks for a snap
-  $VENV/bin/python -c 'import sys; from tasks.chromium import find_binaries as find; sys.exit(None in (find().chromium, find().driver))'
+  $VENV/bin/python -c 'import sys; from tasks.browser.chromium import find_binaries as find; sys.exit(None in (find().chromium, find().driver))'
 }
 
 install_chromium() {

@@ -28,8 +28,8 @@ from typing import Any
 from benchmarks.data_stages import store_documents
 from benchmarks.result import circumstances, write_result
 from benchmarks.texts import read_documents
-from tasks.layout import PROJECT, find_data_directory
-from tasks.run_record import tree_bytes
+from tasks.contracts.paths import PROJECT, find_data_directory
+from tasks.contracts.run_record import tree_bytes
 
 Json = dict[str, Any]
 WORKERS = 2

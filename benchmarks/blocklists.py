@@ -26,9 +26,9 @@ import numpy as np
 import xxhash
 
 from benchmarks.result import machine
-from tasks.blocklists import open_blocklists
-from tasks.layout import PROJECT, Layout
-from tasks.settings import SearchSettings
+from tasks.contracts.paths import PROJECT, Layout
+from tasks.contracts.settings import SearchSettings
+from tasks.web.blocklists import open_blocklists
 
 Json = dict[str, Any]
 ENDINGS = ("com", "net", "org", "de", "co.uk", "tumblr.com", "info", "ru")

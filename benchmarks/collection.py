@@ -35,7 +35,7 @@ import trafilatura
 
 from benchmarks.result import circumstances, write_result
 from run import STEPS
-from tasks.layout import PROJECT
+from tasks.contracts.paths import PROJECT
 
 Json = dict[str, Any]
 Tool = Callable[[list[str]], Json]

@@ -17,11 +17,11 @@ from typing import Any
 from benchmarks.data_stages import in_a_process, store_documents
 from benchmarks.result import circumstances, write_result
 from benchmarks.texts import as_document, edited, page_of_template, prose
-from tasks.layout import find_data_directory
-from tasks.night import open_night
-from tasks.records import Document
-from tasks.run_record import Silent
-from tasks.settings import Settings
+from tasks.contracts.paths import find_data_directory
+from tasks.contracts.records import Document
+from tasks.contracts.run_record import Silent
+from tasks.contracts.settings import Settings
+from tasks.run_context import open_night
 
 Json = dict[str, Any]
 BOUNDS = {"wall_s": 1.3, "cpu_s": 1.3, "peak_mb": 1.3}

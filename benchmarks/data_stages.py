@@ -20,14 +20,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tasks.encode import Encoder
-from tasks.layout import PROJECT, find_data_directory
-from tasks.night import Night, open_night
-from tasks.records import Document, Dropped
-from tasks.run_record import Silent
-from tasks.settings import CleanSettings, Settings
-from tasks.tokenize import open_processed, prepare_tokenizer, tokenize
-from tasks.validate import validate
+from tasks.contracts.paths import PROJECT, find_data_directory
+from tasks.contracts.records import Document, Dropped
+from tasks.contracts.run_record import Silent
+from tasks.contracts.settings import CleanSettings, Settings
+from tasks.raw.validate import validate
+from tasks.run_context import Night, open_night
+from tasks.tokenize.encoder import Encoder
+from tasks.tokenize.stage import open_processed, prepare_tokenizer, tokenize
 
 Json = dict[str, Any]
 Result = TypeVar("Result")

@@ -10,9 +10,9 @@ import json
 import random
 from pathlib import Path
 
-from tasks.extract import extract_file
-from tasks.extractor import Extractor
-from tasks.settings import ExtractSettings
+from tasks.contracts.settings import ExtractSettings
+from tasks.extract.stage import extract_file
+from tasks.extract.worker_pool import Extractor
 
 SIZES = range(3_000, 150_000)  # bytes of HTML: no stubs, no books in one file
 PER_PACKAGE = 2500

@@ -27,8 +27,8 @@ from typing import Any
 import trafilatura
 
 from benchmarks.result import circumstances, write_result
-from tasks import main_text
-from tasks.article import read_article
+from tasks.extract import main_content
+from tasks.extract.worker import read_article
 
 Json = dict[str, Any]
 Extract = Callable[[bytes, str], str]
@@ -125,7 +125,7 @@ def measure(folder: Path) -> Json:
     low, high = interval(shares["ours"], shares[best])
     return {
         "pages": len(names),
-        "consensus_version": main_text.VERSION,
+        "consensus_version": main_content.VERSION,
         "tools": {
             tool: {
                 **{

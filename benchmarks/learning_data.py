@@ -58,14 +58,14 @@ def read_meta(path: Path) -> dict[str, Any]:
 def bytes_of_tokens(meta: dict[str, Any], vocab_size: int, folder: Path) -> NDArray[np.int64] | None:
     """Of meta.pkl's characters, of a tokenizer.json beside the data, or of GPT-2's tokens; None where nobody knows.
 
-    Special tokens count no bytes, as in `model.evaluate`.
+    Special tokens count no bytes, as in `model.publishing.evaluate`.
     """
     characters = meta.get("itos")
     if isinstance(characters, dict) and all(isinstance(one, str) for one in characters.values()):
         return np.array([len(characters.get(i, "").encode()) for i in range(vocab_size)], dtype=np.int64)
     tokenizer = folder / "tokenizer.json"
     if tokenizer.exists():
-        from model.tokenizer import load_tokenizer, token_bytes
+        from model.data.tokenizer import load_tokenizer, token_bytes
 
         return token_bytes(load_tokenizer(tokenizer))
     if vocab_size == GPT2_VOCABULARY:

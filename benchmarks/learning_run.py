@@ -15,7 +15,7 @@ import time
 
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # more than the trainer's: nothing else runs
 
-import model.process  # isort: skip  # noqa: F401  # before torch loads
+import model.training.malloc  # isort: skip  # noqa: F401  # before torch loads
 
 import argparse
 import hashlib
@@ -42,14 +42,15 @@ from benchmarks.learning_recipe import (
     matmul_rates,
     speed_class,
 )
-from model import amx, attention, gpt, layers, optimizer
-from model.batches import Plan, evaluation_windows, read_batch, spread
-from model.cohorts import Cohort
-from model.documents import DOCUMENT
-from model.evaluate import autocast, score_windows
-from model.gpt import GPT, GPTConfig, compiled_loss
-from model.numerics import has_compiler
-from model.optimizer import MuonAdamW, adamw_beta2
+from model.data.batches import Plan, evaluation_windows, read_batch, spread
+from model.data.cohorts import Cohort
+from model.data.document_table import DOCUMENT
+from model.network import amx, attention, gpt, layers
+from model.network.gpt import GPT, GPTConfig, compiled_loss
+from model.publishing.evaluate import autocast, score_windows
+from model.training import optimizer
+from model.training.numerics import has_compiler
+from model.training.optimizer import MuonAdamW, adamw_beta2
 
 OVERHEAD_SECONDS = 6.0
 """About what is no training: imports, a compilation from the cache, the evaluation."""

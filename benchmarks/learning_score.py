@@ -23,8 +23,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from benchmarks.learning_data import PreparedData, open_data
-from model.batches import evaluation_windows
-from model.gpt import GPT, GPTConfig
+from model.data.batches import evaluation_windows
+from model.network.gpt import GPT, GPTConfig
 
 LOGITS_BYTES = 24 * 2**20
 """Most that the fp32 logits of one forward pass take."""

@@ -17,13 +17,13 @@ from typing import Any
 
 from benchmarks.result import circumstances, write_result
 from benchmarks.texts import edited, page_of_template, prose
-from tasks.corpus import Corpus
-from tasks.dedup import dedup
-from tasks.dedup_index import DedupIndex
-from tasks.layout import find_data_directory
-from tasks.minhash import jaccard, shingles, signature_of
-from tasks.records import Cleaned, Dropped
-from tasks.state import open_state, transaction
+from tasks.contracts.paths import find_data_directory
+from tasks.contracts.records import Cleaned, Dropped
+from tasks.dedup.minhash import jaccard, shingles, signature_of
+from tasks.dedup.signature_index import DedupIndex
+from tasks.dedup.stage import dedup
+from tasks.raw.catalog import Corpus
+from tasks.storage.state_db import open_state, transaction
 
 Json = dict[str, Any]
 CLASSES = ((0.8, 1.01), (0.7, 0.8), (0.5, 0.7), (0.0, 0.5))

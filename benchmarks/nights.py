@@ -39,10 +39,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks.result import circumstances, write_result
-from model.documents import DOCUMENT, TABLE, TRAIN, VALIDATION
-from model.job import TrainJob
-from tasks.layout import Layout, find_data_directory
-from tasks.processed import read_meta
+from model.contracts.job import TrainJob
+from model.data.document_table import DOCUMENT, TABLE, TRAIN, VALIDATION
+from tasks.contracts.paths import Layout, find_data_directory
+from tasks.tokenize.token_files import read_meta
 
 Json = dict[str, Any]
 CHECKED = (2, 5, 10)
@@ -175,8 +175,8 @@ def do(setup: Setup, run: Run) -> Json:
 
 def published(setup: Setup, run: Run, folder: Path) -> list[Json]:
     """The project's trainer, night after night, in the way that the night's child process calls it."""
-    from model.export import load_published
-    from model.trainer import train
+    from model.publishing.hf_export import load_published
+    from model.train_chunk import train
 
     rows = []
     for night in nights(setup):
@@ -200,9 +200,9 @@ def oracle(setup: Setup, run: Run, folder: Path) -> list[Json]:
 
 def cosine(setup: Setup, run: Run, folder: Path) -> list[Json]:
     """A cosine a night, on all documents or on the new ones alone."""
-    from model.batches import open_tokens
-    from model.cohorts import Cohort
-    from model.documents import read_documents
+    from model.data.batches import open_tokens
+    from model.data.cohorts import Cohort
+    from model.data.document_table import read_documents
 
     trainer: Any = None
     rows = []
@@ -228,10 +228,10 @@ def cosine(setup: Setup, run: Run, folder: Path) -> list[Json]:
 
 def open_trainer(job: TrainJob, rate: float = 0.0) -> Any:
     """The trainer's own network, optimizer and batches, at step 0; `rate` 0: the recipe's."""
-    from model.gpt import GPTConfig
-    from model.numerics import choose
-    from model.tokenizer import load_tokenizer, tokenizer_digest
-    from model.trunk import Trainer
+    from model.data.tokenizer import load_tokenizer, tokenizer_digest
+    from model.network.gpt import GPTConfig
+    from model.training.numerics import choose
+    from model.training.trainer import Trainer
 
     muon = rate or job.muon_learning_rate
     adamw = job.adamw_learning_rate * muon / job.muon_learning_rate
@@ -244,9 +244,9 @@ def open_trainer(job: TrainJob, rate: float = 0.0) -> Any:
 
 def scores(setup: Setup, job: TrainJob, model: Any) -> Json:
     """Bits per byte on the growing set and on the first night's text, in fp32."""
-    from model.batches import open_tokens
-    from model.evaluate import evaluate
-    from model.tokenizer import load_tokenizer, token_bytes
+    from model.data.batches import open_tokens
+    from model.data.tokenizer import load_tokenizer, token_bytes
+    from model.publishing.evaluate import evaluate
 
     sizes = token_bytes(load_tokenizer(job.tokenizer_path))
     values = []

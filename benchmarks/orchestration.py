@@ -30,13 +30,13 @@ import httpx
 import psutil
 
 from benchmarks.result import circumstances, write_result
-from deployments.demo_site import DemoSite
 from flows.steps import run_steps
 from run import STEPS
 from tasks import stages
-from tasks.layout import PROJECT, find_data_directory
-from tasks.run_record import Silent
-from tasks.settings import load_settings
+from tasks.contracts.paths import PROJECT, find_data_directory
+from tasks.contracts.run_record import Silent
+from tasks.contracts.settings import load_settings
+from tasks.demo_site import DemoSite
 
 Json = dict[str, Any]
 Found = TypeVar("Found")

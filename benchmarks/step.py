@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.result import circumstances, write_result
-from tasks.layout import PROJECT
+from tasks.contracts.paths import PROJECT
 
 Json = dict[str, Any]
 LAYERS, HEADS, WIDTH, BLOCK, BATCH, VOCABULARY = 6, 6, 384, 256, 16, 65
@@ -41,13 +41,13 @@ def seconds_of(work: Callable[[], object]) -> float:
 
 def ours() -> Json:
     """The trainer's own network, compiled as it does, and its own optimizer."""
-    import model.process  # noqa: F401  # isort: skip  # the trainer's settings, before torch loads
+    import model.training.malloc  # noqa: F401  # isort: skip  # the trainer's settings, before torch loads
     import torch
 
-    from model.gpt import GPT, GPTConfig, compiled_loss
-    from model.job import TrainJob
-    from model.numerics import choose
-    from model.optimizer import MuonAdamW, adamw_beta2
+    from model.contracts.job import TrainJob
+    from model.network.gpt import GPT, GPTConfig, compiled_loss
+    from model.training.numerics import choose
+    from model.training.optimizer import MuonAdamW, adamw_beta2
 
     folder = Path()
     job = TrainJob(

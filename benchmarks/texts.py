@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from pydoc_data.topics import topics
 
-from tasks.records import Document
+from tasks.contracts.records import Document
 
 
 @cache

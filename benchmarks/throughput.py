@@ -18,7 +18,7 @@ from typing import Any
 from benchmarks.data_stages import derived_again, store_documents
 from benchmarks.result import circumstances, write_result
 from benchmarks.texts import read_documents
-from tasks.language import detect_language
+from tasks.clean.language import detect_language
 
 Json = dict[str, Any]
 BOUND = "6 MB/s with two processes"

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
-    from tasks.layout import Layout
+    from tasks.contracts.paths import Layout
 
 PROJECT = Path(__file__).resolve().parent.parent
 REQUIREMENTS = PROJECT / "requirements-colab.txt"
@@ -155,7 +155,7 @@ def _normal(name: str) -> str:
 
 def find_chromium() -> None:
     """Use the Chromium that is there, or install one that is no snap; a night goes on without one, too."""
-    from tasks.chromium import find_binaries
+    from tasks.browser.chromium import find_binaries
 
     if find_binaries().chromium is None and os.geteuid() == 0 and shutil.which("apt-get"):
         _apt_get("update")
@@ -207,8 +207,8 @@ def open_data(data: str | None, snapshots: str | None) -> tuple[Layout, Path | N
 
     That is None where there is none: then nothing outlives this machine.
     """
-    from tasks.layout import find_data_directory
-    from tasks.snapshot import holds_data, restore
+    from tasks.contracts.paths import find_data_directory
+    from tasks.export.snapshot import holds_data, restore
 
     layout = find_data_directory(data or ("/content/miniature-memory-data" if on_colab() else None))
     folder = _snapshot_folder(snapshots)
@@ -242,8 +242,8 @@ def _snapshot_folder(wanted: str | None) -> Path | None:
 
 def save(layout: Layout, folder: Path | None) -> None:
     """A snapshot, where there is a folder for it and something to keep."""
-    from tasks.snapshot import holds_data
-    from tasks.snapshot import save as save_snapshot
+    from tasks.export.snapshot import holds_data
+    from tasks.export.snapshot import save as save_snapshot
 
     if folder is None or not holds_data(layout):
         return
@@ -335,7 +335,7 @@ def report(layout: Layout) -> Any:
 
 def plots(layout: Layout) -> Any:
     """Documents, bits per byte and reasons over all nights, as a picture."""
-    from tasks.plots import draw_nights
+    from tasks.report.night_plots import draw_nights
 
     picture = layout.reports / "nights.png"
     if not draw_nights(layout, picture):

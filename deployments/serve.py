@@ -16,7 +16,7 @@ from prefect.schedules import Cron, Schedule
 from deployments.watch import end_dead_runs, prefect_server
 from flows.grow_and_train import grow_and_train
 from flows.maintain import weekly_check
-from tasks.layout import PROJECT
+from tasks.contracts.paths import PROJECT
 
 
 def main() -> None:

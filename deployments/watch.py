@@ -28,7 +28,7 @@ from prefect.events.schemas.automations import AutomationCore, EventTrigger, Pos
 from prefect.events.schemas.events import ResourceSpecification
 from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, PREFECT_LOCAL_STORAGE_PATH
 
-from deployments.configured_server import answers
+from flows.prefect_server.configured import answers
 
 FLOW = "grow-and-train"
 AUTOMATION = f"{FLOW}: end runs that died"

@@ -18,7 +18,7 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.exceptions import ObjectNotFound
 
 from deployments.watch import FLOW, end_dead_runs, prefect_server
-from tasks.layout import PROJECT
+from tasks.contracts.paths import PROJECT
 
 POOL = "miniature-memory"
 DEPLOYMENTS = (f"{FLOW}/nightly", f"{FLOW}/weekly-check")

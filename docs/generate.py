@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from run import make_parser
-from tasks.outcomes import OUTCOMES
-from tasks.settings import Settings, Source
+from tasks.contracts.outcomes import OUTCOMES
+from tasks.contracts.settings import Settings, Source
 
 GUIDE = Path(__file__).resolve().parent.parent / "DEVELOPER_GUIDE.md"
 

@@ -7,20 +7,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 
-from tasks.blocklists import open_blocklists
-from tasks.chromium import INSTALL
-from tasks.encode import Encoder
-from tasks.extract import read_ahead
-from tasks.extractor import Extractor
-from tasks.frontier import Visit
-from tasks.night import Night
-from tasks.records import Dropped, Extracted, Hit, Page
-from tasks.render import Renderer
-from tasks.search import Searcher, follow
+from tasks.browser.chromium import INSTALL
+from tasks.contracts.records import Dropped, Extracted, Hit, Page
+from tasks.extract.stage import read_ahead
+from tasks.extract.worker_pool import Extractor
+from tasks.raw.stage import store
+from tasks.raw.validate import validate
+from tasks.render.stage import Renderer
+from tasks.run_context import Night
+from tasks.search.frontier import Visit
+from tasks.search.stage import Searcher, follow
 from tasks.stages import Stages
-from tasks.store import store
-from tasks.tokenize import open_processed, prepare_tokenizer
-from tasks.validate import validate
+from tasks.tokenize.encoder import Encoder
+from tasks.tokenize.stage import open_processed, prepare_tokenizer
+from tasks.web.blocklists import open_blocklists
 
 
 def collect_pages(night: Night, stages: Stages) -> None:
@@ -111,7 +111,7 @@ def _demo_site(night: Night) -> Iterator[None]:
     if not night.settings.demo.serve:
         yield
         return
-    from deployments.demo_site import DemoSite
+    from tasks.demo_site import DemoSite
 
     demo = night.settings.demo
     with DemoSite(port=demo.port, night=demo.night, log_path=night.layout.reports / "demo_site.log") as site:

@@ -12,9 +12,9 @@ from pydantic import Field
 
 from flows.steps import run_steps
 from tasks import prefect_tasks
-from tasks.layout import find_data_directory
+from tasks.contracts.paths import find_data_directory
+from tasks.contracts.settings import load_settings
 from tasks.prefect_tasks import publish_report, tell
-from tasks.settings import load_settings
 
 
 def run_name() -> str:

@@ -16,13 +16,13 @@ from prefect.states import Completed, Failed
 from pydantic import Field
 
 from deployments.watch import end_dead_runs, forget_old_runs, prefect_server
-from tasks.corpus import Corpus
-from tasks.layout import Layout, find_data_directory
-from tasks.ledger import require_no_cut_forgetting
-from tasks.lock import writer_lock
-from tasks.prune import prune
-from tasks.state import open_state
-from tasks.verify import verify
+from tasks.contracts.paths import Layout, find_data_directory
+from tasks.maintain.prune import prune
+from tasks.maintain.verify import verify
+from tasks.raw.catalog import Corpus
+from tasks.raw.ledger import require_no_cut_forgetting
+from tasks.storage.run_lock import writer_lock
+from tasks.storage.state_db import open_state
 
 SHOWN = 50
 

@@ -9,13 +9,13 @@ from collections.abc import Collection
 
 from flows.grow import clean_new, collect_pages, tokenize_new, validate_new
 from flows.train import finish_cut_chunk, train_and_publish
-from tasks.erase import Cleared
-from tasks.layout import Layout
-from tasks.mentions import Mentions
-from tasks.night import open_night
-from tasks.report import Publish, write_report
-from tasks.run_record import Listener, RunRecord
-from tasks.settings import Settings
+from tasks.contracts.paths import Layout
+from tasks.contracts.run_record import Listener, RunRecord
+from tasks.contracts.settings import Settings
+from tasks.forget.erasure import Cleared
+from tasks.forget.matcher import Mentions
+from tasks.report.report import Publish, write_report
+from tasks.run_context import open_night
 from tasks.stages import Stages
 
 
@@ -50,6 +50,6 @@ def run_steps(
 
 def _forget_in_prefect(mentions: Mentions, since: str | None, dry: bool) -> Cleared:
     """Prefect's memory of what is forgotten. Imported where a forgetting was cut, and only there: it takes a second."""
-    from deployments.forget_in_prefect import forget_in_prefect
+    from flows.prefect_server.erase import forget_in_prefect
 
     return forget_in_prefect(mentions, since, dry)

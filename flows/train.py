@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from model.job import pending_chunk
-from tasks.errors import NothingToTrainError
-from tasks.night import Night
-from tasks.processed import read_meta
+from model.contracts.job import pending_chunk
+from tasks.contracts.errors import NothingToTrainError
+from tasks.run_context import Night
 from tasks.stages import Stages
-from tasks.tokenize import read_tokenizer_record
-from tasks.train_chunk import covers, describe, make_job
+from tasks.tokenize.stage import read_tokenizer_record
+from tasks.tokenize.token_files import read_meta
+from tasks.train_chunk.stage import covers, describe, make_job
 
 
 def finish_cut_chunk(night: Night, stages: Stages) -> None:

@@ -1,4 +1,4 @@
-"""The stages of the night, one file each, named as the data flows: plain functions, no Prefect.
+"""The night's work, a room for each stage, in the order of the data; below them the rooms that several stages use.
 
-search -> render -> extract -> clean -> dedup -> tokenize -> train_chunk
+search -> render -> extract -> raw -> clean -> dedup -> tokenize -> train_chunk. `stages.py` names the seven stages.
 """

@@ -22,21 +22,21 @@ from prefect.cache_policies import NO_CACHE
 from prefect.runtime import flow_run
 from prefect.tasks import exponential_backoff
 
-from model.job import TrainJob
+from model.contracts.job import TrainJob
 from tasks import stages
-from tasks.derive import CleanedBatch
-from tasks.encode import Encoder
-from tasks.errors import MiniatureMemoryError
-from tasks.extractor import Extractor
-from tasks.night import Night
-from tasks.processed import Meta
-from tasks.questions import Answer, Question
-from tasks.records import Dropped, Extracted, Hit, Page, from_json, to_json
-from tasks.render import Renderer
-from tasks.run_record import Listener
-from tasks.search import Searcher
+from tasks.contracts.errors import MiniatureMemoryError
+from tasks.contracts.records import Dropped, Extracted, Hit, Page, from_json, to_json
+from tasks.contracts.run_record import Listener
+from tasks.derive.derivation import CleanedBatch
+from tasks.extract.worker_pool import Extractor
+from tasks.render.stage import Renderer
+from tasks.run_context import Night
+from tasks.search.queries import Answer, Question
+from tasks.search.stage import Searcher
 from tasks.stages import Verdicts
-from tasks.train_chunk import Event
+from tasks.tokenize.encoder import Encoder
+from tasks.tokenize.token_files import Meta
+from tasks.train_chunk.stage import Event
 
 Json = dict[str, Any]
 

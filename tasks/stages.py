@@ -10,20 +10,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from model.job import TrainJob
-from tasks import tokenize as tokenize_stage
-from tasks import train_chunk as train_chunk_stage
-from tasks.derive import CleanedBatch
-from tasks.encode import Encoder
-from tasks.extract import extract
-from tasks.extractor import Extractor
-from tasks.night import Night
-from tasks.processed import Meta
-from tasks.questions import Answer, Question
-from tasks.records import Cleaned, Dropped, Extracted, Hit, Page
-from tasks.render import Renderer, render
-from tasks.search import Searcher, search
-from tasks.train_chunk import Event
+from model.contracts.job import TrainJob
+from tasks.contracts.records import Cleaned, Dropped, Extracted, Hit, Page
+from tasks.derive.derivation import CleanedBatch
+from tasks.extract.stage import extract
+from tasks.extract.worker_pool import Extractor
+from tasks.render.stage import Renderer, render
+from tasks.run_context import Night
+from tasks.search.queries import Answer, Question
+from tasks.search.stage import Searcher, search
+from tasks.tokenize import stage as tokenize_stage
+from tasks.tokenize.encoder import Encoder
+from tasks.tokenize.token_files import Meta
+from tasks.train_chunk import stage as train_chunk_stage
+from tasks.train_chunk.stage import Event
 
 __all__ = ["Stages", "clean", "dedup", "extract", "render", "search", "tokenize", "train_chunk"]
 

@@ -18,7 +18,7 @@ import httpx
 import psutil
 import pytest
 
-from deployments.demo_site import DemoSite
+from tasks.demo_site import DemoSite
 
 PROJECT = Path(__file__).resolve().parents[2]
 NIGHT_SECONDS = 240

@@ -6,8 +6,8 @@ import socket
 import sys
 from pathlib import Path
 
-from deployments.demo_site import DemoSite
-from tasks.lock import writer_lock
+from tasks.demo_site import DemoSite
+from tasks.storage.run_lock import writer_lock
 from tests.end_to_end.conftest import Household, free_port, profile_of
 
 # Writes down every address that any Python process of the run connects to.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from deployments.demo_site import DemoSite
+from tasks.demo_site import DemoSite
 from tests.end_to_end.conftest import Household
 
 

@@ -24,10 +24,10 @@ from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 
-from deployments.demo_site import DemoSite
-from tasks.chromium import find_binaries
-from tasks.lock import writer_lock
-from tasks.process_tree import kill, with_environment
+from tasks.browser.chromium import find_binaries
+from tasks.browser.process_tree import kill, with_environment
+from tasks.demo_site import DemoSite
+from tasks.storage.run_lock import writer_lock
 from tests.end_to_end.conftest import PROJECT, free_port, profile_of
 
 NIGHT_SECONDS = 150.0
@@ -317,7 +317,7 @@ def test_a_cancelled_run_saves_its_checkpoint_and_ends(stand: Stand, first_night
     (stand.data / "checkpoints" / "chunk.json").unlink()
     assert state["type"] == "CANCELLED", state
     assert stand.checkpoints()[-1] > before, "the steps it had done are lost"
-    assert not stand.processes("model.trainer")
+    assert not stand.processes("model.train_chunk")
     # 10 s on a machine of its own; others may be using the cores.
     assert seconds < 10 * max(1.0, crowd / (os.cpu_count() or 1)), f"it took {seconds:.1f} s"
     stand.night(collection=False)

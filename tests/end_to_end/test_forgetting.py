@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.corpora import prose
 from tests.end_to_end.conftest import Household, profile_of
-from tests.growth import derived_bytes
-from tests.loopback import Loopback
-from tests.remains import places, sentences
+from tests.support.corpora import prose
+from tests.support.growth import derived_bytes
+from tests.support.loopback import Loopback
+from tests.support.remains import places, sentences
 
 SOURCES = """
 [[search.sources]]

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import psutil
 
-from deployments.demo_site import DemoSite
+from tasks.demo_site import DemoSite
 from tests.end_to_end.conftest import Household
-from tests.growth import derived_bytes
+from tests.support.growth import derived_bytes
 
 MARKER = "MINIATURE_MEMORY_BROWSER"
 
@@ -159,7 +159,7 @@ def own_servers(household: Household) -> list[psutil.Process]:
     for process in psutil.process_iter():
         try:
             if (
-                "deployments.short_server" in process.cmdline()
+                "flows.prefect_server.ephemeral" in process.cmdline()
                 and process.environ().get("HOME") == household.env["HOME"]
             ):
                 found.append(process)

@@ -9,9 +9,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from deployments.demo_site import COOKIE_NOTICE, DemoSite
+from tasks.demo_site import COOKIE_NOTICE, DemoSite
 from tests.end_to_end.conftest import Household
-from tests.growth import derived_bytes
+from tests.support.growth import derived_bytes
 
 
 def pages_asked(site: DemoSite, since: int) -> list[str]:

@@ -29,10 +29,10 @@ from typing import Any
 import pytest
 from nbclient import NotebookClient
 
-from deployments.demo_site import DemoSite
 from deployments.notebook import AS_THEY_ARE, PROJECT, REQUIREMENTS
-from tests.corpora import prose
+from tasks.demo_site import DemoSite
 from tests.end_to_end.conftest import profile_of
+from tests.support.corpora import prose
 
 NBFORMAT: Any = importlib.import_module("nbformat")  # it gives no types
 OTHER_TORCH = "2.11.0+cu128"

@@ -1,0 +1,6 @@
+"""`python -m deployments.demo_site`: the demo site by itself; it lives in `tasks.demo_site`."""
+
+from tasks.demo_site.__main__ import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,183 @@
+"""Checkpoints that a kill, a torn write or a flipped bit cannot make lie.
+
+A folder `step_<n>/` holds the weights and their running average, the optimizer, torch's random state, and
+`metadata.json` with the digest of each: it is written last, is digested itself, and is the commit record. The
+folder is written under a temporary name, synced and renamed. Tensors are safetensors: opening one runs no
+code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from model.contracts.erasure_marks import metadata_digest
+from model.contracts.job import sync_directory
+
+FILES = ("model.safetensors", "optimizer.safetensors", "random.safetensors")
+EMA = "ema."
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """All that training needs to go on."""
+
+    step: int
+    weights: dict[str, Tensor]
+    ema: dict[str, Tensor]
+    """Running average of the weights, same names and shapes."""
+    optimizer: dict[str, Tensor]
+    random: Tensor
+    """torch's CPU generator state, (bytes,) uint8."""
+    metadata: dict[str, Any] = field(default_factory=dict)
+    """Configuration, digests, data position, numerical settings: see `trainer.Trainer.metadata`."""
+
+
+@dataclass(frozen=True)
+class Damaged:
+    """A checkpoint that cannot be trusted: where it is now, and why."""
+
+    name: str
+    reason: str
+    moved_to: str | None
+    """None: it was a half-written temporary folder, and is gone."""
+
+
+def step_folder(directory: Path, step: int) -> Path:
+    return directory / f"step_{step}"
+
+
+def checkpoint_steps(directory: Path) -> list[int]:
+    """Steps that have a folder, whole or not, oldest first."""
+    if not directory.exists():
+        return []
+    return sorted(int(m[1]) for p in directory.iterdir() if (m := re.fullmatch(r"step_(\d+)", p.name)))
+
+
+def save_checkpoint(directory: Path, checkpoint: Checkpoint) -> Path:
+    """Write `step_<n>/`, replacing one of the same step; the folder appears whole or not at all."""
+    directory.mkdir(parents=True, exist_ok=True)
+    target = step_folder(directory, checkpoint.step)
+    temporary = directory / f".step_{checkpoint.step}.tmp"
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    tensors: dict[str, dict[str, Tensor]] = {
+        "model.safetensors": checkpoint.weights | {EMA + name: value for name, value in checkpoint.ema.items()},
+        "optimizer.safetensors": checkpoint.optimizer,
+        "random.safetensors": {"torch": checkpoint.random},
+    }
+    for name, values in tensors.items():
+        save_file({k: v.detach().cpu().contiguous() for k, v in values.items()}, temporary / name)
+        _sync_file(temporary / name)
+    metadata = checkpoint.metadata | {
+        "step": checkpoint.step,
+        "digests": {name: file_digest(temporary / name) for name in FILES},
+    }
+    metadata["metadata_digest"] = metadata_digest(metadata)
+    (temporary / "metadata.json").write_text(json.dumps(metadata, indent=2) + "\n", encoding="utf-8")
+    _sync_file(temporary / "metadata.json")
+    sync_directory(temporary)
+    if target.exists():
+        shutil.rmtree(target)
+    os.rename(temporary, target)
+    sync_directory(directory)
+    return target
+
+
+def load_checkpoint(folder: Path) -> Checkpoint:
+    """Open one checkpoint; ValueError says what is wrong with it."""
+    try:
+        metadata = json.loads((folder / "metadata.json").read_text(encoding="utf-8"))
+        if metadata["metadata_digest"] != metadata_digest(metadata):
+            raise ValueError("metadata.json does not match its digest")
+        for name in FILES:
+            if file_digest(folder / name) != metadata["digests"][name]:
+                raise ValueError(f"{name} does not match its digest")
+        tensors = load_file(folder / "model.safetensors")
+        return Checkpoint(
+            step=metadata["step"],
+            weights={name: value for name, value in tensors.items() if not name.startswith(EMA)},
+            ema={name.removeprefix(EMA): value for name, value in tensors.items() if name.startswith(EMA)},
+            optimizer=load_file(folder / "optimizer.safetensors"),
+            random=load_file(folder / "random.safetensors")["torch"],
+            metadata=metadata,
+        )
+    except FileNotFoundError as error:
+        raise ValueError(f"{Path(error.filename or '').name or 'a file'} is missing") from error
+    except (KeyError, TypeError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ValueError(f"metadata.json is not readable: {error}") from error
+
+
+def load_newest_whole(directory: Path) -> tuple[Checkpoint | None, list[Damaged]]:
+    """The newest checkpoint that verifies, and the newer ones that do not, each moved to
+    `step_<n>.damaged`."""
+    damaged: list[Damaged] = []
+    for leftover in sorted(directory.glob(".step_*.tmp")) if directory.exists() else []:
+        shutil.rmtree(leftover)
+        damaged.append(Damaged(leftover.name, "it was being written when the process died", None))
+    for step in reversed(checkpoint_steps(directory)):
+        folder = step_folder(directory, step)
+        try:
+            return load_checkpoint(folder), damaged
+        except ValueError as error:
+            aside = directory / f"{folder.name}.damaged"
+            shutil.rmtree(aside, ignore_errors=True)
+            os.rename(folder, aside)
+            damaged.append(Damaged(folder.name, str(error), aside.name))
+    return None, damaged
+
+
+def checkpoints_to_keep(steps: list[int], latest: int, spaced: int) -> set[int]:
+    """The `latest` newest steps and, of the older ones, the newest in each of the last `spaced` powers of
+    two."""
+    ordered = sorted(steps)
+    kept = set(ordered[-latest:])
+    newest_of_power = {step.bit_length(): step for step in ordered[:-latest]}
+    powers = sorted(newest_of_power)[-spaced:] if spaced else []
+    return kept | {newest_of_power[power] for power in powers}
+
+
+def prune_checkpoints(directory: Path, latest: int, spaced: int) -> list[int]:
+    """Remove the checkpoints past retention; gives their steps."""
+    steps = checkpoint_steps(directory)
+    removed = sorted(set(steps) - checkpoints_to_keep(steps, latest, spaced))
+    for step in removed:
+        # Renamed first: a removal that is cut half-way must not look like a damaged checkpoint.
+        doomed = directory / f".step_{step}.removed"
+        os.rename(step_folder(directory, step), doomed)
+    for doomed in directory.glob(".step_*.removed"):
+        shutil.rmtree(doomed)
+    return removed
+
+
+def remove_checkpoints(directory: Path) -> None:
+    """Remove a whole lineage: every checkpoint, the chunk under way, the curve and the falls."""
+    for path in list(directory.glob("step_*")) + list(directory.glob(".step_*")):
+        shutil.rmtree(path)
+    for name in ("chunk.json", "curve.jsonl", "falls.json"):
+        (directory / name).unlink(missing_ok=True)
+
+
+def file_digest(path: Path) -> str:
+    """sha256 of a file, in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def random_state() -> Tensor:
+    return torch.get_rng_state()
+
+
+def _sync_file(path: Path) -> None:
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())

@@ -1,0 +1,89 @@
+"""Where a run begins: which checkpoint, which chunk, and whether the lineage goes on at all."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+from model.checkpoints.checkpoint import Checkpoint, load_newest_whole, remove_checkpoints
+from model.contracts.job import RECIPE, Chunk, TrainJob, chunk_path, pending_chunk, write_whole
+from model.network.gpt import GPTConfig
+from model.publishing.hf_export import published, remove_models
+
+Report = Callable[[dict[str, Any]], None]
+
+
+def find_checkpoint(job: TrainJob, digest: str, config: GPTConfig, report: Report) -> Checkpoint | None:
+    """The checkpoint to go on from; None where a lineage starts, which is reported with its reason.
+
+    Raises ValueError where the checkpoints belong to another frozen tokenizer or another shape.
+    """
+    checkpoint, damaged = load_newest_whole(job.checkpoints_dir)
+    for one in damaged:
+        report({"event": "damaged", **asdict(one)})
+    if checkpoint is None:
+        reason = "no checkpoint is whole" if damaged else "there is no checkpoint yet"
+        old = published(job.models_dir)
+        if old and old.get("provisional") and old.get("tokenizer_digest") != digest:
+            remove_models(job.models_dir)  # the rest of a lineage whose end was cut
+        report({"event": "lineage", "reason": reason})
+        return None
+    theirs = checkpoint.metadata["tokenizer_digest"]
+    if theirs != digest:
+        if not checkpoint.metadata["provisional"]:
+            raise ValueError(
+                f"{job.tokenizer_path} is not the tokenizer of the checkpoints (sha256 {digest[:12]}, theirs "
+                f"{theirs[:12]}), and theirs is frozen: restore it, or move {job.checkpoints_dir} and "
+                f"{job.models_dir} aside to start a new lineage"
+            )
+        remove_models(job.models_dir)  # the checkpoints last: they are the evidence that this has to be done
+        remove_checkpoints(job.checkpoints_dir)
+        reason = f"the provisional tokenizer was replaced; its model of step {checkpoint.step} is removed"
+        report({"event": "lineage", "reason": reason})
+        return None
+    for name, value in asdict(config).items():
+        if (before := checkpoint.metadata["config"][name]) != value:
+            raise ValueError(
+                f"{name} is {value}, but the checkpoints have {before}: restore the setting, or move "
+                f"{job.checkpoints_dir} aside to start a new lineage"
+            )
+    return checkpoint
+
+
+def find_chunk(job: TrainJob, step: int, report: Report) -> Chunk | None:
+    """The chunk that was cut, to be finished first; None where there is none, or where it had to be
+    dropped."""
+    record = pending_chunk(job.checkpoints_dir)
+    if record is None:
+        return None
+    chunk = Chunk(**record)
+    if chunk.generation != job.generation:
+        reason = "its documents have changed: it belongs to another generation"
+    elif not chunk.start_step <= step <= chunk.target_step:  # its checkpoints were damaged: an older one was taken
+        reason = f"it went from step {chunk.start_step} to {chunk.target_step}, and the checkpoint is at {step}"
+    else:
+        return chunk
+    report({"event": "dropped", "reason": reason, "step": step, "target_step": chunk.target_step})
+    drop_chunk(job)
+    return None
+
+
+def new_chunk(job: TrainJob, step: int, seconds_trained: float, compiled: bool) -> Chunk:
+    return Chunk(
+        start_step=step,
+        target_step=step + job.steps,
+        generation=job.generation,
+        start_seconds_trained=seconds_trained,
+        compiled=compiled,
+        recipe={name: getattr(job, name) for name in RECIPE},
+    )
+
+
+def save_chunk(job: TrainJob, chunk: Chunk) -> None:
+    write_whole(chunk_path(job.checkpoints_dir), json.dumps(asdict(chunk), indent=2) + "\n")
+
+
+def drop_chunk(job: TrainJob) -> None:
+    chunk_path(job.checkpoints_dir).unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""Evaluate, compare, publish, sample. Imports contracts, network and data."""

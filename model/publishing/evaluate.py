@@ -1,0 +1,125 @@
+"""Held-out loss, in nats a token and in bits a byte of text.
+
+Bits per byte do not depend on the tokenizer. A target that is the special token has no bytes: it is left out
+of both sums.
+"""
+
+from __future__ import annotations
+
+import math
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+
+from model.data.batches import Window, evaluation_windows, spread
+from model.network.gpt import GPT
+
+LOGITS_BYTES = 32 * 2**20
+"""Most memory that one slice of fp32 logits may take; all at once they took 1 GB."""
+
+Scores = dict[Window, tuple[float, int, int]]
+"""By window: summed nats, targets counted, bytes of these targets."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What some windows cost a model."""
+
+    nats_per_token: float
+    bits_per_byte: float
+    uniform_bits_per_byte: float
+    """What a uniform guess over the vocabulary costs on the same targets."""
+    tokens: int
+    """Targets counted."""
+    bytes: int
+    """Bytes of text that these targets stand for."""
+
+
+def autocast(dtype: torch.dtype, device: str = "cpu") -> AbstractContextManager[object]:
+    """Arithmetic in bf16 or fp16 where asked; the weights stay fp32."""
+    return nullcontext() if dtype == torch.float32 else torch.autocast(device, dtype)
+
+
+@torch.no_grad()
+def score_windows(
+    model: GPT,
+    tokens: NDArray[np.uint16],
+    windows: list[Window],
+    token_bytes: NDArray[np.int64],
+    dtype: torch.dtype = torch.float32,
+    tokens_at_once: int = 4096,
+) -> Scores:
+    """Each window's summed loss, its targets and their bytes. `token_bytes`: (V,), 0 for the special
+    token."""
+    scores: Scores = {}
+    for start in range(len(windows)):  # grouped below: windows of one length share a forward pass
+        if windows[start] in scores:
+            continue
+        length = windows[start][1]
+        most = max(1, tokens_at_once // length)
+        group = [w for w in windows[start : start + most] if w[1] == length and w not in scores]
+        scores |= _score_group(model, tokens, group, token_bytes, dtype)
+    return scores
+
+
+def _score_group(
+    model: GPT,
+    tokens: NDArray[np.uint16],
+    group: list[Window],
+    token_bytes: NDArray[np.int64],
+    dtype: torch.dtype,
+) -> Scores:
+    device = model.embed_tokens.weight.device
+    rows = np.stack([tokens[start : start + length + 1] for start, length in group]).astype(np.int64)  # (B, T + 1)
+    sizes = token_bytes[rows[:, 1:]]  # (B, T)
+    batch = torch.from_numpy(rows).to(device)
+    with autocast(dtype, device.type):
+        features = model.features(batch[:, :-1]).flatten(0, 1)  # (B * T, C)
+        targets = batch[:, 1:].flatten()  # (B * T,)
+        most = max(1, LOGITS_BYTES // (4 * model.config.vocab_size))
+        losses = [
+            F.cross_entropy(model.logits(part).float(), target, reduction="none")
+            for part, target in zip(torch.split(features, most), torch.split(targets, most), strict=True)
+        ]
+    nats = torch.cat(losses).double().cpu().numpy().reshape(sizes.shape) * (sizes > 0)  # (B, T)
+    return {
+        window: (float(nats[i].sum()), int((sizes[i] > 0).sum()), int(sizes[i].sum())) for i, window in enumerate(group)
+    }
+
+
+def summarize(scores: Scores, windows: list[Window], vocab_size: int) -> Evaluation | None:
+    """The sum over some of the scored windows; None where they hold no byte of text."""
+    nats = sum(scores[window][0] for window in windows)
+    tokens = sum(scores[window][1] for window in windows)
+    size = sum(scores[window][2] for window in windows)
+    if size == 0:
+        return None
+    return Evaluation(
+        nats_per_token=nats / tokens,
+        bits_per_byte=nats / math.log(2) / size,
+        uniform_bits_per_byte=math.log2(vocab_size) * tokens / size,
+        tokens=tokens,
+        bytes=size,
+    )
+
+
+def evaluate(
+    model: GPT, tokens: NDArray[np.uint16], token_bytes: NDArray[np.int64], most_tokens: int = 2**62
+) -> Evaluation | None:
+    """Score a model on held-out ids in fp32, on at most about `most_tokens` of them, evenly spread."""
+    windows = growing_windows(len(tokens), model.config.block_size, most_tokens)
+    return summarize(score_windows(model, tokens, windows, token_bytes), windows, model.config.vocab_size)
+
+
+def growing_windows(val_tokens: int, block_size: int, most_tokens: int) -> list[Window]:
+    """The windows of the growing set: all committed validation text, thinned evenly to the cap."""
+    return spread(evaluation_windows(val_tokens, block_size), max(1, most_tokens // block_size))
+
+
+def nats(scores: Scores, windows: list[Window]) -> list[float]:
+    """What each of these windows cost."""
+    return [scores[window][0] for window in windows]

@@ -1,0 +1,175 @@
+"""The published model: a folder that Hugging Face opens as it is, and our own record beside it.
+
+`models/<step>/` is written under a temporary name, synced and renamed; then the link `models/latest` is
+replaced in one step, so that a reader finds the old model or the new one, whole.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from model.contracts.erasure_marks import CARD, LATEST, RECORD, card
+from model.contracts.job import sync_directory
+from model.data.tokenizer import END_OF_TEXT, END_OF_TEXT_ID
+from model.network.gpt import GPT, GPTConfig
+
+
+def hugging_face_config(config: GPTConfig) -> dict[str, Any]:
+    """The `config.json` of a `Qwen3ForCausalLM`."""
+    return {
+        "architectures": ["Qwen3ForCausalLM"],
+        "model_type": "qwen3",
+        "vocab_size": config.vocab_size,
+        "hidden_size": config.n_embd,
+        "intermediate_size": config.intermediate_size,
+        "num_hidden_layers": config.n_layer,
+        "num_attention_heads": config.n_head,
+        "num_key_value_heads": config.n_kv_head,
+        "head_dim": config.head_dim,
+        "hidden_act": "silu",
+        "max_position_embeddings": config.block_size,
+        "initializer_range": 0.02,
+        "rms_norm_eps": config.norm_eps,
+        # transformers 5 reads rope_parameters, transformers 4 and llama.cpp read rope_theta
+        "rope_theta": config.rope_theta,
+        "rope_parameters": {"rope_type": "default", "rope_theta": config.rope_theta},
+        "attention_bias": False,
+        "attention_dropout": 0.0,
+        "use_sliding_window": False,
+        "sliding_window": None,
+        "max_window_layers": config.n_layer,
+        "tie_word_embeddings": True,
+        "use_cache": True,
+        "bos_token_id": END_OF_TEXT_ID,
+        "eos_token_id": END_OF_TEXT_ID,
+        "torch_dtype": "float32",
+    }
+
+
+def publish(
+    models_dir: Path,
+    step: int,
+    config: GPTConfig,
+    weights: dict[str, Tensor],
+    tokenizer_path: Path,
+    record: dict[str, Any],
+    keep: int = 3,
+) -> Path:
+    """Write `models/<step>/` and make it `latest`; gives the folder. `record` becomes
+    `miniature_memory.json`."""
+    models_dir.mkdir(parents=True, exist_ok=True)
+    for leftover in models_dir.glob(".*.tmp"):  # of a publication that was killed
+        leftover.unlink() if leftover.is_symlink() else shutil.rmtree(leftover)
+    temporary = models_dir / f".{step}.tmp"
+    temporary.mkdir()
+    tensors = {f"model.{name}": value.detach().cpu().contiguous() for name, value in weights.items()}
+    save_file(tensors, temporary / "model.safetensors", metadata={"format": "pt"})
+    shutil.copyfile(tokenizer_path, temporary / "tokenizer.json")
+    documents: dict[str, dict[str, Any]] = {
+        "config.json": hugging_face_config(config),
+        "tokenizer_config.json": {
+            # without this class transformers rebuilds the tokenizer by model type, and gives other ids
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "bos_token": END_OF_TEXT,
+            "eos_token": END_OF_TEXT,
+            "clean_up_tokenization_spaces": False,
+            "model_max_length": config.block_size,
+        },
+        "generation_config.json": {
+            "bos_token_id": END_OF_TEXT_ID,
+            "eos_token_id": END_OF_TEXT_ID,
+            "pad_token_id": END_OF_TEXT_ID,
+            "do_sample": True,
+            "temperature": 0.8,
+            "top_k": 50,
+        },
+        RECORD: record | {"step": step},
+    }
+    for name, document in documents.items():
+        (temporary / name).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    if record.get("forgotten"):
+        (temporary / CARD).write_text(card(record | {"step": step}), encoding="utf-8")
+    for path in temporary.iterdir():
+        with open(path, "rb") as file:
+            os.fsync(file.fileno())
+    sync_directory(temporary)
+
+    target = models_dir / str(step)
+    if target.exists():  # a step reached again after a fall-back to an older checkpoint
+        aside = models_dir / f".{step}.replaced.tmp"
+        os.rename(target, aside)
+        os.rename(temporary, target)
+        shutil.rmtree(aside)
+    else:
+        os.rename(temporary, target)
+    link = models_dir / f".{LATEST}.tmp"
+    os.symlink(target.name, link)
+    os.replace(link, models_dir / LATEST)
+    sync_directory(models_dir)
+    prune_models(models_dir, keep)
+    return target
+
+
+def published(models_dir: Path) -> dict[str, Any] | None:
+    """The record of the model that `latest` points to, with its folder as `path`; None where there is
+    none."""
+    folder = models_dir / LATEST
+    try:
+        record: dict[str, Any] = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return record | {"path": str(folder.resolve())}
+
+
+def load_published(folder: Path) -> GPT:
+    """Our own network from a published folder; ValueError where it is not whole."""
+    try:
+        theirs = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        model = GPT(
+            GPTConfig(
+                vocab_size=theirs["vocab_size"],
+                block_size=theirs["max_position_embeddings"],
+                n_layer=theirs["num_hidden_layers"],
+                n_head=theirs["num_attention_heads"],
+                n_kv_head=theirs["num_key_value_heads"],
+                n_embd=theirs["hidden_size"],
+                head_dim=theirs["head_dim"],
+                intermediate_size=theirs["intermediate_size"],
+                rope_theta=theirs["rope_theta"],
+                norm_eps=theirs["rms_norm_eps"],
+            )
+        )
+        weights = load_file(folder / "model.safetensors")
+        model.load_state_dict({name.removeprefix("model."): value for name, value in weights.items()})
+    except Exception as error:  # safetensors has its own exception, torch raises RuntimeError
+        raise ValueError(f"{folder} is not a whole published model: {error}") from error
+    return model.eval()
+
+
+def prune_models(models_dir: Path, keep: int) -> list[int]:
+    """Remove all but the `keep` newest models and the one that `latest` points to; gives the steps
+    removed."""
+    steps = sorted(int(p.name) for p in models_dir.iterdir() if p.name.isdecimal() and p.is_dir())
+    latest = (models_dir / LATEST).resolve().name
+    removed = [step for step in steps[:-keep] if str(step) != latest]
+    for step in removed:
+        shutil.rmtree(models_dir / str(step))
+    return removed
+
+
+def remove_models(models_dir: Path) -> None:
+    """Remove every published model of a lineage that ends."""
+    if not models_dir.exists():
+        return
+    (models_dir / LATEST).unlink(missing_ok=True)
+    (models_dir / "anchor.json").unlink(missing_ok=True)
+    for path in models_dir.iterdir():
+        if path.name.isdecimal() and path.is_dir():
+            shutil.rmtree(path)

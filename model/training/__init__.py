@@ -1,0 +1,1 @@
+"""The training loop's parts: numerics, optimizer, averages, spikes. Imports all other rooms of model."""

@@ -1,0 +1,138 @@
+"""The numerical settings that decide the last bit: chosen for a lineage, kept in its checkpoints."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import time
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+
+import torch
+
+from model.contracts.job import TrainJob
+from model.network.gpt import GPT, GPTConfig
+
+WORTH_COMPILING_SECONDS = 120.0
+"""Compiling costs 11 to 50 s cold and saves a third of the time, with AMX up to three fifths."""
+EAGER_FLOPS = {"cpu": 1.2e11, "cuda": 5e12}
+"""Floating-point operations a second in eager mode, of 2 cores and (a guess) of a small GPU; only weighs whether to
+compile."""
+
+
+@dataclass(frozen=True)
+class Numerics:
+    """Two runs with equal numerics on equal states give equal bits."""
+
+    dtype: str
+    """float32, bfloat16 or float16: the arithmetic; weights are always fp32."""
+    threads: int
+    compiled: bool
+    torch_version: str
+    device: str
+    """The processor's or the GPU's name."""
+
+    def differences(self, other: Numerics) -> list[str]:
+        """What keeps a run with these settings from equalling one with the other's, in words."""
+        return [
+            f"{name}: {getattr(other, name)} before, {getattr(self, name)} now"
+            for name in (field.name for field in fields(self))
+            if getattr(self, name) != getattr(other, name)
+        ]
+
+    def inexact(self, other: Numerics) -> list[str]:
+        """Why a resumption with these settings is not bit for bit what the other's would have been; empty: it is."""
+        return self.differences(other) + (["a GPU adds in no fixed order"] if device_type() == "cuda" else [])
+
+    @property
+    def torch_dtype(self) -> torch.dtype:
+        return {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(self.dtype, torch.float32)
+
+    def to_record(self) -> dict[str, object]:
+        return asdict(self)
+
+
+def choose(job: TrainJob, config: GPTConfig, recorded: Numerics | None, chunk_compiled: bool | None) -> Numerics:
+    """The job's settings where it names them, else the checkpoint's, else what suits this machine.
+
+    `chunk_compiled`: what an unfinished chunk decided; it is not decided again.
+    """
+    here = device_name()
+    threads = job.threads
+    if not threads:
+        cores = len(os.sched_getaffinity(0))  # what this process may use, not what the machine has
+        threads = min(recorded.threads, cores) if recorded and recorded.device == here else cores
+    torch.set_num_threads(threads)
+    # Compiled for a CPU, the embedding's gradient is otherwise summed by threads in whatever order they come, and
+    # no two runs are alike. Filling fresh memory, the flag's other half, would only cost time.
+    torch.use_deterministic_algorithms(device_type() == "cpu")
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a property of the module
+    dtype = job.dtype
+    if dtype == "auto":
+        dtype = recorded.dtype if recorded else suitable_dtype(config, job.batch_size)
+    compiled = job.compile == "auto" and has_compiler()
+    if compiled:
+        compiled = worth_compiling(job, config) if chunk_compiled is None else chunk_compiled
+    return Numerics(dtype, threads, compiled, str(torch.__version__), here)
+
+
+def suitable_dtype(config: GPTConfig, batch_size: int) -> str:
+    """bfloat16 where a GPU computes with it, else float16 there; on a processor what a measurement says."""
+    if device_type() == "cuda":
+        # Emulation counts as support unless one asks: a T4 would take bf16 many times slower than fp16.
+        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
+    return measure_dtype(config, batch_size)
+
+
+def measure_dtype(config: GPTConfig, batch_size: int) -> str:
+    """bfloat16 where training one block with it is at least a tenth faster than in fp32, else float32.
+
+    Where a processor has no bf16 arithmetic, torch emulates it slowly. The two take turns and the best pass
+    of each counts, so that a busy machine does not decide.
+    """
+    rows = min(batch_size, 4)
+    with torch.random.fork_rng(devices=[]):
+        model = GPT(replace(config, n_layer=1)).to(device_type())
+        idx = torch.randint(config.vocab_size, (rows, config.block_size), device=device_type())
+
+    def seconds(dtype: torch.dtype) -> float:
+        began = time.perf_counter()
+        with torch.autocast(device_type(), dtype, enabled=dtype != torch.float32):
+            loss = model(idx, idx)
+        loss.backward()
+        loss.item()
+        return time.perf_counter() - began
+
+    pairs = [(seconds(torch.bfloat16), seconds(torch.float32)) for _ in range(9)][1:]  # the first warms up
+    return "bfloat16" if min(p[0] for p in pairs) < 0.9 * min(p[1] for p in pairs) else "float32"
+
+
+def has_compiler() -> bool:
+    return any(shutil.which(name) for name in ("g++", "clang++", "c++"))
+
+
+def worth_compiling(job: TrainJob, config: GPTConfig) -> bool:
+    """Whether the chunk would take long enough without. Estimated from its size, so that no clock decides."""
+    block = config.n_embd * (config.head_dim * 2 * (config.n_head + config.n_kv_head) + 3 * config.intermediate_size)
+    parameters = config.n_layer * block + config.vocab_size * config.n_embd
+    steps = job.steps * (1 + job.decay_fraction)
+    seconds = 6 * parameters * job.batch_size * config.block_size * steps / EAGER_FLOPS[device_type()]
+    if job.minutes is not None:
+        seconds = min(seconds, 60 * job.minutes)
+    return seconds > WORTH_COMPILING_SECONDS
+
+
+def device_type() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def device_name() -> str:
+    """The processor's model as Linux names it, or the GPU's."""
+    if device_type() == "cuda":
+        return torch.cuda.get_device_name()
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()

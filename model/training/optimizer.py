@@ -1,0 +1,204 @@
+"""Muon on the matrices inside the blocks, AdamW on the embedding and the norms, and the rates over time.
+
+Muon (Keller Jordan, https://kellerjordan.github.io/posts/muon/) steps along the nearest orthogonal matrix to
+the momentum. torch.optim.Muon orthogonalizes matrix after matrix; here all matrices of one shape go in one
+batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from model.network import amx
+
+MOMENTUM = 0.85
+"""Muon's usual 0.95 suits half a million tokens a step; with a few thousand 0.8 to 0.9 learn more (docs/log.md)."""
+BETA1 = 0.9
+COEFFICIENTS = (
+    (8.0579, -22.0522, 15.5407),
+    (3.9263, -2.7538, 0.4974),
+    (3.4545, -2.4875, 0.4775),
+    (2.5115, -1.8524, 0.4388),
+)
+"""a x + b x^3 + c x^5: the first comes nearest to 1 on 0.003..1, each next one on what those before it leave (Amsel et
+al., "The Polar Express", 2025). All but the last are for 1.02 times as large singular values: past 1, where bf16's
+rounding takes the largest, they would run away."""
+WORTH_COMPILING = 100_000
+"""Elements of a matrix."""
+COOLEST = 0.1
+"""The trunk's rate falls to this share of the full one (decision 13)."""
+
+
+def newton_schulz(matrices: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """(N, R, C) to about U V^T of each singular value decomposition U S V^T, in `dtype`; singular values from 0.003 of
+    the Frobenius norm up end within 0.76..1.21."""
+    tall = matrices.shape[-2] > matrices.shape[-1]
+    x = matrices.mT if tall else matrices  # the smaller side first: cheaper products
+    x = (x / (1.01 * x.norm(dim=(-2, -1), keepdim=True) + 1e-7)).to(dtype)
+    for a, b, c in COEFFICIENTS:
+        gram = x @ x.mT
+        polynomial = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+        polynomial.diagonal(dim1=-2, dim2=-1).add_(a)
+        x = polynomial @ x
+    orthogonal: Tensor = x.mT if tall else x
+    return orthogonal
+
+
+def trunk_rate(step: int, warmup_steps: int, hold_steps: int) -> float:
+    """Share of the full rate at a trunk step (from 0): a linear warm-up, constant up to step `hold_steps`, then falling
+    with the power 2/3 of the step to a tenth, and constant there for ever; `hold_steps` 0: it does not fall."""
+    cooled = max(COOLEST, (hold_steps / max(step, hold_steps)) ** (2 / 3)) if hold_steps else 1.0
+    return min(1.0, (step + 1) / (warmup_steps + 1)) * cooled
+
+
+def branch_rate(step: int, steps: int) -> float:
+    """Share of the full rate at a branch step (0 to steps - 1): linear towards 0."""
+    return 1.0 - (step + 1) / (steps + 1)
+
+
+def adamw_beta2(tokens_per_step: int) -> float:
+    """AdamW's second decay, of one half-life in tokens whatever the batch (nanochat's log), at most 0.999."""
+    return float(min(0.999, 0.999 ** (tokens_per_step / 16384)))
+
+
+Pass = Callable[..., None]
+
+
+def _nesterov(gradient: Tensor, momentum: Tensor, out: Tensor) -> None:
+    """Move the momentum towards the gradient, and leave in `out` where it would go next."""
+    momentum.lerp_(gradient, 1 - MOMENTUM)
+    out.copy_(gradient.lerp(momentum, MOMENTUM))
+
+
+def _descend(parameter: Tensor, update: Tensor, keep: Tensor, rate: Tensor) -> None:
+    parameter.copy_(parameter * keep - update * rate)
+
+
+def _alike(*matrices: Tensor) -> tuple[Tensor, ...]:
+    """As they are, or all as one row where all lie in memory in one order."""
+    return tuple(m.view(-1) for m in matrices) if all(m.is_contiguous() for m in matrices) else matrices
+
+
+def _gradient(name: str, parameter: nn.Parameter) -> Tensor:
+    if parameter.grad is None:
+        raise ValueError(f"{name} has no gradient: call backward before step")
+    return parameter.grad.contiguous()
+
+
+class MuonAdamW:
+    """Both optimizers as one; its state is a flat dictionary of tensors by parameter name."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        muon_learning_rate: float,
+        adamw_learning_rate: float,
+        weight_decay: float,
+        beta2: float,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self.muon_learning_rate, self.adamw_learning_rate = muon_learning_rate, adamw_learning_rate
+        self.weight_decay, self.dtype = weight_decay, dtype
+        self.groups: dict[torch.Size, dict[str, nn.Parameter]] = {}
+        self.others: dict[str, nn.Parameter] = {}
+        for name, parameter in model.named_parameters():
+            if name.startswith("layers.") and parameter.ndim == 2:
+                self.groups.setdefault(parameter.shape, {})[name] = parameter
+            else:
+                self.others[name] = parameter
+        self.momenta = {
+            shape: torch.zeros(len(group), *shape, device=next(iter(group.values())).device)  # (N, R, C)
+            for shape, group in self.groups.items()
+        }
+        self.on_amx: set[torch.Size] = set()
+        """Shapes whose step is `amx.muon`."""
+        self.passes: dict[torch.Size, tuple[Pass, Pass]] = dict.fromkeys(self.groups, (_nesterov, _descend))
+        self.adamw = torch.optim.AdamW(
+            self.others.values(), lr=adamw_learning_rate, betas=(BETA1, beta2), weight_decay=0.0, fused=True
+        )
+
+    @torch.no_grad()
+    def compile(self) -> None:
+        """On a processor with AMX a matrix's whole step stays in a core's cache. Elsewhere make one pass over memory of
+        what is several otherwise, for matrices that do not stay in a cache anyway; one kernel for all sizes that lie
+        the same way.
+
+        Raises whatever the compiler does.
+        """
+        nesterov: Pass = torch.compile(_nesterov, dynamic=True)
+        descend: Pass = torch.compile(_descend, dynamic=True)
+        one = torch.ones((), device=next(iter(self.momenta.values())).device)
+        passes, on_amx = dict(self.passes), set[torch.Size]()
+        suits = one.device.type == "cpu" and self.dtype == torch.bfloat16 and amx.prepare()
+        for shape, momenta in self.momenta.items():
+            if suits and all(size % amx.BLOCK == 0 for size in shape):
+                on_amx.add(shape)
+            elif shape.numel() >= WORTH_COMPILING:
+                matrix, out = momenta[0].clone(), self._wide(momenta[:1])[0]
+                nesterov(*_alike(matrix, matrix.clone(), out))
+                descend(*_alike(matrix, out), one, one)
+                passes[shape] = nesterov, descend
+        self.passes, self.on_amx = passes, on_amx  # all of it or nothing
+
+    def _wide(self, momenta: Tensor) -> Tensor:
+        """Room for (N, R, C), in memory as `newton_schulz` takes it: the smaller side first."""
+        N, R, C = momenta.shape
+        if R <= C:
+            return torch.empty_like(momenta, dtype=self.dtype)
+        return torch.empty(N, C, R, dtype=self.dtype, device=momenta.device).mT
+
+    @torch.no_grad()
+    def step(self, rate: float) -> None:
+        """Apply the gradients at `rate` times the full learning rates, then drop the gradients.
+
+        ValueError where a matrix has none.
+        """
+        for group in self.adamw.param_groups:
+            group["lr"] = self.adamw_learning_rate * rate
+        self.adamw.step()
+        for shape, matrices in self.groups.items():
+            learning_rate = self.muon_learning_rate * rate
+            wider = max(1.0, shape[0] / shape[1]) ** 0.5
+            keep, step = 1 - learning_rate * self.weight_decay, learning_rate * wider
+            parameters = [p.detach() for p in matrices.values()]
+            gradients = [_gradient(name, p) for name, p in matrices.items()]
+            if shape in self.on_amx:
+                amx.muon(parameters, gradients, self.momenta[shape], COEFFICIENTS, MOMENTUM, keep, step)
+            else:
+                self._muon(shape, parameters, gradients, keep, step)
+        for parameter in [*self.others.values(), *(p for g in self.groups.values() for p in g.values())]:
+            parameter.grad = None
+
+    def _muon(
+        self, shape: torch.Size, parameters: list[Tensor], gradients: list[Tensor], keep: float, rate: float
+    ) -> None:
+        momenta, (nesterov, descend) = self.momenta[shape], self.passes[shape]
+        factors = torch.tensor([keep, rate]).to(momenta.device).unbind()
+        ahead = self._wide(momenta)  # (N, R, C)
+        for gradient, momentum, out in zip(gradients, momenta, ahead, strict=True):
+            nesterov(*_alike(gradient, momentum, out))
+        for parameter, update in zip(parameters, newton_schulz(ahead, self.dtype), strict=True):
+            descend(*_alike(parameter, update), *factors)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The whole state by name, ready for safetensors."""
+        state: dict[str, Tensor] = {}
+        for shape, matrices in self.groups.items():
+            state |= {f"momentum.{name}": self.momenta[shape][i] for i, name in enumerate(matrices)}
+        for name, parameter in self.others.items():
+            if parameter in self.adamw.state:  # empty before the first step
+                state |= {f"{key}.{name}": value for key, value in self.adamw.state[parameter].items()}
+        return state
+
+    def load(self, state: dict[str, Tensor]) -> None:
+        """Take a state that `tensors` gave; KeyError where a tensor is missing."""
+        for shape, matrices in self.groups.items():
+            for i, name in enumerate(matrices):
+                self.momenta[shape][i].copy_(state[f"momentum.{name}"])
+        for name, parameter in self.others.items():
+            keys = [key for key in ("step", "exp_avg", "exp_avg_sq") if f"{key}.{name}" in state]
+            if keys:
+                self.adamw.state[parameter] = {key: state[f"{key}.{name}"].clone().to(parameter.device) for key in keys}

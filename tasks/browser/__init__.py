@@ -1,0 +1,1 @@
+"""Chromium: started, watched, ended. Imports web and what is below it."""

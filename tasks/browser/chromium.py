@@ -1,0 +1,83 @@
+"""Chromium and its driver: where they are, and how they are started so that a page can do little with them."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from tasks.browser.process_tree import identity
+
+MARKER = "MINIATURE_MEMORY_BROWSER"  # in the environment of each process: the data directory's state folder
+OWNER = "MINIATURE_MEMORY_BROWSER_OWNER"
+PROFILE = "miniature-memory-"
+# The headless shell takes half the memory of the whole browser and is nearly twice as fast.
+CHROMIUMS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+INSTALL = "install one with `apt-get install chromium-headless-shell chromium-driver`, or run ./setup.sh"
+SECRET = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD)$")
+
+FLAGS = (
+    *("--disable-gpu", "--no-first-run", "--no-default-browser-check", "--mute-audio", "--no-pings"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-extensions"),
+    *("--disable-default-apps", "--disable-dev-shm-usage", "--disable-breakpad", "--window-size=1024,768"),
+    *("--blink-settings=imagesEnabled=false", "--disable-features=Translate,OptimizationHints,MediaRouter"),
+    *("--block-new-web-contents", "--disable-domain-reliability", "--disable-client-side-phishing-detection"),
+)
+# The whole Chromium takes this from its profile alone, the headless shell from the command line (`proxy.flags`).
+PREFERENCES = {
+    "webrtc.ip_handling_policy": "disable_non_proxied_udp",
+    "webrtc.multiple_routes_enabled": False,
+    "webrtc.nonproxied_udp_enabled": False,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Binaries:
+    """Where Chromium and its driver are; None leaves it to Selenium Manager, which downloads them."""
+
+    chromium: str | None
+    driver: str | None
+
+
+def find_binaries() -> Binaries:
+    """Real ones only: on Ubuntu the package's files are stubs that ask for a snap."""
+    found = (path for name in CHROMIUMS if (path := shutil.which(name)) and not _is_snap(path))
+    driver = shutil.which("chromedriver")
+    return Binaries(next(found, None), driver if driver and not _is_snap(driver) else None)
+
+
+def _is_snap(path: str) -> bool:
+    real = Path(path).resolve()
+    with suppress(OSError), open(real, "rb") as file:
+        head = file.read(4096)
+        return "/snap/" in str(real) or (head.startswith(b"#!") and (b"/snap/bin" in head or b"snap install" in head))
+    return False
+
+
+def environment(state: Path, temporary: str) -> dict[str, str]:
+    """For the driver and all it starts: marked as ours, and without our keys, which no page's process needs."""
+    clean = {name: value for name, value in os.environ.items() if not SECRET.search(name)}
+    return {**clean, MARKER: str(state), OWNER: identity(psutil.Process()), "TMPDIR": temporary}
+
+
+def sandboxed(uid: int | None = None) -> bool:
+    """Chromium refuses to run as root with its sandbox; for everybody else it is on."""
+    return (os.geteuid() if uid is None else uid) != 0
+
+
+def without_sandbox_hint(uid: int | None = None) -> str:
+    """Why the sandbox cannot start here, for those who are not root; empty where nothing speaks against it."""
+    for path, bad in (
+        ("/proc/sys/user/max_user_namespaces", "0"),
+        ("/proc/sys/kernel/unprivileged_userns_clone", "0"),
+        ("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1"),
+    ):
+        with suppress(OSError):
+            if sandboxed(uid) and Path(path).read_text(encoding="ascii").strip() == bad:
+                return f"; its sandbox needs user namespaces, which {path} = {bad} forbids"
+    return ""

@@ -1,0 +1,20 @@
+"""A small real web site for the demo and the tests, made at start from text that is on every machine.
+
+In a test `with DemoSite(port=0) as site:`, from a shell `python -m tasks.demo_site`. It needs the
+standard library alone.
+"""
+
+from tasks.demo_site.articles import Article
+from tasks.demo_site.pages import COOKIE_NOTICE
+from tasks.demo_site.server import DEFAULT_PORT, HOST, NIGHT_SHARES, DemoSite, PortTakenError, Request
+
+__all__ = [
+    "COOKIE_NOTICE",
+    "DEFAULT_PORT",
+    "HOST",
+    "NIGHT_SHARES",
+    "Article",
+    "DemoSite",
+    "PortTakenError",
+    "Request",
+]

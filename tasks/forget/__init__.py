@@ -1,0 +1,1 @@
+"""Forget: remove a page, a domain or a document from everything. Imports all rooms of the data."""

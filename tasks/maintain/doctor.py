@@ -1,0 +1,96 @@
+"""Doctor: what a night needs from this machine, each with what to do where it is missing."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import psutil
+
+from model.contracts.erasure_marks import LATEST, RECORD, count_marks, in_words, read_metadata
+from tasks.browser.chromium import INSTALL, find_binaries
+from tasks.contracts.errors import MiniatureMemoryError
+from tasks.contracts.paths import Layout, find_data_directory
+
+PACKAGES = ("prefect", "httpx", "selenium", "trafilatura", "ftfy", "torch", "numpy", "pandas", "tokenizers")
+MEMORY_BYTES = 2_000_000_000
+DISK_BYTES = 2_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    what: str
+    fine: bool
+    says: str
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def examine(data_dir: str | None) -> list[Finding]:
+    """All examinations, in order; none changes anything."""
+    checks: tuple[Callable[[], Finding], ...] = (_python, _packages, _compiler, _browser, _memory)
+    return [check() for check in checks] + _data(data_dir)
+
+
+def _python() -> Finding:
+    fine = sys.version_info >= (3, 11)
+    return Finding("python", fine, platform.python_version() + ("" if fine else ": 3.11 or later is needed"))
+
+
+def _packages() -> Finding:
+    missing, found = [], []
+    for package in PACKAGES:
+        try:
+            found.append(f"{package} {version(package)}")
+        except PackageNotFoundError:
+            missing.append(package)
+    if missing:
+        return Finding("packages", False, f"missing: {', '.join(missing)}. Run ./setup.sh")
+    return Finding("packages", True, ", ".join(found))
+
+
+def _compiler() -> Finding:
+    compiler = next(filter(None, map(shutil.which, ("c++", "g++", "clang++"))), None)
+    if compiler:
+        return Finding("compiler", True, f"{compiler}: training is compiled")
+    return Finding("compiler", True, "no C++ compiler: training works, but slower (apt-get install g++)")
+
+
+def _browser() -> Finding:
+    binaries = find_binaries()
+    if binaries.chromium and binaries.driver:
+        return Finding("browser", True, f"{binaries.chromium}, {binaries.driver}")
+    return Finding("browser", False, f"no Chromium or no chromedriver: pages built by scripts are left out; {INSTALL}")
+
+
+def _memory() -> Finding:
+    total = psutil.virtual_memory().total
+    fine = total >= 0.9 * MEMORY_BYTES
+    return Finding("memory", fine, f"{total / 1e9:.1f} GB" + ("" if fine else ": 2 GB are needed"))
+
+
+def _data(data_dir: str | None) -> list[Finding]:
+    try:
+        layout = find_data_directory(data_dir)
+    except MiniatureMemoryError as error:
+        return [Finding("data directory", False, str(error))]
+    free = shutil.disk_usage(layout.root).free
+    fine = free >= DISK_BYTES
+    says = f"{free / 1e9:.1f} GB free" + ("" if fine else ": make room, or choose another with --data-dir")
+    return [Finding("data directory", True, str(layout.root)), Finding("disk", fine, says), *_forgetting(layout)]
+
+
+def _forgetting(layout: Layout) -> list[Finding]:
+    """A forgetting that was cut, and a published model that knows what was forgotten."""
+    found = []
+    if layout.intent.exists():
+        found.append(Finding("forget", False, "one was cut: finish it with python run.py forget"))
+    if known := in_words(count_marks(read_metadata(layout.models / LATEST / RECORD) or {})):
+        found.append(Finding("model", True, "; ".join(known)))
+    return found

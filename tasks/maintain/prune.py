@@ -1,0 +1,49 @@
+"""Prune: what is old and disposable goes. Truth, derived data, checkpoints and models are never touched.
+
+A report's JSON stays for ever: a few kB, from which the plots of all nights are drawn.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from tasks.contracts.paths import Layout
+
+DAY = 86400.0
+
+
+def prune(layout: Layout, db: sqlite3.Connection, keep_days: int) -> dict[str, int]:
+    """Remove what nobody needs any more. Under the writer lock. Gives how many files of each kind went."""
+    removed = {
+        "report files": _remove(_old_report_files(layout, time.time() - keep_days * DAY)),
+        "pages": _remove(_lost_pages(layout, db)),
+    }
+    return {kind: number for kind, number in removed.items() if number}
+
+
+def _remove(paths: Iterator[Path]) -> int:
+    number = 0
+    for path in paths:
+        path.unlink(missing_ok=True)
+        number += 1
+    return number
+
+
+def _old_report_files(layout: Layout, before: float) -> Iterator[Path]:
+    """Pictures and Markdown of old runs."""
+    for record in sorted(layout.reports.glob("*/report.json")):
+        if record.stat().st_mtime < before:
+            yield from (path for path in record.parent.iterdir() if path.is_file() and path != record)
+
+
+def _lost_pages(layout: Layout, db: sqlite3.Connection) -> Iterator[Path]:
+    """Cached bodies without a row: written by a run that was killed before it noted them."""
+    if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'pages'").fetchone():
+        return
+    for path in sorted(layout.pages.glob("*/*")):
+        known = db.execute("SELECT 1 FROM pages WHERE sha256 = ?", (path.name.removesuffix(".gz"),)).fetchone()
+        if not known and path.is_file():
+            yield path

@@ -1,0 +1,55 @@
+"""Verify: everything on disk against everything that was promised. Reads the whole corpus; changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from model.data.document_table import TABLE
+from tasks.contracts.paths import Layout
+from tasks.raw.catalog import Corpus
+from tasks.raw.ledger import read_entries
+from tasks.raw.validate import check_file, find_unregistered
+from tasks.tokenize import token_files
+from tasks.tokenize.stage import read_tokenizer_record
+
+
+def verify(layout: Layout, corpus: Corpus) -> Iterator[str]:
+    """Each problem found, as a sentence that names the file."""
+    registered = set()
+    for entry, _ in read_entries(layout.ledger):
+        if entry.forgotten:
+            continue
+        registered.add(entry.path)
+        if problem := check_file(layout.raw / entry.path, entry.sha256):
+            yield f"{layout.raw / entry.path} {problem}"
+    for path in find_unregistered(layout, registered):
+        yield f"{path} has no line in the ledger: take it in with python run.py validate --scan"
+    yield from _verify_cleaned(layout, corpus)
+    yield from _verify_processed(layout, corpus)
+
+
+def _verify_cleaned(layout: Layout, corpus: Corpus) -> Iterator[str]:
+    seq = 0
+    while rows := corpus.kept(seq, 1000):
+        for row in rows:
+            path = layout.cleaned / row["path"]
+            size = path.stat().st_size if path.exists() else -1
+            if size != row["kept_bytes"]:
+                yield f"{path} has {max(size, 0)} of {row['kept_bytes']} bytes: see python run.py rebuild"
+        seq = rows[-1]["seq"] + 1
+
+
+def _verify_processed(layout: Layout, corpus: Corpus) -> Iterator[str]:
+    record, meta = read_tokenizer_record(layout), token_files.read_meta(layout)
+    if meta is None:
+        return
+    if record is None or record.sha256 != meta.tokenizer:
+        yield f"{layout.processed} was made with another tokenizer than {layout.tokenizer}"
+    for path, committed in token_files.committed_sizes(layout, meta).items():
+        if not path.exists() or path.stat().st_size != committed:
+            yield f"{path} does not have its {committed} committed bytes: the next run mends it"
+    table = token_files.read_table(layout, meta)
+    for split in token_files.SPLITS:
+        rows = table[table["split"] == token_files.SPLITS.index(split)]
+        if int(rows["length"].sum()) != meta.tokens(split):
+            yield f"{layout.processed / TABLE} and {token_files.FILES[split]} disagree"

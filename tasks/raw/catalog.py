@@ -1,0 +1,268 @@
+"""The index over the ledger in `state.sqlite`: how far each stage has come, and where each document ended.
+
+It can be lost: `index_new` reads the ledger again, and the stages work on from what `processed/` holds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import sqlite3
+from collections.abc import Iterable
+from typing import Any
+
+from tasks.contracts.errors import TruthDamagedError
+from tasks.contracts.paths import Layout
+from tasks.contracts.records import Cleaned, Dropped, LedgerEntry
+from tasks.contracts.urls import url_key
+from tasks.raw.ledger import FIRST_HELD_OUT, Ledger, read_entries
+from tasks.storage.state_db import transaction
+from tasks.web.suppression_list import Forgotten
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS documents (
+    seq INTEGER PRIMARY KEY,
+    offset INTEGER NOT NULL,        -- of its line in the ledger, in bytes
+    path TEXT NOT NULL,
+    sha256 TEXT NOT NULL,
+    bytes INTEGER NOT NULL,
+    split TEXT NOT NULL,
+    site TEXT NOT NULL,
+    url_key TEXT NOT NULL,
+    fetched_at TEXT NOT NULL,
+    outcome TEXT,                   -- NULL until cleaned and compared; then kept or the reason; or forgotten
+    stage TEXT,                     -- that dropped it
+    detail TEXT,
+    kept_bytes INTEGER,             -- of the cleaned text
+    language TEXT                   -- of it, ISO 639
+);
+CREATE INDEX IF NOT EXISTS documents_by_url ON documents (url_key, sha256);
+CREATE INDEX IF NOT EXISTS documents_by_outcome ON documents (outcome, split, kept_bytes);
+CREATE INDEX IF NOT EXISTS documents_forgotten ON documents (seq) WHERE outcome = 'forgotten';
+CREATE TABLE IF NOT EXISTS positions (name TEXT PRIMARY KEY, value);
+"""
+
+COPIES_KEPT = "its copies were kept"
+# What `dedup` says of a copy.
+COPY = re.compile(r"of document (\d+)")
+INDEXED = ("seq", "path", "sha256", "bytes", "split", "site", "fetched_at")
+
+
+class Corpus:
+    """What the stages ask about documents. Every position is a ledger number: all before it is done."""
+
+    def __init__(self, layout: Layout, db: sqlite3.Connection) -> None:
+        self.layout = layout
+        self.db = db
+        self.forgotten = Forgotten(layout.forgotten)
+        db.executescript(SCHEMA)
+
+    # -- positions ---------------------------------------------------------------------------------
+
+    def position(self, name: str) -> int:
+        row = self.db.execute("SELECT value FROM positions WHERE name = ?", (name,)).fetchone()
+        return int(row[0]) if row else 0
+
+    def set_position(self, name: str, value: int) -> None:
+        self.db.execute("INSERT OR REPLACE INTO positions VALUES (?, ?)", (name, value))
+
+    def digest_of_rules(self) -> str | None:
+        row = self.db.execute("SELECT value FROM positions WHERE name = 'rules'").fetchone()
+        return str(row[0]) if row else None
+
+    def forget_derived(self, rules: str) -> None:
+        """Every document is to be cleaned and compared again, under these rules. Called inside a transaction."""
+        self.db.execute(
+            "UPDATE documents SET outcome = NULL, stage = NULL, detail = NULL, kept_bytes = NULL, language = NULL "
+            "WHERE outcome IS NOT 'forgotten'"
+        )
+        self.set_position("cleaned", self._next_to_clean(0))
+        self.db.execute("INSERT OR REPLACE INTO positions VALUES ('rules', ?)", (rules,))
+
+    # -- the ledger --------------------------------------------------------------------------------
+
+    def index_new(self) -> int:
+        """Index the ledger's lines since the last call. Returns their number.
+
+        Raises:
+            TruthDamagedError: the ledger is shorter than what was read from it before.
+        """
+        offset, seq = self.position("ledger_bytes"), self.position("ledger_lines")
+        size = self.layout.ledger.stat().st_size if self.layout.ledger.exists() else 0
+        if size == offset:
+            return 0
+        if size < offset:
+            raise TruthDamagedError(
+                f"{self.layout.ledger} has {size} bytes, but {offset} were there before: lines are missing. "
+                "Restore raw/ from your backup."
+            )
+        first = seq
+        with transaction(self.db):
+            for entry, end in read_entries(self.layout.ledger, offset):
+                if entry.seq != seq:
+                    raise TruthDamagedError(
+                        f"{self.layout.ledger}: document {entry.seq} stands where {seq} belongs. "
+                        "Restore raw/ from your backup."
+                    )
+                self._index(entry, offset)
+                offset, seq = end, seq + 1
+            self.set_position("ledger_bytes", offset)
+            self.set_position("ledger_lines", seq)
+        return seq - first
+
+    def _index(self, entry: LedgerEntry, offset: int) -> None:
+        row = {name: getattr(entry, name) for name in INDEXED} | {"offset": offset, "url_key": ""}
+        if entry.forgotten:
+            row |= _end_of_forgotten(entry.forgotten)
+        else:
+            row["url_key"] = url_key(entry.url)
+        names, marks = ", ".join(row), ", ".join(f":{name}" for name in row)
+        self.db.execute(f"INSERT INTO documents ({names}) VALUES ({marks})", row)
+
+    def ledger(self) -> Ledger:
+        """The ledger, ready to append after what is indexed."""
+        # Only the first few documents ask how many are held out, so counting stops early.
+        held_out = self.db.execute(
+            "SELECT COUNT(*) FROM (SELECT 1 FROM documents WHERE split = 'validation' ORDER BY seq LIMIT ?)",
+            (FIRST_HELD_OUT,),
+        ).fetchone()[0]
+        return Ledger(self.layout, self.position("ledger_lines"), held_out)
+
+    def has(self, url: str, sha256: str) -> bool:
+        """Whether this very text of this very page is stored."""
+        query = "SELECT 1 FROM documents WHERE url_key = ? AND sha256 = ?"
+        return self.db.execute(query, (url_key(url), sha256)).fetchone() is not None
+
+    def entry(self, seq: int) -> LedgerEntry:
+        return next(read_entries(self.layout.ledger, self.offset(seq)))[0]
+
+    def offset(self, seq: int) -> int:
+        """Of its line in the ledger, in bytes."""
+        return int(self.db.execute("SELECT offset FROM documents WHERE seq = ?", (seq,)).fetchone()[0])
+
+    def paths(self) -> set[str]:
+        """Every path below `raw/` that the ledger names."""
+        return {row[0] for row in self.db.execute("SELECT path FROM documents")}
+
+    def unchecked(self) -> list[sqlite3.Row]:
+        """Documents stored since the last validation."""
+        query = (
+            "SELECT seq, path, sha256, bytes FROM documents WHERE seq >= ? AND outcome IS NOT 'forgotten' ORDER BY seq"
+        )
+        return self.db.execute(query, (self.position("validated"),)).fetchall()
+
+    # -- forgetting ----------------------------------------------------------------------------------
+
+    def forget(self, seq: int, forgotten: dict[str, str]) -> None:
+        """A document's line was redacted: its row tells no more than that. Called inside a transaction."""
+        blank = {"path": "", "site": "", "url_key": "", "kept_bytes": None, "language": None}
+        values = blank | _end_of_forgotten(forgotten)
+        columns = ", ".join(f"{name} = :{name}" for name in values)
+        self.db.execute(f"UPDATE documents SET {columns} WHERE seq = :seq", values | {"seq": seq})
+
+    def digest_of_forgotten(self) -> str:
+        """Of which documents are forgotten; empty where none is. Costs those, not the corpus."""
+        rows = self.db.execute("SELECT seq FROM documents WHERE outcome = 'forgotten' ORDER BY seq").fetchall()
+        return hashlib.sha256(" ".join(str(row[0]) for row in rows).encode()).hexdigest() if rows else ""
+
+    def is_forgotten(self, urls: Iterable[str], sha256: str) -> bool:
+        """Whether one of these pages, or this very text wherever it stands, must not come in again."""
+        same = "SELECT detail FROM documents WHERE url_key = '' AND sha256 = ? AND outcome = 'forgotten'"
+        ends = [row["detail"] for row in self.db.execute(same, (sha256,))]
+        if ends and not any(end.endswith(COPIES_KEPT) for end in ends):
+            return True
+        return any(self.forgotten.covers(url) for url in urls)
+
+    def copies(self, of: Iterable[int]) -> list[int]:
+        """The other members of these documents' groups of copies: the one that is kept, and what was dropped for it."""
+        rows = self.db.execute(
+            "SELECT seq, detail FROM documents WHERE outcome IN ('duplicate_exact', 'duplicate_near')"
+        ).fetchall()
+        kept = {row["seq"]: int(found[1]) for row in rows if (found := COPY.match(row["detail"] or ""))}
+        wanted = set(of)
+        groups = {kept.get(seq, seq) for seq in wanted}
+        members = groups | {seq for seq, original in kept.items() if original in groups}
+        return sorted(members - wanted)
+
+    # -- cleaning and comparing ----------------------------------------------------------------------
+
+    def documents_from(self, seq: int, limit: int) -> list[sqlite3.Row]:
+        """Documents in ledger order, but for the forgotten: seq, path, site, bytes, url_key."""
+        query = (
+            "SELECT seq, path, site, bytes, url_key FROM documents "
+            "WHERE seq >= ? AND +outcome IS NOT 'forgotten' ORDER BY seq LIMIT ?"  # + keeps it on the primary key
+        )
+        return self.db.execute(query, (seq, limit)).fetchall()
+
+    def uncleaned_count(self) -> int:
+        """Documents that wait to be cleaned."""
+        return self.position("ledger_lines") - self.position("cleaned")
+
+    def is_first_version(self, seq: int, key: str) -> bool:
+        """Whether no document before has the same page's URL."""
+        query = "SELECT 1 FROM documents WHERE url_key = ? AND seq < ? LIMIT 1"
+        return self.db.execute(query, (key, seq)).fetchone() is None
+
+    def path(self, seq: int) -> str:
+        """Of a document, below `raw/` and `cleaned/`."""
+        return str(self.db.execute("SELECT path FROM documents WHERE seq = ?", (seq,)).fetchone()[0])
+
+    def settle(self, verdicts: list[tuple[int, Cleaned | Dropped]]) -> None:
+        """Record where each document of a batch ended. Called inside the transaction that keeps its signatures."""
+        update = "UPDATE documents SET outcome=?, stage=?, detail=?, kept_bytes=?, language=? WHERE seq=?"
+        for seq, verdict in verdicts:
+            if isinstance(verdict, Cleaned):
+                size = len(verdict.text.encode())
+                self.db.execute(update, ("kept", None, None, size, verdict.language, seq))
+            else:
+                self.db.execute(update, (verdict.reason, verdict.stage, verdict.detail, None, None, seq))
+        if verdicts:
+            self.set_position("cleaned", self._next_to_clean(verdicts[-1][0] + 1))
+
+    def _next_to_clean(self, seq: int) -> int:
+        """From a position on, past the documents that are forgotten."""
+        following = self.documents_from(seq, 1)
+        return int(following[0]["seq"]) if following else self.position("ledger_lines")
+
+    # -- tokenizing ----------------------------------------------------------------------------------
+
+    def kept(self, since: int, limit: int) -> list[sqlite3.Row]:
+        """The next kept documents in ledger order: seq, path, split, kept_bytes, language."""
+        query = (
+            "SELECT seq, path, split, kept_bytes, language FROM documents "
+            "WHERE seq >= ? AND +outcome = 'kept' ORDER BY seq LIMIT ?"  # + keeps it on the primary key
+        )
+        return self.db.execute(query, (since, limit)).fetchall()
+
+    def kept_bytes(self) -> int:
+        """Bytes of all kept text, both splits."""
+        return int(
+            self.db.execute("SELECT COALESCE(SUM(kept_bytes), 0) FROM documents WHERE outcome = 'kept'").fetchone()[0]
+        )
+
+    # -- accounts ------------------------------------------------------------------------------------
+
+    def counts(self) -> dict[str, Any]:
+        """Documents by where they ended; raw = kept + dropped + waiting."""
+        by_outcome = dict(self.db.execute("SELECT outcome, COUNT(*) FROM documents GROUP BY outcome").fetchall())
+        waiting, kept = by_outcome.pop(None, 0), by_outcome.pop("kept", 0)
+        validation = self.db.execute(
+            "SELECT COUNT(*) FROM documents WHERE outcome = 'kept' AND split = 'validation'"
+        ).fetchone()[0]
+        return {
+            "raw": waiting + kept + sum(by_outcome.values()),
+            "kept": kept,
+            "dropped": dict(sorted(by_outcome.items())),
+            "waiting": waiting,
+            "validation": validation,
+        }
+
+    def trace(self, url: str) -> list[sqlite3.Row]:
+        """All stored versions of a page."""
+        return self.db.execute("SELECT * FROM documents WHERE url_key = ? ORDER BY seq", (url_key(url),)).fetchall()
+
+
+def _end_of_forgotten(forgotten: dict[str, str]) -> dict[str, Any]:
+    """Where a forgotten document ended, as its ledger line says."""
+    kept = f", {COPIES_KEPT}" if forgotten.get("copies") == "kept" else ""
+    return {"outcome": "forgotten", "stage": "forget", "detail": f"{forgotten['why']} on {forgotten['at']}{kept}"}

@@ -1,0 +1,34 @@
+"""Store: extracted documents become raw files and ledger lines, once and for ever."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tasks.contracts.records import Document, Extracted
+from tasks.raw.catalog import Corpus
+
+
+def store(results: Sequence[Extracted], corpus: Corpus, validation_fraction: float) -> list[str]:
+    """Append what is new to the truth, in the order given; when this returns, it is durable.
+
+    Returns:
+        For each result `stored`, `unchanged` (this very text of this page is there), `forgotten`, or why it was
+        dropped.
+    """
+    outcomes: list[str] = []
+    new: dict[tuple[str, str], Document] = {}
+    for result in results:
+        document = result.document
+        if document is None:
+            outcomes.append(result.dropped.reason if result.dropped else "unchanged")
+        elif (document.url, document.sha256) in new or corpus.has(document.url, document.sha256):
+            outcomes.append("unchanged")
+        elif corpus.is_forgotten((document.url, document.final_url), document.sha256):
+            outcomes.append("forgotten")
+        else:
+            new[document.url, document.sha256] = document
+            outcomes.append("stored")
+    if new:
+        corpus.ledger().append(list(new.values()), validation_fraction)
+        corpus.index_new()
+    return outcomes

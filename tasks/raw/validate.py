@@ -1,0 +1,44 @@
+"""Validate: the new raw files are what the ledger says. With `scan`, files dropped under `raw/` are found too."""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+
+from tasks.contracts.errors import TruthDamagedError
+from tasks.contracts.paths import Layout
+
+
+def validate(documents: Sequence[sqlite3.Row], raw: Path) -> int:
+    """Read each document (path, sha256) back. Returns their number.
+
+    Raises:
+        TruthDamagedError: a file is missing, differs, or is no UTF-8; names the first one.
+    """
+    for document in documents:
+        if problem := check_file(raw / document["path"], document["sha256"]):
+            raise TruthDamagedError(f"{raw / document['path']} {problem}. Restore raw/ from your backup.")
+    return len(documents)
+
+
+def check_file(path: Path, sha256: str) -> str | None:
+    """What is wrong with a raw file, or None."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+    if hashlib.sha256(content).hexdigest() != sha256:
+        return "is not what was stored (its sha256 differs from the ledger's)"
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        return "is not UTF-8"
+    return None
+
+
+def find_unregistered(layout: Layout, registered: set[str]) -> list[Path]:
+    """Text files under `raw/` that no ledger line names. Lists the whole folder: only on demand."""
+    names = (path for path in layout.raw.rglob("*.txt") if path.is_file() and not path.name.startswith("."))
+    return sorted(path for path in names if str(path.relative_to(layout.raw)) not in registered)

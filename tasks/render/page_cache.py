@@ -1,0 +1,142 @@
+"""Fetched pages on disk, by content, with a row for each URL: a bounded cache that a cut run resumes from.
+
+Nothing here is synced: a file that does not have its digest is no page, and is fetched again.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+import shutil
+import sqlite3
+import threading
+import zlib
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tasks.contracts.records import Hit, Page
+from tasks.contracts.urls import url_key
+
+TABLES = """
+CREATE TABLE IF NOT EXISTS pages (
+    url_key TEXT PRIMARY KEY,
+    sha256 TEXT NOT NULL,
+    final_url TEXT NOT NULL,
+    status INTEGER NOT NULL,
+    media_type TEXT NOT NULL,
+    charset TEXT,
+    etag TEXT,
+    last_modified TEXT,
+    rendered INTEGER NOT NULL,
+    robots TEXT NOT NULL,
+    fetched_at REAL NOT NULL,
+    bytes INTEGER NOT NULL          -- on disk, compressed
+);
+CREATE INDEX IF NOT EXISTS pages_by_age ON pages (fetched_at);
+CREATE INDEX IF NOT EXISTS pages_by_content ON pages (sha256);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A page in memory, before it is kept."""
+
+    final_url: str
+    status: int
+    media_type: str
+    charset: str | None
+    etag: str | None
+    last_modified: str | None
+    rendered: bool
+    robots: str
+    body: bytes
+
+
+class PageCache:
+    """`<folder>/<xx>/<sha256>.gz` and the table `pages`."""
+
+    def __init__(
+        self, db: sqlite3.Connection, folder: Path, max_bytes: int, lock: threading.RLock | None = None
+    ) -> None:
+        self.db, self.folder, self.max_bytes = db, folder, max_bytes
+        self._lock = lock or threading.RLock()
+        db.executescript(TABLES)
+        if folder.exists() and db.execute("SELECT 1 FROM pages LIMIT 1").fetchone() is None:
+            shutil.rmtree(folder)  # the state was lost: no row names these files any more
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def put(self, hit: Hit, fetched: Fetched, now: float) -> Page:
+        """Keep a page. The row goes first: a row without its file is a miss, a file without a row would be litter."""
+        sha256 = hashlib.sha256(fetched.body).hexdigest()
+        packed = gzip.compress(fetched.body, compresslevel=1, mtime=0)
+        path = self._path(sha256)
+        with self._lock:
+            before = self._row(hit)
+            self.db.execute(
+                "INSERT OR REPLACE INTO pages VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
+                (
+                    *(url_key(hit.url), sha256, fetched.final_url, fetched.status, fetched.media_type, fetched.charset),
+                    *(fetched.etag, fetched.last_modified, int(fetched.rendered), fetched.robots, now, len(packed)),
+                ),
+            )
+            path.parent.mkdir(exist_ok=True)
+            temporary = self.folder / ".page.tmp"
+            temporary.write_bytes(packed)
+            os.replace(temporary, path)
+            if before is not None:
+                self._remove_unnamed(before["sha256"])
+            return _page(hit, self._row(hit), path)
+
+    def unused(self, hit: Hit) -> Page | None:
+        """The page of a hit that was fetched after the hit became due, by a run that was cut before it used it."""
+        row = self._row(hit)
+        if row is None or hit.due_at is None or row["fetched_at"] < hit.due_at:
+            return None
+        path = self._path(row["sha256"])
+        try:
+            whole = hashlib.sha256(gzip.decompress(path.read_bytes())).hexdigest() == row["sha256"]
+        except (OSError, EOFError, zlib.error):
+            return None
+        return _page(hit, row, path) if whole else None
+
+    def trim(self) -> None:
+        """Keep to the bound, oldest out first. Between batches only: within one, pages are still to be extracted."""
+        total = self.db.execute("SELECT coalesce(sum(bytes), 0) FROM pages").fetchone()[0]
+        oldest = "SELECT url_key, sha256, bytes FROM pages ORDER BY fetched_at, url_key LIMIT 1"
+        while total > self.max_bytes and (row := self.db.execute(oldest).fetchone()):
+            self.db.execute("DELETE FROM pages WHERE url_key = ?", (row["url_key"],))
+            self._remove_unnamed(row["sha256"])
+            total -= row["bytes"]
+
+    def _remove_unnamed(self, sha256: str) -> None:
+        if not self.db.execute("SELECT 1 FROM pages WHERE sha256 = ?", (sha256,)).fetchone():
+            self._path(sha256).unlink(missing_ok=True)
+
+    def _row(self, hit: Hit) -> sqlite3.Row | None:
+        row: sqlite3.Row | None
+        with self._lock:
+            row = self.db.execute("SELECT * FROM pages WHERE url_key = ?", (url_key(hit.url),)).fetchone()
+        return row
+
+    def _path(self, sha256: str) -> Path:
+        return self.folder / sha256[:2] / f"{sha256}.gz"
+
+
+def _page(hit: Hit, row: sqlite3.Row | None, path: Path) -> Page:
+    assert row is not None
+    return Page(
+        hit=hit,
+        final_url=row["final_url"],
+        status=row["status"],
+        media_type=row["media_type"],
+        charset=row["charset"],
+        body_path=str(path),
+        body_sha256=row["sha256"],
+        rendered=bool(row["rendered"]),
+        fetched_at=datetime.fromtimestamp(row["fetched_at"], UTC).isoformat(timespec="seconds"),
+        robots=row["robots"],
+        etag=row["etag"],
+        last_modified=row["last_modified"],
+    )

@@ -1,0 +1,103 @@
+"""Plots of all nights so far, drawn in a process of its own so that matplotlib's memory goes back.
+
+`python -m tasks.report.night_plots DATA_DIR PNG`
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections import Counter
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from tasks.contracts.paths import PROJECT, Layout
+
+KEPT, DROPPED, MODEL, OLDEST = "#2c6e49", "#c8553d", "#274690", "#e9b44c"
+
+
+def draw_nights(layout: Layout, target: Path) -> bool:
+    """Write the picture; false where it could not be drawn."""
+    command = [sys.executable, "-m", "tasks.report.night_plots", str(layout.root), str(target)]
+    return subprocess.run(command, cwd=PROJECT, capture_output=True, timeout=120, check=False).returncode == 0
+
+
+def read_nights(layout: Layout) -> list[dict[str, Any]]:
+    """The records of all reported runs, oldest first; one that cannot be read is left out."""
+    nights = []
+    for path in sorted(layout.reports.glob("*/report.json")):
+        try:
+            nights.append(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError):
+            continue
+    return nights
+
+
+def main(root: Path, target: Path) -> None:
+    """Growth, bits per byte and reasons, side by side, as PNG."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    nights = [night for night in read_nights(Layout(root)) if "documents" in night]
+    figure, axes = plt.subplots(1, 3, figsize=(12, 3.2), constrained_layout=True)
+    _growth(axes[0], nights)
+    _bits(axes[1], nights)
+    _reasons(axes[2], nights[-1] if nights else {})
+    for axis in axes:
+        axis.spines[["top", "right"]].set_visible(False)
+    figure.savefig(target, dpi=80)
+
+
+def _when(nights: list[dict[str, Any]]) -> list[datetime]:
+    return [datetime.fromisoformat(night["started"]) for night in nights]
+
+
+def _growth(axis: Any, nights: list[dict[str, Any]]) -> None:
+    kept = [night["documents"]["kept"] for night in nights]
+    axis.step(_when(nights), kept, where="post", color=KEPT, marker="o", markersize=3)
+    axis.set_title("documents kept")
+    axis.set_ylim(bottom=0)
+    _dates(axis)
+
+
+def _bits(axis: Any, nights: list[dict[str, Any]]) -> None:
+    """Of what was served after each night: on all held-out text, and on that of the first night (forgetting)."""
+    for name, label, colour in (
+        ("bits_per_byte", "all text", MODEL),
+        ("oldest_bits_per_byte", "the first night's", OLDEST),
+    ):
+        scored = [night for night in nights if (night.get("training") or {}).get(name) is not None]
+        values = [night["training"][name] for night in scored]
+        axis.plot(_when(scored), values, color=colour, marker="o", markersize=3, label=label)
+    axis.legend(frameon=False, fontsize="small")
+    axis.set_title("held-out bits per byte")
+    _dates(axis)
+
+
+def _dates(axis: Any) -> None:
+    from matplotlib import dates
+
+    make: Any = dates  # it has no types of its own for these two
+    locator = make.AutoDateLocator(maxticks=6)
+    axis.xaxis.set_major_locator(locator)
+    axis.xaxis.set_major_formatter(make.ConciseDateFormatter(locator))
+
+
+def _reasons(axis: Any, night: dict[str, Any]) -> None:
+    counts: Counter[str] = Counter()
+    for stage in ("collect", "clean", "dedup"):
+        counts.update(night.get("stages", {}).get(stage, {}).get("counts", {}))
+    shown = counts.most_common(8)[::-1]
+    colours = [KEPT if name in ("kept", "stored", "unchanged") else DROPPED for name, _ in shown]
+    axis.barh([name for name, _ in shown], [number for _, number in shown], color=colours)
+    if shown:
+        axis.bar_label(axis.containers[0], padding=2)
+    axis.set_title("tonight, by outcome")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

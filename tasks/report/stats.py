@@ -1,0 +1,212 @@
+"""Stats: what there is, counted from the indexes and commit records, not from the texts."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from model.contracts.erasure_marks import count_marks, in_words
+from model.data.document_table import DOCUMENT
+from tasks.contracts.paths import Layout
+from tasks.contracts.settings import SearchSettings
+from tasks.raw.catalog import Corpus
+from tasks.search.frontier import Frontier
+from tasks.storage.state_db import open_state
+from tasks.tokenize import token_files
+
+if TYPE_CHECKING:  # it takes 50 MB, which a night that counts nothing is spared
+    import pandas as pd
+
+MODEL_FIELDS = (
+    "bits_per_byte",
+    "uniform_bits_per_byte",
+    "anchor_bits_per_byte",
+    "anchor_version",
+    "oldest_bits_per_byte",
+    "oldest_bits_per_byte_best",
+    "candidate",
+)
+QUANTILES = (0.0, 0.1, 0.5, 0.9, 1.0)
+BINS_A_DECADE = 8
+COPIES = ("duplicate_exact", "duplicate_near")
+LONGEST_TABLE = 15
+
+
+def collect_stats(layout: Layout) -> dict[str, Any]:
+    """The numbers of `run.py stats --json`; takes no lock and changes nothing that counts."""
+    db = open_state(layout.database)
+    try:
+        corpus = Corpus(layout, db)
+        documents = corpus.counts()
+        urls = Frontier(db, SearchSettings()).counts()
+        table = load_documents(layout, db)
+    finally:
+        db.close()
+    meta = token_files.read_meta(layout)
+    return {
+        "documents": documents,
+        "urls": urls,
+        "tokens": {"train": meta.train_tokens if meta else 0, "val": meta.val_tokens if meta else 0},
+        "model": model_numbers(layout),
+        "disk": {"bytes": folder_bytes(layout.root)},
+        **distributions(table),
+    }
+
+
+def load_documents(layout: Layout, db: sqlite3.Connection) -> pd.DataFrame:
+    """A row a raw document: seq, day, site, language, outcome, bytes, kept_bytes, tokens."""
+    import pandas as pd
+
+    query = "SELECT seq, substr(fetched_at, 1, 10) AS day, site, language, outcome, bytes, kept_bytes FROM documents"
+    table = pd.read_sql_query(query, db, index_col="seq")
+    meta = token_files.read_meta(layout)
+    rows = token_files.read_table(layout, meta) if meta else np.zeros(0, DOCUMENT)
+    tokens = pd.Series(rows["length"].astype("int64"), index=rows["seq"].astype("int64"), dtype="Int64")
+    return table.assign(tokens=tokens.reindex(table.index))
+
+
+def distributions(table: pd.DataFrame) -> dict[str, Any]:
+    """Growth by day, sites, languages, reasons, lengths and duplication, as plain numbers: all that a plot shows."""
+    kept, settled = table[table["outcome"] == "kept"], table[table["outcome"].notna()]
+    dropped = settled[settled["outcome"] != "kept"]
+    copies = int(table["outcome"].isin(COPIES).sum())
+    return {
+        "days": _raw_and_kept(table, "day", largest=False),
+        "sites": _raw_and_kept(table[table["site"] != ""], "site", largest=True),
+        "languages": {str(name): int(number) for name, number in kept["language"].value_counts().items()},
+        "reasons_by_day": _reasons_by_day(dropped),
+        "lengths": {"bytes": _quantiles(kept["kept_bytes"]), "tokens": _quantiles(kept["tokens"])},
+        "histograms": {"bytes": _histogram(kept["kept_bytes"]), "tokens": _histogram(kept["tokens"])},
+        "duplicates": {"documents": copies, "share": round(copies / len(settled), 4) if len(settled) else 0.0},
+        "settled_by_day": {str(day): int(number) for day, number in settled.groupby("day").size().items()},
+    }
+
+
+def _reasons_by_day(dropped: pd.DataFrame) -> dict[str, dict[str, int]]:
+    days: dict[str, dict[str, int]] = {}
+    counts: Any = dropped.groupby(["day", "outcome"]).size()  # pandas' types know no pairs as labels
+    for (day, reason), number in counts.items():
+        days.setdefault(str(day), {})[str(reason)] = int(number)
+    return days
+
+
+def _histogram(values: pd.Series[Any]) -> dict[str, list[int]]:
+    """Counts between edges that are the same for every corpus, 8 a decade: edges[i] <= value < edges[i + 1]."""
+    numbers = values.dropna().to_numpy(dtype="int64").clip(min=1)
+    if not len(numbers):
+        return {"edges": [], "counts": []}
+    steps = np.arange(BINS_A_DECADE * 12 + 1)
+    edges = np.unique(np.round(10 ** (steps / BINS_A_DECADE)).astype("int64"))
+    counts, _ = np.histogram(numbers, bins=edges)
+    full = np.flatnonzero(counts)
+    first, last = int(full[0]), int(full[-1]) + 1
+    return {"edges": edges[first : last + 1].tolist(), "counts": counts[first:last].tolist()}
+
+
+def _raw_and_kept(table: pd.DataFrame, by: str, largest: bool) -> dict[str, dict[str, int]]:
+    groups = table.groupby(by).agg(raw=("bytes", "size"), kept=("kept_bytes", "count"), bytes=("kept_bytes", "sum"))
+    groups = groups.sort_values(["raw"], ascending=False, kind="stable") if largest else groups.sort_index()
+    return {str(name): {key: int(row[key]) for key in groups.columns} for name, row in groups.iterrows()}
+
+
+def _quantiles(values: pd.Series[Any]) -> dict[str, int]:
+    values = values.dropna()
+    return {f"p{100 * q:.0f}": int(values.quantile(q)) for q in QUANTILES} if len(values) else {}
+
+
+def refused(layout: Layout, reason: str) -> list[dict[str, Any]]:
+    """The documents that ended for this reason, with what there was to say, newest last."""
+    db = open_state(layout.database)
+    try:
+        corpus = Corpus(layout, db)
+        rows = db.execute(
+            "SELECT seq, path, detail FROM documents WHERE outcome = ? ORDER BY seq", (reason,)
+        ).fetchall()
+        return [dict(row) | {"url": corpus.entry(row["seq"]).url} for row in rows]
+    finally:
+        db.close()
+
+
+def model_numbers(layout: Layout) -> dict[str, Any]:
+    """How far the lineage is trained, and step and scores of the model that is served; None where there is none."""
+    record = _json(layout.models / "latest" / "miniature_memory.json")
+    served = {name: record.get(name) for name in MODEL_FIELDS}
+    steps = [path.parent.name.removeprefix("step_") for path in layout.checkpoints.glob("step_*/metadata.json")]
+    trained = max((int(step) for step in steps if step.isdecimal()), default=record.get("step"))
+    newest = _json(layout.checkpoints / f"step_{trained}" / "metadata.json")
+    return {
+        "step": trained,
+        "published_step": record.get("step"),
+        **served,
+        "forgotten": count_marks(record),
+        "steps_skipped": newest.get("steps_skipped", 0),
+        "falls": len(_json(layout.checkpoints / "falls.json")),
+    }
+
+
+def _json(path: Path) -> Any:
+    """What a small file of the trainer says; nothing where it is missing or damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+
+
+def folder_bytes(folder: Path) -> int:
+    """Bytes of all files below a folder."""
+    return sum(path.lstat().st_size for path in folder.rglob("*") if not path.is_dir())
+
+
+def as_text(stats: dict[str, Any]) -> str:
+    """The same numbers for a person."""
+    documents, tokens, model = stats["documents"], stats["tokens"], stats["model"]
+    lines = [
+        f"documents  {documents['raw']:,} raw = {documents['kept']:,} kept + "
+        f"{sum(documents['dropped'].values()):,} dropped + {documents['waiting']:,} waiting",
+        *_column(documents["dropped"]),
+        f"           {documents['validation']:>8,} of the kept are held out",
+        f"urls       {sum(stats['urls'].values()):,} known",
+        *_column(stats["urls"]),
+        f"tokens     {tokens['train']:,} to train on, {tokens['val']:,} held out",
+    ]
+    if model["published_step"] is None:
+        lines.append("model      none yet")
+    else:
+        score = "not scored yet" if model["bits_per_byte"] is None else f"{model['bits_per_byte']:.4f} bits/byte"
+        if model["uniform_bits_per_byte"]:
+            score += f" (a uniform guess: {model['uniform_bits_per_byte']:.4f})"
+        lines.append(
+            f"model      trained to step {model['step']:,}; published is step {model['published_step']:,}, {score}"
+        )
+        lines += [f"           {sentence}" for sentence in in_words(model["forgotten"])]
+        if model["steps_skipped"] or model["falls"]:
+            lines.append(
+                f"           {model['steps_skipped']:,} steps left out as spikes, {model['falls']:,} falls back to an "
+                "earlier checkpoint"
+            )
+    lines.append(f"disk       {stats['disk']['bytes'] / 1e6:,.1f} MB")
+    lines += ["languages", *_column(stats["languages"])] if stats["languages"] else []
+    for name in ("days", "sites"):
+        lines += [f"{name:<11}     raw     kept  kept MB", *_groups(stats[name], newest=name == "days")]
+    for name, values in stats["lengths"].items():
+        if not values:
+            continue
+        lines.append(f"{name:<10} " + ", ".join(f"{quantile} {value:,}" for quantile, value in values.items()))
+    lines.append(
+        f"copies     {stats['duplicates']['documents']:,} ({stats['duplicates']['share']:.1%} of the documents)"
+    )
+    return "\n".join(lines)
+
+
+def _column(counts: dict[str, int]) -> list[str]:
+    return [f"           {number:>8,} {name}" for name, number in list(counts.items())[:LONGEST_TABLE]]
+
+
+def _groups(groups: dict[str, dict[str, int]], newest: bool) -> list[str]:
+    shown = list(groups.items())
+    shown = shown[-LONGEST_TABLE:] if newest else shown[:LONGEST_TABLE]
+    return [f"           {g['raw']:>8,} {g['kept']:>8,} {g['bytes'] / 1e6:>8.2f} {name}" for name, g in shown]

@@ -1,0 +1,89 @@
+"""Trace: the whole way of one page, from who proposed it to where its text lies among the tokens; and back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tasks.contracts.errors import SettingsError
+from tasks.contracts.paths import Layout
+from tasks.contracts.settings import SearchSettings
+from tasks.raw.catalog import Corpus
+from tasks.search.frontier import Frontier
+from tasks.storage.state_db import open_state
+from tasks.tokenize import token_files
+
+
+def trace(url: str, layout: Layout) -> dict[str, Any]:
+    """What is known of a URL: its place in the frontier, and each stored text with its end."""
+    db = open_state(layout.database)
+    try:
+        visited = Frontier(db, SearchSettings()).lookup(url)
+        corpus = Corpus(layout, db)
+        forgotten = corpus.forgotten.covers(url)
+        documents = [dict(row) for row in corpus.trace(url)]
+        for document in documents:
+            document["ledger"] = corpus.entry(document["seq"]).as_dict()
+            document["tokens"] = _tokens(layout, document["seq"])
+    finally:
+        db.close()
+    known = bool(visited or documents or forgotten)
+    return {"url": url, "known": known, "forgotten": forgotten, "frontier": visited, "documents": documents}
+
+
+def url_of_token(target: str, layout: Layout) -> str:
+    """The URL of the document that holds a token, given as `train.bin:123456`; any other text is a URL already.
+
+    Raises:
+        SettingsError: the file does not have so many tokens, or the position is no number.
+    """
+    name, _, position = target.rpartition(":")
+    split = next((split for split, file in token_files.FILES.items() if file == name), None)
+    if split is None:
+        return target
+    meta = token_files.read_meta(layout)
+    tokens = meta.tokens(split) if meta else 0
+    if meta is None or not position.isdecimal() or int(position) >= tokens:
+        raise SettingsError(f"{name} has {tokens:,} tokens: give {name}:0 to {name}:{max(tokens - 1, 0)}")
+    seq = token_files.document_at(layout, meta, split, int(position))
+    db = open_state(layout.database)
+    try:
+        return Corpus(layout, db).entry(seq).url
+    finally:
+        db.close()
+
+
+def _tokens(layout: Layout, seq: int) -> dict[str, Any] | None:
+    """Where the document lies in the token files, or None where it does not."""
+    meta = token_files.read_meta(layout)
+    if meta is None:
+        return None
+    table = token_files.read_table(layout, meta)
+    place = int(np.searchsorted(table["seq"], seq))
+    if place == len(table) or table["seq"][place] != seq:
+        return None
+    row = table[place]
+    split = token_files.SPLITS[row["split"]]
+    return {"file": token_files.FILES[split], "offset": int(row["offset"]), "length": int(row["length"])}
+
+
+def as_text(found: dict[str, Any]) -> str:
+    """The same for a person, in the order of the way."""
+    if not found["known"]:
+        return f"{found['url']} was never proposed to this dataset"
+    lines = [found["url"]]
+    if found["forgotten"]:
+        lines.append("  forgotten   it stays away, whoever proposes it")
+    if visited := found["frontier"]:
+        lines.append(f"  found by    {visited['provider']} ({visited['query']}), {visited['depth']} links deep")
+        lines.append(f"  last visit  {visited['outcome'] or 'not visited yet'} {visited['detail'] or ''}".rstrip())
+    for document in found["documents"]:
+        entry = document["ledger"]
+        lines.append(f"  stored      as document {entry['seq']} on {entry['fetched_at']}: raw/{entry['path']}")
+        lines.append(f"              {entry['bytes']:,} bytes, {entry['split']}, {entry['title'] or 'no title'}")
+        outcome = document["outcome"] or "waits to be cleaned"
+        lines.append(f"  then        {outcome} {document['detail'] or ''}".rstrip())
+        if place := document["tokens"]:
+            lines.append(f"  tokens      {place['length']:,} in {place['file']} from {place['offset']:,}")
+    return "\n".join(lines)

@@ -1,0 +1,99 @@
+"""What is asked of a source and what it answers; the named ends of a question, in one place for code and docs."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Self
+
+from tasks.contracts.outcomes import OUTCOMES, Refused
+from tasks.contracts.records import Hit
+from tasks.contracts.settings import Source
+
+# A source answered; a search engine wants us to stay away; it cannot be asked until a person changes something.
+ANSWERED = {
+    "results": "addresses were found",
+    "no_results": "nothing (more) was found",
+    "unchanged": OUTCOMES["unchanged"].meaning,
+}
+BLOCKED = {
+    "captcha": "it asks whether we are human; no captcha is solved",
+    "javascript_gate": "it holds us at a page that asks for JavaScript",
+    "consent": "it asks for a consent to cookies; none is given",
+    "strange_page": "neither results nor any page that we know",
+    "rate_limited": "too many questions for it, or the month's allowance is spent (429)",
+    "unresponsive": "none of the engines behind it answered",
+}
+UNAVAILABLE = {
+    "key_missing": "the environment has no BRAVE_API_KEY",
+    "key_refused": "it does not accept the key",
+    "json_disabled": "the instance gives no JSON (its settings.yml: search: formats: [html, json])",
+    "not_installed": "undetected-chromedriver or the whole Chromium is not installed (see docs/search.md)",
+}
+FAILED = {"no_listing": "neither a feed nor a sitemap"}  # and what outcomes.py names: timeout, not_found, ...
+
+
+def meaning(outcome: str) -> str:
+    """An outcome in words."""
+    known = ANSWERED | BLOCKED | UNAVAILABLE | FAILED
+    return known[outcome] if outcome in known else OUTCOMES[outcome].meaning
+
+
+def troubles(counts: Iterable[str]) -> list[str]:
+    """Those of a run's counts (`google captcha`, `feed 304`, ...) that tell of a search engine which sent us away."""
+    return [name for name in counts if name.rpartition(" ")[2] in BLOCKED | UNAVAILABLE]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One request to a source: a result page of a topic, a feed, a sitemap file, or what the profile lists."""
+
+    source: Source
+    night: str  # its date; the same question is asked again on another night
+    query: str = ""  # the topic, or the listing's address
+    page: int = 0  # of the results, from 0
+    attempt: int = 0  # earlier tries in this night that failed
+    due_at: float | None = None  # of a listing
+    etag: str | None = None
+    last_modified: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A further feed or sitemap file that a listing names."""
+
+    url: str
+    modified: float | None = None  # epoch seconds, as the listing says
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """How a question ended, and the hits it gave."""
+
+    outcome: str
+    detail: str = ""
+    hits: tuple[Hit, ...] = ()
+    last: bool = False  # there is no further result page
+    listings: tuple[Listing, ...] = ()
+    cut: bool = False  # more was there than may be taken at once
+    etag: str | None = None
+    last_modified: str | None = None
+    retry_after: float | None = None  # seconds, as the server asked
+
+    @property
+    def good(self) -> bool:
+        return self.outcome in ANSWERED
+
+    @classmethod
+    def of(cls, refused: Refused) -> Self:
+        return cls(refused.reason, refused.detail, retry_after=refused.retry_after)
+
+    def to_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Self:
+        hits = tuple(Hit(**hit) for hit in values["hits"])
+        listings = tuple(Listing(**listing) for listing in values["listings"])
+        return cls(**{**values, "hits": hits, "listings": listings})

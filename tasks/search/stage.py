@@ -1,0 +1,216 @@
+"""search: which URLs are worth a visit. Sources give the first hits; links of visited pages give more."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+from urllib.parse import urlsplit
+
+from tasks.contracts.errors import SettingsError
+from tasks.contracts.paths import Layout
+from tasks.contracts.records import Hit
+from tasks.contracts.settings import ENGINES, Settings, Source
+from tasks.contracts.urls import site_of, url_key
+from tasks.search.feeds_and_sitemaps import ask_listing
+from tasks.search.frontier import Frontier
+from tasks.search.google import ask_google
+from tasks.search.queries import Answer, Question
+from tasks.search.search_engines import ask_brave, ask_searxng
+from tasks.search.source_schedule import Agenda
+from tasks.web.egress import Gate
+from tasks.web.http_client import HttpClient
+from tasks.web.politeness import Hosts
+
+# Never text; asking costs the site and us. PDFs are asked for, so that they end in an outcome with a name.
+MEDIA = (
+    *(".jpg", ".jpeg", ".png", ".gif", ".webp", ".svg", ".ico", ".mp3", ".mp4", ".webm", ".avi", ".mov", ".ogg"),
+    *(".css", ".js", ".mjs", ".woff", ".woff2", ".ttf", ".zip", ".gz", ".bz2", ".xz", ".tar", ".whl", ".exe", ".dmg"),
+)
+
+
+def search(question: Question, searcher: Searcher) -> Answer:
+    """What a source answers, each URL once, media left out; a refusal is an answer too.
+
+    Raises:
+        SettingsError: the source's file cannot be read, or holds something that is no URL.
+    """
+    searcher.wait(question.source)
+    answer = searcher.providers[question.source.provider](question, searcher)
+    hits = _each_once(hit for hit in answer.hits if _is_text(hit.url))
+    forgotten = searcher.frontier.forgotten
+    return replace(
+        answer,
+        # The answer is stored: no address that was forgotten may be in it.
+        hits=tuple(replace(hit, url=forgotten.stand_in(hit.url)) if forgotten.covers(hit.url) else hit for hit in hits),
+        listings=tuple(listing for listing in answer.listings if not forgotten.covers(listing.url)),
+    )
+
+
+class Searcher:
+    """What asking needs, open for one night: HTTP clients, hosts' wishes, the agenda of questions."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        layout: Layout,
+        frontier: Frontier,
+        *,
+        clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], None] = time.sleep,
+        providers: dict[str, Provider] | None = None,
+    ) -> None:
+        self.settings, self.layout, self.frontier = settings.render, layout, frontier
+        self.clock, self.sleep = clock, sleep
+        self.providers = providers or PROVIDERS
+        self.agenda = Agenda(frontier, settings.search, clock())
+        self._loopback = settings.search.allow_loopback
+        self._engines: dict[str, HttpClient] = {}
+        self._opened = ExitStack()
+
+    @cached_property
+    def client(self) -> HttpClient:
+        return self._open_client(Gate(self._loopback, refuse=self.frontier.blocklists.refuse))
+
+    def engine(self, source: Source) -> HttpClient:
+        """For one search engine: its address is open, wherever the profile says it is."""
+        if source.base not in self._engines:
+            self._engines[source.base] = self._open_client(Gate(source.opened))
+        return self._engines[source.base]
+
+    @cached_property
+    def hosts(self) -> Hosts:
+        lists = (self.frontier.blocklists, self.frontier.forgotten)
+        return Hosts(self.frontier.db, self.client, self.settings, self.clock, self.sleep, *lists)
+
+    def _open_client(self, gate: Gate) -> HttpClient:
+        client = HttpClient(self.settings.introduction, gate)
+        self._opened.callback(client.close)
+        return client
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._opened.close()
+
+    def next(self) -> Question | None:
+        return self.agenda.next(self.clock())
+
+    def settle(self, question: Question, answer: Answer) -> tuple[int, str | None]:
+        """How many hits were new, and what a person should know."""
+        return self.agenda.settle(question, answer, self.clock())
+
+    def wait(self, source: Source) -> None:
+        """The human pace of questions to one search engine."""
+        pause = self.agenda.pause(source, self.clock()) if source.provider in ENGINES else 0.0
+        if pause > 0:
+            self.sleep(pause + source.pause_seconds * random.uniform(0.0, 0.5))
+
+
+Provider = Callable[[Question, Searcher], Answer]
+
+
+def follow(hit: Hit, links: Iterable[str], sources: Iterable[Source]) -> list[Hit]:
+    """The hits among a visited page's links: those within the site that its source starts from."""
+    source = next((s for s in sources if s.provider == hit.provider == "site" and s.url == hit.query), None)
+    if source is None or hit.depth >= source.max_depth:
+        return []
+    home = _home(source.url)
+    inside = (link for link in links if _home(link) == home and _is_text(link))
+    return _each_once(Hit(link, "site", hit.query, hit.depth + 1, rank) for rank, link in enumerate(inside))
+
+
+def _google(question: Question, searcher: Searcher) -> Answer:
+    return ask_google(question, searcher.layout, searcher.settings.timeout_seconds)
+
+
+def _searxng(question: Question, searcher: Searcher) -> Answer:
+    return ask_searxng(question, searcher.engine(question.source), searcher.settings.timeout_seconds)
+
+
+def _brave(question: Question, searcher: Searcher) -> Answer:
+    return ask_brave(question, searcher.engine(question.source), searcher.settings.timeout_seconds)
+
+
+def _listing(question: Question, searcher: Searcher) -> Answer:
+    seconds = searcher.settings.timeout_seconds
+    return ask_listing(question, searcher.client, searcher.hosts, seconds, searcher.frontier.unknown)
+
+
+def _site(question: Question, _: Searcher) -> Answer:
+    """The start page; `follow` does the rest."""
+    start = question.source.url
+    return Answer("results", hits=(_checked(Hit(start, "site", start)),))
+
+
+def _urls(question: Question, _: Searcher) -> Answer:
+    """The listed URLs, then the file's."""
+    source = question.source
+    listed = [_checked(Hit(url, "urls", "profile", rank=rank)) for rank, url in enumerate(source.urls)]
+    return Answer("results", hits=(*listed, *(_read_list(Path(source.file)) if source.file else [])))
+
+
+PROVIDERS: dict[str, Provider] = {
+    "google": _google,
+    "searxng": _searxng,
+    "brave": _brave,
+    "feed": _listing,
+    "sitemap": _listing,
+    "site": _site,
+    "urls": _urls,
+}
+
+
+def _checked(hit: Hit) -> Hit:
+    if not is_web_address(hit.url):
+        raise SettingsError(f"search.sources: {hit.url!r} is not a web address (http:// or https://)")
+    return hit
+
+
+def _read_list(path: Path) -> list[Hit]:
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"search.sources: cannot read the list of URLs {path}: {error}") from error
+    hits: list[Hit] = []
+    for number, line in enumerate(lines, 1):
+        url = line.split(" #")[0].strip()
+        if not url or url.startswith("#"):
+            continue
+        if not is_web_address(url):
+            raise SettingsError(f"{path}, line {number}: {url!r} is not a web address (http:// or https://)")
+        hits.append(Hit(url, "urls", path.name, rank=len(hits)))
+    return hits
+
+
+def is_web_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        return False
+
+
+def _is_text(url: str) -> bool:
+    return is_web_address(url) and not urlsplit(url).path.lower().endswith(MEDIA)
+
+
+def _home(url: str) -> str:
+    """Sites answer with and without `www.`; a start page often redirects from one to the other."""
+    return site_of(url).removeprefix("www.") if is_web_address(url) else ""
+
+
+def _each_once(hits: Iterable[Hit]) -> list[Hit]:
+    first: dict[str, Hit] = {}
+    for hit in hits:
+        first.setdefault(url_key(hit.url), hit)
+    return list(first.values())

@@ -1,0 +1,1 @@
+"""Durable files, the state database, the run's lock. Imports contracts."""

@@ -1,0 +1,264 @@
+"""Blocklists: what no night may ask for. Lists from files, and an own short one of adult content.
+
+A plain list is a file of patterns (`tasks/web/url_patterns.py`). A category of UT1 (https://dsi.ut-capitole.fr/blacklists/)
+is a folder with the files `domains` and `urls`, millions of lines long: each list is compiled once into a sorted array
+of 64-bit hashes under `state/blocklists/`, which is mapped, not read. A URL is looked up by the hashes of its host, the
+domains above it, and its path. That a hash meets another's by chance is one in 10^11 at five million entries.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import astuple, dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import xxhash
+from numpy.typing import NDArray
+
+from tasks.contracts.errors import SettingsError
+from tasks.contracts.outcomes import Refused
+from tasks.contracts.paths import Layout
+from tasks.contracts.settings import SearchSettings
+from tasks.storage.atomic_files import write_json
+from tasks.web.url_patterns import DOMAIN, Address, Pattern, PatternSet, parse_pattern
+
+FORMAT = 1  # raise it with every change to the patterns' meaning or to what is written
+ADULT = Path(__file__).with_name("adult_urls.txt")
+UT1_FILES = ("domains", "urls")
+CHUNK = 100_000  # entries
+LONGEST_LINE = 8192  # bytes; a file without line ends does not fill the memory
+MAX_IN_MEMORY = 10_000  # wildcards, words and exceptions of one list
+MAX_MALFORMED = 0.1  # of a UT1 file's lines; with more it is something else
+
+DOMAIN_BYTES = re.compile(DOMAIN.pattern.encode())
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """One file of patterns. Lines of UT1 that are no domain or path are left out: nobody here can mend them."""
+
+    path: Path
+    name: str  # in reports
+    ut1: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Blocklist:
+    """A list that is ready for look-ups."""
+
+    name: str
+    hashes: NDArray[np.uint64]  # sorted; of domains and paths
+    patterns: PatternSet  # wildcards and words
+    exceptions: PatternSet
+
+    def find(self, address: Address, hashes: NDArray[np.uint64]) -> str | None:
+        """The entry that stops this URL; `hashes` are those of `address.keys`."""
+        places = np.searchsorted(self.hashes, hashes)
+        inside = places < len(self.hashes)
+        found = np.flatnonzero(self.hashes[places[inside]] == hashes[inside])
+        if len(found):
+            return address.keys[int(np.flatnonzero(inside)[found[0]])]
+        return self.patterns.find(address)
+
+
+class Blocklists:
+    """All lists of a profile. An exception in one of them wins over all."""
+
+    def __init__(self, lists: Sequence[Blocklist], digest: str) -> None:
+        self.lists = lists
+        self.digest = digest  # of what they say; another one may find other URLs
+
+    def find(self, url: str) -> str | None:
+        """What stops a URL, as `list: entry`; None lets it pass."""
+        if not self.lists:
+            return None
+        try:
+            address = Address(url)
+        except ValueError:
+            return None  # no URL; that has an outcome of its own
+        hashes = np.array([_hash(key.encode()) for key in address.keys], dtype="<u8")
+        found = ((one.name, one.find(address, hashes)) for one in self.lists)
+        stopped = next((f"{name}: {entry}" for name, entry in found if entry is not None), None)
+        if stopped is None or any(one.exceptions.find(address) for one in self.lists):
+            return None
+        return stopped
+
+    def refuse(self, url: str) -> None:
+        """Raises `Refused("blocklisted")` for a URL that is stopped."""
+        if stopped := self.find(url):
+            raise Refused("blocklisted", f"{stopped}, at {url}")
+
+
+NO_BLOCKLISTS = Blocklists((), "")
+
+
+def open_blocklists(settings: SearchSettings, layout: Layout, say: Callable[[str], None]) -> Blocklists:
+    """The profile's lists, compiled where they are new or changed; `say` hears of that. Under the writer lock.
+
+    Raises:
+        SettingsError: a list is missing or holds a line that is no pattern; names file and line.
+    """
+    files = [_File(ADULT, "own adult list", ut1=False)] if settings.block_adult else []
+    files += [file for path in settings.blocklists for file in _files_of(Path(path))]
+    layout.blocklists.mkdir(parents=True, exist_ok=True)
+    digests = _digests(files, layout.blocklists / "files.json")
+    lists = [_open(file, digest, layout.blocklists, say) for file, digest in zip(files, digests, strict=True)]
+    _remove_others(layout.blocklists, set(digests))
+    return Blocklists(lists, hashlib.sha256("".join(digests).encode()).hexdigest() if lists else "")
+
+
+def _files_of(path: Path) -> list[_File]:
+    """A plain list, or the files of a UT1 category."""
+    if path.is_file():
+        return [_File(path, path.name, ut1=False)]
+    if not path.is_dir():
+        raise SettingsError(
+            f"search.blocklists: {path} is not there: give a file, or a folder of UT1 such as ut1/adult"
+        )
+    found = [_File(path / name, f"{path.name}/{name}", ut1=True) for name in UT1_FILES if (path / name).is_file()]
+    if not found:
+        categories = sorted(one.parent.name for one in path.glob("*/domains"))
+        hint = f"name the categories you do not want, such as {path / categories[0]}" if categories else "no list"
+        raise SettingsError(f"search.blocklists: {path} holds neither `domains` nor `urls`: {hint}")
+    return found
+
+
+def _digests(files: list[_File], record: Path) -> list[str]:
+    """Of each file's content; one whose size and time are on record is not read again."""
+    known = _read_json(record)
+    named = {}
+    for file in files:
+        stat = file.path.stat()
+        about = {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
+        before = known.get(str(file.path), {})
+        same = before.get("digest") and before == {**about, "digest": before["digest"]}
+        named[str(file.path)] = {**about, "digest": before["digest"] if same else _digest(file)}
+    if named != known:
+        write_json(record, named)
+    return [str(named[str(file.path)]["digest"]) for file in files]
+
+
+def _digest(file: _File) -> str:
+    digest = xxhash.xxh3_128(f"{FORMAT} {file.ut1}".encode())
+    with open(file.path, "rb") as content:
+        while block := content.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _open(file: _File, digest: str, folder: Path, say: Callable[[str], None]) -> Blocklist:
+    about = _read_json(folder / f"{digest}.json")
+    hashes = folder / f"{digest}.hashes"
+    if "hashes" not in about or not hashes.is_file() or hashes.stat().st_size != 8 * about["hashes"]:
+        about = _compile(file, hashes)
+        write_json(folder / f"{digest}.json", about)
+        say(f"blocklist {file.name}: {about['hashes'] + len(about['patterns']):,} entries{about['left_out']}")
+    mapped = np.memmap(hashes, dtype="<u8", mode="r") if about["hashes"] else np.zeros(0, dtype="<u8")
+    patterns = [Pattern(*values) for values in about["patterns"]]
+    return Blocklist(
+        file.name,
+        np.asarray(mapped),
+        PatternSet(pattern for pattern in patterns if not pattern.exception),
+        PatternSet(pattern for pattern in patterns if pattern.exception),
+    )
+
+
+def _compile(file: _File, target: Path) -> dict[str, Any]:
+    """Write the sorted hashes of a list's domains and paths. Gives their number, and all other patterns."""
+    others: list[Pattern] = []
+    temporary = target.with_suffix(".tmp")
+    malformed = _Malformed(file)
+    with open(file.path, "rb") as lines, open(temporary, "wb") as out:
+        for keys in _read(lines, file, others, malformed):
+            out.write(np.array([_hash(key) for key in keys], dtype="<u8").tobytes())
+        out.flush()
+        number = out.tell() // 8
+        if number:
+            sorted_in_place = np.memmap(temporary, dtype="<u8", mode="r+")
+            sorted_in_place.sort()
+            sorted_in_place.flush()
+        os.fsync(out.fileno())
+    os.replace(temporary, target)
+    return {"hashes": number, "patterns": [astuple(pattern) for pattern in others], "left_out": malformed.summary()}
+
+
+def _read(lines: IO[bytes], file: _File, others: list[Pattern], malformed: _Malformed) -> Iterator[list[bytes]]:
+    """The addresses of a list, in chunks; all other patterns go to `others`."""
+    keys: list[bytes] = []
+    number = 0
+    while raw := lines.readline(LONGEST_LINE):
+        number += 1
+        line = raw.strip()
+        if DOMAIN_BYTES.fullmatch(line):  # nearly all lines of a large list
+            keys.append(line)
+        elif (pattern := malformed.parsed(number, line)) is not None:
+            if pattern.kind == "address" and not pattern.exception:
+                keys.append(pattern.text.encode())
+            else:
+                others.append(pattern)
+        if len(keys) >= CHUNK:
+            yield keys
+            keys = []
+        if len(others) > MAX_IN_MEMORY:
+            raise SettingsError(
+                f"search.blocklists: {file.path} has more than {MAX_IN_MEMORY:,} wildcards, words and exceptions: "
+                "domains and paths without a * may be millions"
+            )
+    malformed.check(number)
+    yield keys
+
+
+class _Malformed:
+    """Lines that are no patterns: an error in a list of the user's own, left out of a UT1 file while they are few."""
+
+    def __init__(self, file: _File) -> None:
+        self.file = file
+        self.number = 0
+        self.first = ""
+
+    def parsed(self, number: int, line: bytes) -> Pattern | None:
+        try:
+            pattern = parse_pattern(line.decode("utf-8-sig" if number == 1 else "utf-8"))
+            if pattern and self.file.ut1 and (pattern.exception or pattern.kind != "address"):
+                raise ValueError("no domain or path")
+            return pattern
+        except ValueError as error:  # UnicodeDecodeError is one
+            why = "not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
+            where = f"line {number}, {line[:80].decode('utf-8', 'replace')!r}: {why}"
+            if not self.file.ut1:
+                raise SettingsError(f"search.blocklists: {self.file.path}, {where}") from error
+            self.number += 1
+            self.first = self.first or where
+            return None
+
+    def check(self, lines: int) -> None:
+        if self.number > MAX_MALFORMED * lines:
+            raise SettingsError(f"search.blocklists: {self.file.path} is no list of UT1: {self.first}")
+
+    def summary(self) -> str:
+        return f" ({self.number:,} lines left out, the first: {self.first})" if self.number else ""
+
+
+def _hash(key: bytes) -> int:
+    return xxhash.xxh3_64_intdigest(key)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """Empty where it is missing or damaged: then it is made anew."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return values if isinstance(values, dict) else {}
+
+
+def _remove_others(folder: Path, digests: set[str]) -> None:
+    for path in folder.iterdir():
+        if path.name != "files.json" and path.stem not in digests:
+            path.unlink()

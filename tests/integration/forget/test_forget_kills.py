@@ -1,0 +1,162 @@
+"""A forgetting that is killed, at any of its file operations, is finished by whoever comes next."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tasks.contracts.errors import DataDirectoryError
+from tasks.contracts.paths import PROJECT, Layout, find_data_directory
+from tasks.contracts.run_record import Silent
+from tasks.forget import erasure
+from tasks.forget.ledger_redaction import Line
+from tasks.forget.request import Request, forget
+from tasks.maintain.verify import verify
+from tasks.raw.catalog import Corpus
+from tasks.raw.ledger import read_entries, require_no_cut_forgetting
+from tasks.run_context import open_night
+from tasks.storage.state_db import open_state
+from tests.support.corpora import document, prose
+from tests.support.growth import derived_bytes, grow, rebuilt_bytes, settings
+from tests.support.remains import places, secrets_of, tokens_left
+
+CHOSEN = settings()
+GONE = [replace(document(seed, url=f"https://gone.example/{seed}.html"), title=f"Gone {seed}.") for seed in range(8)]
+COPY = replace(document(9, prose(1), "https://copy.example/9.html"), title="Gone 9.")
+STAYING = [document(seed, url=f"https://stays.example/{seed}.html") for seed in range(20, 40)]
+MOMENTS = 20
+
+# Kills itself at the n-th time that it opens, renames, removes or makes something; n = 0 counts them.
+DYING = """
+import os, signal, sys
+from pathlib import Path
+from tasks.forget.request import Request, forget
+from tasks.forget.erasure import nowhere_else
+from tasks.contracts.paths import find_data_directory
+from tasks.contracts.run_record import Silent
+from tests.support.growth import settings
+
+data, moment, seen = sys.argv[1], int(sys.argv[2]), 0
+def count(event, arguments):
+    global seen
+    changes = ("open", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "sqlite3.connect")
+    if event in changes and data in str(arguments[0]):
+        if event != "open" or "r" != arguments[1]:
+            seen += 1
+            if seen == moment:
+                os.kill(os.getpid(), signal.SIGKILL)
+sys.addaudithook(count)
+forget(Request(domain="gone.example"), settings(), find_data_directory(data), Silent(), nowhere_else)
+print(seen)
+"""
+
+
+@pytest.fixture(scope="module")
+def grown(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    layout = find_data_directory(tmp_path_factory.mktemp("grown"))
+    grow(layout, [*GONE[:4], *STAYING[:10], COPY, *GONE[4:], *STAYING[10:]], CHOSEN)
+    return layout.root
+
+
+@pytest.fixture
+def layout(grown: Path, tmp_path: Path) -> Layout:
+    shutil.copytree(grown, tmp_path / "data")
+    return find_data_directory(tmp_path / "data")
+
+
+def die_at(layout: Layout, moment: int) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", DYING, str(layout.root), str(moment)]
+    return subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+
+
+def require_done(layout: Layout, target: Path) -> None:
+    assert not layout.intent.exists()
+    assert places(layout.root, secrets_of([*GONE, COPY])) == []
+    assert tokens_left(layout, [one.text for one in GONE]) == []
+    entries = [entry for entry, _ in read_entries(layout.ledger)]
+    assert [entry.sha256 for entry in entries if not entry.forgotten] == [one.sha256 for one in STAYING]
+    assert derived_bytes(layout.root) == rebuilt_bytes(layout, target, CHOSEN)
+    db = open_state(layout.database)
+    corpus = Corpus(layout, db)
+    assert list(verify(layout, corpus)) == [] and corpus.is_forgotten([GONE[0].url, COPY.url], "")
+    db.close()
+
+
+def moments(grown: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    copy = tmp_path_factory.mktemp("counted") / "data"
+    shutil.copytree(grown, copy)
+    done = die_at(find_data_directory(copy), 0)
+    assert done.returncode == 0, done.stderr
+    total = int(done.stdout)
+    yield from (1 + total * i // MOMENTS for i in range(MOMENTS))
+
+
+def test_a_kill_at_any_moment_is_made_good(grown: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    phases = set()
+    for moment in moments(grown, tmp_path_factory):
+        folder = tmp_path_factory.mktemp("killed")
+        shutil.copytree(grown, folder / "data")
+        layout = find_data_directory(folder / "data")
+        died = die_at(layout, moment)
+        assert died.returncode == -signal.SIGKILL, died.stderr
+        intent = erasure.read_intent(layout)
+        phases.add(intent.phase if intent else None)
+        if intent is None:  # it died before anything was touched, or at the very end
+            forget(Request(domain="gone.example"), CHOSEN, layout, Silent(), erasure.nowhere_else)
+        elif moment % 2:
+            forget(Request(), CHOSEN, layout, Silent(), erasure.nowhere_else)
+        else:  # as the next night does
+            with open_night(CHOSEN, layout, "a night", Silent(), erasure.nowhere_else):
+                pass
+        require_done(layout, folder / "rebuilt")
+    assert {"scrub", "redact", "derive"} <= phases
+
+
+def test_killed_again_while_it_is_finished(layout: Layout, tmp_path: Path) -> None:
+    assert die_at(layout, 40).returncode == -signal.SIGKILL
+    assert layout.intent.exists()
+    assert die_at(layout, 30).returncode == -signal.SIGKILL
+    assert layout.intent.exists()
+    forget(Request(), CHOSEN, layout, Silent(), erasure.nowhere_else)
+    require_done(layout, tmp_path / "rebuilt")
+
+
+@pytest.mark.parametrize("torn", [1, 40, 200])
+def test_a_line_that_is_half_redacted_is_mended(
+    layout: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, torn: int
+) -> None:
+    """A power cut may leave any part of a write; the intent has the whole lines."""
+
+    def half(layout: Layout, lines: tuple[Line, ...]) -> None:
+        (first, line), (second, other), *_ = lines
+        with open(layout.ledger, "r+b") as file:
+            file.seek(first)
+            file.write(line.encode())
+            file.seek(second)
+            file.write(other.encode()[:torn])
+        raise OSError("the power failed")
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="power"):
+        patch.setattr(erasure, "overwrite", half)
+        forget(Request(domain="gone.example"), CHOSEN, layout, Silent(), erasure.nowhere_else)
+    with open_night(CHOSEN, layout, "a night", Silent()):
+        pass
+    require_done(layout, tmp_path / "rebuilt")
+
+
+def test_until_it_is_finished_nothing_reads_what_is_half_there(layout: Layout) -> None:
+    assert die_at(layout, 40).returncode == -signal.SIGKILL
+    with pytest.raises(DataDirectoryError, match="forgetting was cut"):
+        require_no_cut_forgetting(layout)
+    intent = erasure.read_intent(layout)
+    assert intent and intent.phase == erasure.SCRUB
+    with pytest.raises(DataDirectoryError, match="forgetting was cut"):
+        with open_night(CHOSEN, layout, "add", Silent()):
+            pass

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import random
+import unicodedata
+
+import ftfy
+import pytest
+
+from tasks.clean.stage import FTFY, Judged, clean_text, for_ftfy, judge
+from tasks.contracts.records import Dropped
+from tasks.contracts.settings import CleanSettings
+from tests.support.corpora import prose
+
+ENGLISH = "The river carries the stones, and on its bank stand the old houses of the small town. " * 10
+
+
+@pytest.mark.parametrize(
+    ("raw", "cleaned"),
+    [
+        ("itâ€™s a cafÃ©", "it\u2019s a café"),
+        ("cafe\u0301", "café"),
+        ("zero\u200bwidth\ufeff and soft\u00adhyphen", "zerowidth and softhyphen"),
+        ("bell\x07 and escape\x1b[31m", "bell and escape"),
+        ("no-break\u00a0space, thin\u2009space", "no-break space, thin space"),
+        ("one\r\ntwo\rthree", "one\ntwo\nthree"),
+        ("a  \n\n\n\n\nb\t\n", "a\n\nb"),
+        ("\n\n    indented code stays\n", "    indented code stays"),
+        ("a &amp; b", "a & b"),
+        ("“curly quotes” stay", "“curly quotes” stay"),
+        ("，全角逗号", "，全角逗号"),
+        ("می\u200cخواهم", "می\u200cخواهم"),
+        ("", ""),
+    ],
+)
+def test_text_is_mended(raw: str, cleaned: str) -> None:
+    assert clean_text(raw) == cleaned + "\n"
+
+
+LETTERS = [chr(code) for code in (*range(0x9, 0x250), *range(0x2000, 0x2070), *range(0xFB00, 0xFB07), 0xFEFF, 0xFFFD)]
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "cp1251", "latin-1", "mac-roman", "cp437", "utf-8"])
+def test_what_is_not_given_to_ftfy_is_what_it_would_not_change(encoding: str) -> None:
+    generator = random.Random(encoding)
+    spared = 0
+    for _ in range(2000):
+        line = "word " + "".join(generator.choices(LETTERS, k=generator.randint(1, 3))) + " caf\u00e9 \u2019s"
+        line = line.encode().decode(encoding, "replace") if generator.random() < 0.5 else line
+        if not for_ftfy(line):
+            spared += 1
+            assert ftfy.fix_text(line, FTFY) == unicodedata.normalize("NFC", line), ascii(line)
+    assert spared > 300
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_clean_text_stays_as_it_is(seed: int) -> None:
+    assert clean_text(prose(seed)) == prose(seed)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("only a few words", "too_short"),
+        ("word " * 200, None),
+        ("word " * 100_001, "too_long"),
+        ("supercalifragilistic " * 100, "long_words"),
+        ("# heading " * 100, "symbols"),
+        ("12 34 56 78 " * 50, "not_alphabetic"),
+        ("Lorem ipsum dolor sit amet, and so on and on. " * 10, "lorem_ipsum"),
+        (
+            "A teaser that ends too early to be read in full...\n" + "One more of these teasers, number {}...\n" * 9,
+            "ellipsis_lines",
+        ),
+        ("".join(f"- point {number} of the list\n" for number in range(40)), "bullet_lines"),
+        ("the very same line of words again\n" * 30, "repetitive"),
+        ("这是一个关于河流和石头的故事。" * 10, None),
+    ],
+)
+def test_each_rule_refuses_by_its_name(text: str, reason: str | None) -> None:
+    verdict = judge(text, CleanSettings())
+    assert (verdict.reason if isinstance(verdict, Dropped) else None) == reason
+    assert isinstance(verdict, Judged) or verdict.detail
+
+
+@pytest.mark.parametrize(
+    ("setting", "reason"),
+    [({"max_short_line_ratio": 0.5}, "short_lines"), ({"min_stopped_line_ratio": 0.5}, "unfinished_lines")],
+)
+def test_the_rules_of_fineweb_are_there_for_who_wants_them(setting: dict[str, float], reason: str) -> None:
+    verse = "".join(f"a line {word} of verse\n" for word in prose(3).split()[:60])
+    assert isinstance(judge(verse, CleanSettings()), Judged)
+    verdict = judge(verse, CleanSettings(**setting))  # type: ignore[arg-type]
+    assert isinstance(verdict, Dropped) and verdict.reason == reason
+
+
+def test_ordinary_prose_passes() -> None:
+    assert isinstance(judge(prose(1), CleanSettings()), Judged)
+
+
+GERMAN = "Der Fluss trägt die Steine, und am Ufer stehen die alten Häuser der kleinen Stadt. " * 10
+
+
+@pytest.mark.parametrize(
+    ("languages", "text", "kept"),
+    [(("en",), ENGLISH, True), (("en",), GERMAN, False), (("en", "de"), GERMAN, True), ((), GERMAN, True)],
+)
+def test_only_the_languages_of_the_profile_are_kept(languages: tuple[str, ...], text: str, kept: bool) -> None:
+    verdict = judge(text, CleanSettings(languages=languages, max_repeated_line_ratio=1.0))
+    assert isinstance(verdict, Judged) == kept
+    assert verdict.language in ("en", "de") if isinstance(verdict, Judged) else verdict.reason == "language"

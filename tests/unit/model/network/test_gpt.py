@@ -1,0 +1,142 @@
+"""The network and its optimizer, alone."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from model.network.gpt import GPT, GPTConfig
+from model.training.optimizer import MuonAdamW, branch_rate, newton_schulz, trunk_rate
+
+torch.set_num_threads(1)  # two threads on tensors this small only wait for each other
+
+TINY = GPTConfig(
+    vocab_size=300,
+    block_size=16,
+    n_layer=2,
+    n_head=4,
+    n_kv_head=2,
+    n_embd=32,
+    head_dim=8,
+    intermediate_size=48,
+)
+
+
+def lively(config: GPTConfig = TINY) -> GPT:
+    """A network whose zeroed projections are not: else attention has no say, and a test proves nothing."""
+    torch.manual_seed(0)
+    model = GPT(config)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    return model
+
+
+def test_importing_the_package_or_a_job_loads_no_torch() -> None:
+    script = "import sys, model, model.contracts.job, model.data.tokenizer; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], timeout=60, check=False).returncode == 0
+
+
+def test_shapes_and_the_first_guess_is_nearly_uniform() -> None:
+    idx = torch.randint(300, (3, 16))
+    assert GPT(TINY)(idx).shape == (3, 16, 300)
+    assert GPT(TINY)(idx, idx.roll(1)).item() == pytest.approx(torch.tensor(300.0).log().item(), abs=0.2)
+
+
+def test_no_position_sees_the_future() -> None:
+    model = lively()
+    one = torch.randint(300, (1, 16))
+    other = one.clone()
+    other[0, 9] = (other[0, 9] + 1) % 300
+    before, after = model(one), model(other)
+    assert torch.equal(before[0, :9], after[0, :9])
+    assert not torch.allclose(before[0, 9:], after[0, 9:])
+
+
+def test_positions_are_relative_but_order_matters() -> None:
+    model = lively()
+    a, b, c = 5, 6, 7
+    assert not torch.allclose(model(torch.tensor([[a, b, c]]))[0, -1], model(torch.tensor([[b, a, c]]))[0, -1])
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("n_layer", 0), ("head_dim", 7), ("n_kv_head", 3), ("rope_theta", 0.0), ("n_embd", 2.5)],
+)
+def test_a_bad_shape_names_its_field(field: str, value: float) -> None:
+    good = {"vocab_size": 300, "n_head": 4, "n_kv_head": 4}
+    with pytest.raises(ValueError, match=field):
+        GPTConfig(**(good | {field: value}))  # type: ignore[arg-type]
+
+
+def test_too_long_a_context_is_refused() -> None:
+    with pytest.raises(ValueError, match="block_size"):
+        GPT(TINY)(torch.zeros(1, 17, dtype=torch.long))
+
+
+@pytest.mark.parametrize("shape", [(3, 24, 24), (2, 16, 40), (2, 40, 16)])
+def test_newton_schulz_makes_every_matrix_of_the_batch_orthogonal(shape: tuple[int, int, int]) -> None:
+    torch.manual_seed(1)
+    matrices = torch.randn(shape)
+    batched = newton_schulz(matrices)
+    left, singular, right = torch.linalg.svd(matrices, full_matrices=False)
+    ended = torch.diagonal(left.mT @ batched @ right.mT, dim1=-2, dim2=-1)  # of each singular vector
+    of_norm = singular / matrices.norm(dim=(-2, -1)).unsqueeze(-1)
+    assert (
+        (ended[of_norm > 0.004] > 0.75).all() and (ended < 1.25).all() and (of_norm > 0.004).sum() > ended.numel() * 0.9
+    )
+    for one, together in zip(matrices, batched, strict=True):
+        torch.testing.assert_close(newton_schulz(one[None])[0], together, atol=1e-4, rtol=1e-3)
+    # It points where the gradient does.
+    assert (batched * matrices).sum() > 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("rank", [1, 2, 4, 8, 32])
+def test_newton_schulz_keeps_matrices_of_few_directions_in_bounds(rank: int, dtype: torch.dtype) -> None:
+    torch.manual_seed(1)
+    for rows, columns in ((64, 64), (384, 384), (384, 128)):
+        few = (torch.randn(2, rows, rank) * 0.5 ** torch.arange(rank)) @ torch.randn(2, rank, columns)
+        for noise in (0.0, 1e-3, 0.1):
+            matrices = (few + noise * torch.randn_like(few)).to(dtype)
+            assert torch.linalg.matrix_norm(newton_schulz(matrices, dtype).float(), 2).max() < 1.3
+
+
+def test_each_parameter_has_one_optimizer_and_the_state_comes_back() -> None:
+    model = lively()
+    make: Callable[[], MuonAdamW] = lambda: MuonAdamW(model, 0.02, 0.003, 0.1, 0.99)  # noqa: E731
+    optimizer = make()
+    matrices = {name for group in optimizer.groups.values() for name in group}
+    assert matrices | set(optimizer.others) == {name for name, _ in model.named_parameters()}
+    assert all("proj" in name for name in matrices) and "embed_tokens.weight" in optimizer.others
+    idx = torch.randint(300, (2, 16))
+    for _ in range(3):
+        model(idx[:, :-1], idx[:, 1:]).backward()
+        optimizer.step(1.0)
+    saved = {name: value.clone() for name, value in optimizer.tensors().items()}
+    restored = make()
+    assert not any(name.startswith("exp_avg") for name in restored.tensors())  # a lineage's step 0
+    restored.load(saved)
+    assert restored.tensors().keys() == saved.keys()
+    assert all(torch.equal(restored.tensors()[name], value) for name, value in saved.items())
+
+
+def test_it_learns_a_text_by_heart() -> None:
+    torch.manual_seed(0)
+    model = GPT(TINY)
+    optimizer = MuonAdamW(model, 0.02, 0.01, 0.0, 0.99)
+    idx = torch.randint(300, (2, 17))
+    for _ in range(60):
+        loss = model(idx[:, :-1], idx[:, 1:])
+        loss.backward()
+        optimizer.step(1.0)
+    assert loss.item() < 0.5
+
+
+def test_rates() -> None:
+    assert [trunk_rate(step, 3, 0) for step in (0, 1, 2, 3, 10**9)] == [0.25, 0.5, 0.75, 1.0, 1.0]
+    rates = [trunk_rate(step, 3, 100) for step in (0, 3, 100, 800, 10**6)]
+    assert rates == pytest.approx([0.25, 1.0, 1.0, 0.25, 0.1])
+    rates = [branch_rate(i, 9) for i in range(9)]
+    assert rates == sorted(rates, reverse=True) and rates[0] == pytest.approx(0.9) and rates[-1] == pytest.approx(0.1)

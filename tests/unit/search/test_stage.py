@@ -1,0 +1,165 @@
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tasks.contracts.errors import SettingsError
+from tasks.contracts.paths import Layout
+from tasks.contracts.records import Hit
+from tasks.contracts.settings import PROVIDERS, SearchSettings, Settings, Source
+from tasks.search.frontier import Frontier
+from tasks.search.queries import ANSWERED, BLOCKED, FAILED, UNAVAILABLE, Answer, Listing, Question, meaning
+from tasks.search.source_schedule import Agenda
+from tasks.search.stage import PROVIDERS as SEARCHED
+from tasks.search.stage import Searcher, follow, search
+from tasks.storage.state_db import open_state
+from tasks.web.suppression_list import Forgotten
+
+SITE = Source("site", url="https://example.com/start", max_depth=2)
+START = Hit("https://example.com/start", "site", "https://example.com/start")
+
+
+@pytest.fixture
+def searcher(tmp_path: Path) -> Iterator[Searcher]:
+    layout = Layout(tmp_path)
+    db = open_state(layout.database)
+    with Searcher(Settings(), layout, Frontier(db, SearchSettings())) as opened:
+        yield opened
+    db.close()
+
+
+def hits(source: Source, searcher: Searcher) -> list[Hit]:
+    return list(search(Question(source, "2026-11-22"), searcher).hits)
+
+
+def test_every_provider_that_settings_allow_is_there() -> None:
+    assert set(SEARCHED) == set(PROVIDERS)
+
+
+def test_every_outcome_of_a_question_is_explained_once() -> None:
+    kinds = (ANSWERED, BLOCKED, UNAVAILABLE, FAILED)
+    assert len({name for kind in kinds for name in kind}) == sum(map(len, kinds))
+    assert meaning("captcha") and meaning("timeout")
+    text = (Path(__file__).parents[3] / "docs" / "search.md").read_text()
+    assert all(f"`{name}`" in text for kind in (BLOCKED, UNAVAILABLE) for name in kind)
+
+
+def test_an_answer_survives_json() -> None:
+    answer = Answer("results", hits=(START,), listings=(Listing("https://a.example/", 3.0),), etag='"1"')
+    assert Answer.from_json(answer.to_json()) == answer
+
+
+def test_site_gives_its_start_page(searcher: Searcher) -> None:
+    assert hits(SITE, searcher) == [START]
+
+
+def test_urls_gives_list_and_file_each_once(tmp_path: Path, searcher: Searcher) -> None:
+    listing = tmp_path / "pages.txt"
+    listing.write_text("\ufeff# ours\nhttps://a.example/2  # two\n\nhttps://a.example/1#part\n", encoding="utf-8")
+    source = Source("urls", urls=("https://a.example/1", "https://a.example/1?utm_source=x"), file=str(listing))
+    found = hits(source, searcher)
+    assert [hit.url for hit in found] == ["https://a.example/1", "https://a.example/2"]
+    assert [hit.query for hit in found] == ["profile", "pages.txt"]
+    assert {hit.depth for hit in found} == {0}
+
+
+def test_a_missing_file_is_named(tmp_path: Path, searcher: Searcher) -> None:
+    with pytest.raises(SettingsError, match=r"nowhere\.txt"):
+        hits(Source("urls", file=str(tmp_path / "nowhere.txt")), searcher)
+
+
+@pytest.mark.parametrize("line", ["ftp://a.example/", "a.example", "http://", "https://a.example:99999/"])
+def test_a_line_that_is_no_address_is_named(tmp_path: Path, line: str, searcher: Searcher) -> None:
+    (tmp_path / "list").write_text(f"https://a.example/\n{line}\n")
+    with pytest.raises(SettingsError, match="line 2"):
+        hits(Source("urls", file=str(tmp_path / "list")), searcher)
+
+
+def test_a_source_with_an_impossible_port_is_refused(searcher: Searcher) -> None:
+    with pytest.raises(SettingsError, match="99999"):
+        hits(Source("site", url="https://a.example:99999/"), searcher)
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"provider": "searxng"}, "base_url"),
+        ({"provider": "feed"}, "its address"),
+        ({"provider": "google", "base_url": "ftp://x.example"}, "http"),
+        ({"provider": "brave", "base_url": "http://api.example"}, "https://"),
+    ],
+)
+def test_a_source_says_what_it_needs(values: dict[str, str], said: str) -> None:
+    with pytest.raises(SettingsError, match=said):
+        Source(**values)  # type: ignore[arg-type]
+
+
+def test_a_search_engine_needs_topics() -> None:
+    with pytest.raises(SettingsError, match=r"search\.topics"):
+        SearchSettings(sources=(Source("google"),))
+
+
+def test_a_source_has_a_name_for_reports() -> None:
+    assert Source("google").name == "google" and Source("brave").name == "brave"
+    assert Source("searxng", base_url="https://s.example/").name == "searxng https://s.example"
+    assert Source("feed", url="https://f.example/").name == "feed https://f.example/"
+
+
+def test_media_and_nonsense_among_the_hits_are_left_out(searcher: Searcher) -> None:
+    urls = ("https://a.example/x.mp3", "https://a.example/x", "javascript:void(0)", "https://a.example:99999/", "")
+    answer = Answer("results", hits=tuple(Hit(url, "feed", "q") for url in urls))
+    searcher.providers = {"feed": lambda *_: answer}
+    assert [hit.url for hit in hits(Source("feed", url="https://a.example/"), searcher)] == [urls[1]]
+
+
+def test_an_answer_is_stored_without_what_was_forgotten(searcher: Searcher, tmp_path: Path) -> None:
+    forgotten = searcher.frontier.forgotten = Forgotten(tmp_path / "forgotten.jsonl")
+    forgotten.remember(["https://a.example/page"], "gone.example", "2026-11-22")
+    urls = ("https://a.example/page", "https://www.gone.example/new", "https://a.example/other")
+    files = (Listing("https://gone.example/sitemap2.xml"), Listing("https://a.example/sitemap2.xml"))
+    answer = Answer("results", hits=tuple(Hit(url, "sitemap", "s") for url in urls), listings=files)
+    searcher.providers = {"sitemap": lambda *_: answer}
+    found = search(Question(Source("sitemap", url="https://a.example/s.xml"), "2026-11-22"), searcher)
+    assert "gone.example" not in repr(found) and "https://a.example/page" not in repr(found)
+    assert len(found.hits) == 3 and found.listings == files[1:]
+    assert searcher.frontier.add(found.hits, 1.0) == 1
+    assert searcher.frontier.counts() == {"forgotten": 2, "waiting": 1}
+    assert searcher.frontier.add(found.hits, 2.0) == 0 and searcher.frontier.newly_stopped() == {"forgotten": 2}
+    assert searcher.frontier.unknown([Hit(url, "sitemap", "s") for url in urls]) == []
+
+
+def test_a_source_that_was_forgotten_is_not_asked(searcher: Searcher, tmp_path: Path) -> None:
+    searcher.frontier.forgotten = Forgotten(tmp_path / "forgotten.jsonl")
+    searcher.frontier.forgotten.remember([], "gone.example", "2026-11-22")
+    sources = tuple(Source(provider, url="https://gone.example/x") for provider in ("site", "feed", "sitemap"))
+    agenda = Agenda(searcher.frontier, SearchSettings(sources=sources), 1.0)
+    assert agenda.next(1.0) is None
+    assert searcher.frontier.db.execute("SELECT count(*) FROM listings").fetchone()[0] == 0
+
+
+def test_follow_stays_within_the_site() -> None:
+    links = [
+        "https://example.com/a",
+        "https://www.example.com/b",
+        "https://other.example/c",
+        "https://example.com:8443/d",
+        "https://example.com/e.PNG",
+        "https://example.com/a#again",
+        "mailto:x@example.com",
+        "https://example.com/paper.pdf",
+    ]
+    found = follow(START, links, [SITE])
+    assert [hit.url for hit in found] == [links[0], links[1], links[7]]
+    assert {(hit.provider, hit.query, hit.depth) for hit in found} == {("site", SITE.url, 1)}
+
+
+def test_follow_ends_at_the_depth() -> None:
+    links = ["https://example.com/a"]
+    assert len(follow(Hit("https://example.com/x", "site", SITE.url, depth=1), links, [SITE])) == 1
+    assert follow(Hit("https://example.com/x", "site", SITE.url, depth=2), links, [SITE]) == []
+
+
+def test_follow_leaves_lists_and_removed_sources_alone() -> None:
+    links = ["https://example.com/a"]
+    assert follow(Hit("https://example.com/x", "urls", "profile"), links, [SITE]) == []
+    assert follow(START, links, []) == []

@@ -1,0 +1,184 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tasks.contracts.errors import SettingsError, TruthDamagedError
+from tasks.contracts.outcomes import Refused
+from tasks.contracts.records import LedgerEntry
+from tasks.forget.ledger_redaction import redacted
+from tasks.forget.matcher import Mentions
+from tasks.web.suppression_list import NOTHING_FORGOTTEN, STAND_IN, Forgotten, domain_named
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    found = Forgotten(tmp_path / "forgotten.jsonl")
+    found.remember(["https://Page.example:443/a?b=1&utm_source=x#part"], "gone.example", "2026-11-22")
+    found.remember(["file:///home/me/diary.txt"], "127.0.0.1:8765", "2026-11-23")
+    return tmp_path / "forgotten.jsonl"
+
+
+@pytest.mark.parametrize(
+    ("url", "covered"),
+    [
+        ("https://page.example/a?b=1", True),
+        ("https://page.example/a?b=1#elsewhere", True),
+        ("http://page.example/a?b=1", False),
+        ("https://page.example/a", False),
+        ("https://gone.example", True),
+        ("http://a.b.GONE.example:8080/x", True),
+        ("https://gone.example./x", True),
+        ("https://notgone.example/", False),
+        ("https://gone.example.org/", False),
+        ("https://example/", False),
+        ("http://127.0.0.1:8765/x", True),
+        ("http://127.0.0.1:8766/x", False),
+        ("http://127.0.0.1/x", False),
+        ("file:///home/me/diary.txt", True),
+        ("file:///home/me/other.txt", False),
+        ("http://[broken", False),
+        ("", False),
+    ],
+)
+def test_what_stays_away(path: Path, url: str, covered: bool) -> None:
+    assert Forgotten(path).covers(url) is covered
+    assert NOTHING_FORGOTTEN.covers(url) is False
+    if covered:
+        with pytest.raises(Refused, match=r"^forgotten$"):
+            Forgotten(path).refuse(url)
+        stand_in = Forgotten(path).stand_in(url)
+        assert stand_in.startswith(STAND_IN) and Forgotten(path).covers(stand_in)
+        assert Forgotten(path).stand_in(stand_in) == stand_in
+
+
+def test_a_host_is_refused_where_all_of_it_stays_away(path: Path) -> None:
+    forgotten = Forgotten(path)
+    with pytest.raises(Refused):
+        forgotten.refuse_host("http://www.gone.example/")
+    forgotten.refuse_host("https://page.example/a?b=1")
+    NOTHING_FORGOTTEN.refuse_host("http://www.gone.example/")
+
+
+def test_the_file_tells_nothing_and_the_key_makes_the_hashes(path: Path, tmp_path: Path) -> None:
+    content = path.read_bytes()
+    assert not any(name in content for name in (b"page.example", b"gone", b"diary", b"8765"))
+    assert path.stat().st_mode & 0o777 == 0o600
+    other = Forgotten(tmp_path / "other.jsonl")
+    other.remember([], "gone.example", "2026-11-22")
+    hashes = [line.split('"')[3] for line in path.read_text().splitlines()[1:]]
+    assert not any(one in other.path.read_text() for one in hashes)
+    before = path.read_bytes()
+    Forgotten(path).remember(["https://page.example/a?b=1"], "gone.example", "2027-01-01")
+    assert path.read_bytes() == before, "known already"
+    path.write_bytes(before[:-20])
+    with pytest.raises(TruthDamagedError, match="Restore raw/"):
+        Forgotten(path)
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("Example.ORG.", "example.org"),
+        (" sub.example.org ", "sub.example.org"),
+        ("example.org:8080", "example.org:8080"),
+        ("m\u00fcnchen.example", "xn--mnchen-3ya.example"),
+        ("localhost", "localhost"),
+        ("127.0.0.1", "127.0.0.1"),
+    ],
+)
+def test_a_domain_as_a_user_writes_it(given: str, meant: str) -> None:
+    assert domain_named(given) == meant
+
+
+@pytest.mark.parametrize(
+    "given", ["", "org", "local", "https://example.org", "example.org/x", "a b.org", "x..org", "x.org:0", "x.org:y"]
+)
+def test_what_is_no_domain(given: str) -> None:
+    with pytest.raises(SettingsError):
+        domain_named(given)
+
+
+ENTRY = LedgerEntry(
+    seq=7,
+    path="source_page.example/20261122_030000__PAGE.EXAMPLE__0123456789ab__0123456789abcdef.txt",
+    sha256="f" * 64,
+    bytes=10,
+    split="train",
+    site="page.example",
+    url="https://page.example/caf\u00e9?a=1",
+    final_url="https://final.example/x",
+    title='A "long" title\u2026 of its own',
+    provider="urls",
+    query="list.txt",
+    fetched_at="2026-11-22T03:00:00+00:00",
+    extractor="x",
+    robots="",
+)
+MENTIONS = Mentions([ENTRY], ["http://more.example/"], "gone.example")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "see https://page.example/caf\u00e9?a=1.",
+        "(https://page.example/caf%C3%A9?a=1)",
+        '{"url": "https://page.example/caf\\u00e9?a=1"}',
+        '"{\\"url\\": \\"https://page.example/caf\\\\u00e9?a=1\\"}"',
+        "[x](https://final.example/x), and",
+        "HTTPS://FINAL.EXAMPLE/x#part",
+        "feed http://more.example: timeout",
+        "no answer from www.gone.example: check",
+        "GONE.EXAMPLE",
+        "raw/source_gone.example/x is missing",
+        "raw/source_a.gone.example_8080/x",
+        "20261122_030000__PAGE.EXAMPLE__0123456789ab__0123456789abcdef.txt cannot be read",
+        'called A "long" title\u2026 of its own there',
+    ],
+)
+def test_what_a_mention_is(text: str) -> None:
+    assert text in MENTIONS
+    cut = MENTIONS.cut(text)
+    assert cut not in MENTIONS and "[forgotten]" in cut
+    same = MENTIONS.cut(text, keep_length=True)
+    assert same not in MENTIONS and len(same.encode()) == len(text.encode())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "https://page.example/caf\u00e9?a=12",
+        "https://page.example/",
+        "https://final.example/x/y",
+        "https://final.example/xy",
+        "notgone.example",
+        "gone.example.org",
+        "gone.examples",
+        "my-gone.example",
+        "20261122_030000__PAGE.EXAMPLE__0123456789ab__0123456789abcdee.txt",
+        "a long title of its own",
+    ],
+)
+def test_what_none_is(text: str) -> None:
+    assert text not in MENTIONS and MENTIONS.cut(text) == text
+
+
+def test_mentions_in_a_hostile_text_cost_no_time() -> None:
+    for text in ("http://" * 20_000, "a." * 50_000, "https://x/" + ")" * 50_000, "\\" * 100_000, "gone." * 20_000):
+        assert text not in MENTIONS
+
+
+def test_a_redacted_line_keeps_its_length_and_tells_nothing() -> None:
+    from tasks.raw.ledger import entry_line, parse_line
+
+    line = entry_line(ENTRY)
+    offset, new = redacted(
+        ENTRY, {"at": "2026-11-22T03:00:00+00:00", "why": "domain", "copies": "kept"}, 40, 40 + len(line)
+    )
+    assert offset == 40 and len(new.encode()) + 1 == len(line)
+    entry = parse_line(new.encode())
+    assert (entry.seq, entry.sha256, entry.bytes, entry.split) == (7, "f" * 64, 10, "train")
+    assert entry.forgotten is not None and entry.forgotten["why"] == "domain"
+    assert not any(word in new for word in ("page", "final", "title", "list.txt", "PAGE", "http"))
+    assert entry.url == entry.path == entry.site == "" and entry_line(entry).rstrip() == new.rstrip().encode()
