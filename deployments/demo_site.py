@@ -1,6 +1,8 @@
 """`python -m deployments.demo_site`: the demo site by itself; it lives in `tasks.demo_site`."""
 
+import sys
+
 from tasks.demo_site.__main__ import main
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
