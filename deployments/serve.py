@@ -13,9 +13,9 @@ from prefect import serve
 from prefect.deployments.runner import RunnerDeployment
 from prefect.schedules import Cron, Schedule
 
-from deployments.watch import end_dead_runs, prefect_server
 from flows.grow_and_train import grow_and_train
 from flows.maintain import weekly_check
+from flows.prefect_server.housekeeping import end_dead_runs, prefect_server
 from tasks.contracts.paths import PROJECT
 
 

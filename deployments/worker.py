@@ -17,12 +17,11 @@ from pathlib import Path
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.exceptions import ObjectNotFound
 
-from deployments.watch import FLOW, end_dead_runs, prefect_server
+from flows.prefect_server.housekeeping import FLOW, LOG, end_dead_runs, prefect_server
 from tasks.contracts.paths import PROJECT
 
 POOL = "miniature-memory"
 DEPLOYMENTS = (f"{FLOW}/nightly", f"{FLOW}/weekly-check")
-LOG = PROJECT / "data" / "worker.log"
 PREFECT = (sys.executable, "-m", "prefect")
 
 

@@ -15,7 +15,7 @@ from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 from pydantic import Field
 
-from deployments.watch import end_dead_runs, forget_old_runs, prefect_server
+from flows.prefect_server.housekeeping import end_dead_runs, forget_old_runs, prefect_server
 from tasks.contracts.paths import Layout, find_data_directory
 from tasks.maintain.prune import prune
 from tasks.maintain.verify import verify

@@ -32,7 +32,8 @@ def run_steps(
     """
     with open_night(settings, layout, "grow-and-train", listen, _forget_in_prefect) as night:
         # The picture of all nights takes longer than a small step of the data.
-        with write_report(night, publish, picture=len(steps) > 1 or "training" in steps):
+        picture = len(steps) > 1 or "training" in steps
+        with write_report(night.record, layout, night.corpus.counts, publish, picture=picture):
             if "training" in steps:
                 finish_cut_chunk(night, stages)
             if "collection" in steps:

@@ -27,14 +27,15 @@ from numpy.typing import NDArray
 import model.training.malloc  # isort: skip  # noqa: F401  # before torch loads
 from model.checkpoints.checkpoint import Checkpoint, checkpoint_steps
 from model.checkpoints.divergence import Fall, write_falls
-from model.checkpoints.resume import Report, drop_chunk, find_checkpoint, find_chunk, new_chunk, save_chunk
+from model.checkpoints.resume import drop_chunk, find_checkpoint, find_chunk, new_chunk, save_chunk
 from model.contracts.job import Chunk, TrainJob, load_job, pending_chunk
+from model.contracts.report import Report
 from model.data.batches import Plan
 from model.data.cohorts import Cohort, moved, with_newest
 from model.data.document_table import TRAIN, read_documents
 from model.data.tokenizer import load_tokenizer, token_bytes, tokenizer_digest
-from model.network.gpt import GPTConfig
-from model.publishing.evaluator import Judge, Weights
+from model.network.gpt import GPTConfig, Weights
+from model.publishing.evaluator import Judge
 from model.publishing.publication import Outcome, settle
 from model.publishing.sample import sample
 from model.training.numerics import Numerics, choose

@@ -34,9 +34,8 @@ from prefect.runtime import flow_run
 from prefect.settings import PREFECT_API_DATABASE_CONNECTION_URL, PREFECT_API_URL, PREFECT_LOCAL_STORAGE_PATH
 from sqlalchemy.engine import make_url
 
-from deployments.watch import FLOW, PAGE, RESULTS
-from deployments.worker import LOG
 from flows.prefect_server.configured import answers
+from flows.prefect_server.housekeeping import FLOW, LOG, PAGE, RESULTS
 from tasks.forget.erasure import Cleared
 from tasks.forget.matcher import Mentions
 from tasks.forget.scrub import SAMPLE, blank_out, cut_markdown

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any
 
 from model.checkpoints.checkpoint import Checkpoint, load_newest_whole, remove_checkpoints
 from model.contracts.job import RECIPE, Chunk, TrainJob, chunk_path, pending_chunk, write_whole
+from model.contracts.report import Report
 from model.network.gpt import GPTConfig
 from model.publishing.hf_export import published, remove_models
-
-Report = Callable[[dict[str, Any]], None]
 
 
 def find_checkpoint(job: TrainJob, digest: str, config: GPTConfig, report: Report) -> Checkpoint | None:

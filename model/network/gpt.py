@@ -19,6 +19,9 @@ from model.network import amx
 from model.network.attention import causal_attention
 from model.network.layers import Linear, swiglu
 
+Weights = dict[str, Tensor]
+"""A network's tensors by name, as `state_dict` gives them."""
+
 
 @dataclass(frozen=True)
 class GPTConfig:

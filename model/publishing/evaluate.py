@@ -7,7 +7,6 @@ of both sums.
 from __future__ import annotations
 
 import math
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +15,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from model.data.batches import Window, evaluation_windows, spread
+from model.network.device import autocast
 from model.network.gpt import GPT
 
 LOGITS_BYTES = 32 * 2**20
@@ -37,11 +37,6 @@ class Evaluation:
     """Targets counted."""
     bytes: int
     """Bytes of text that these targets stand for."""
-
-
-def autocast(dtype: torch.dtype, device: str = "cpu") -> AbstractContextManager[object]:
-    """Arithmetic in bf16 or fp16 where asked; the weights stay fp32."""
-    return nullcontext() if dtype == torch.float32 else torch.autocast(device, dtype)
 
 
 @torch.no_grad()

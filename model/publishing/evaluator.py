@@ -7,18 +7,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from model.checkpoints.resume import Report
 from model.contracts.job import TrainJob
+from model.contracts.report import Report
 from model.data.batches import Window, evaluation_windows, open_tokens, spread
 from model.data.document_table import VALIDATION, read_documents, tokens_before
 from model.network.gpt import GPT, GPTConfig
 from model.publishing.anchor_set import Anchor, Oldest, draw, read_anchor, write_anchor
 from model.publishing.evaluate import Evaluation, Scores, nats, score_windows, summarize
 from model.publishing.publication_gate import MOST_STALE, Difference, Verdict, compare, decide, is_stale
-
-Weights = dict[str, Tensor]
 
 CHOOSING = 4
 """One held-out document in so many serves to choose between candidates, the others to say what the chosen one is worth:

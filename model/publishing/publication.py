@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from model.checkpoints.resume import Report
 from model.contracts.job import TrainJob
-from model.network.gpt import GPT, GPTConfig
-from model.publishing.evaluator import Judge, Scored, Weights, bits
+from model.contracts.report import Report
+from model.network.device import device_type
+from model.network.gpt import GPT, GPTConfig, Weights
+from model.publishing.evaluator import Judge, Scored, bits
 from model.publishing.hf_export import load_published, publish, published
-from model.training.numerics import device_type
 
 
 @dataclass(frozen=True)

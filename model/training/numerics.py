@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-import platform
 import shutil
 import time
 from dataclasses import asdict, dataclass, fields, replace
-from pathlib import Path
 
 import torch
 
 from model.contracts.job import TrainJob
+from model.network.device import device_name, device_type
 from model.network.gpt import GPT, GPTConfig
 
 WORTH_COMPILING_SECONDS = 120.0
@@ -121,18 +120,3 @@ def worth_compiling(job: TrainJob, config: GPTConfig) -> bool:
     if job.minutes is not None:
         seconds = min(seconds, 60 * job.minutes)
     return seconds > WORTH_COMPILING_SECONDS
-
-
-def device_type() -> str:
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def device_name() -> str:
-    """The processor's model as Linux names it, or the GPU's."""
-    if device_type() == "cuda":
-        return torch.cuda.get_device_name()
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()

@@ -19,17 +19,17 @@ from torch import Tensor
 
 from model.checkpoints.checkpoint import Checkpoint, prune_checkpoints, random_state, save_checkpoint
 from model.checkpoints.divergence import Fall, detour, read_falls
-from model.checkpoints.resume import Report, save_chunk
+from model.checkpoints.resume import save_chunk
 from model.contracts.job import Chunk, TrainJob
+from model.contracts.report import Report
 from model.data.batches import Plan, open_tokens, read_batch
 from model.data.cohorts import Cohort
 from model.data.document_table import TRAIN, read_documents
-from model.network.gpt import GPT, GPTConfig, compiled_loss
-from model.publishing.evaluate import autocast
-from model.publishing.evaluator import Weights
+from model.network.device import autocast, device_type
+from model.network.gpt import GPT, GPTConfig, Weights, compiled_loss
 from model.training.loss_scale import LossScale
 from model.training.loss_spikes import SpikeWatch
-from model.training.numerics import Numerics, device_type
+from model.training.numerics import Numerics
 from model.training.optimizer import MuonAdamW, adamw_beta2, branch_rate, trunk_rate
 from model.training.weight_averages import Averages
 

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from tasks.contracts.addresses import endpoint, is_loopback, is_on_this_machine, is_web_address
 from tasks.contracts.errors import SettingsError
 from tasks.contracts.paths import PROJECT
-from tasks.web.egress import endpoint, is_loopback
 
 ENGINES = ("google", "searxng", "brave")
 LISTINGS = ("feed", "sitemap")
@@ -77,9 +77,9 @@ class Source:
         if self.provider == "searxng" and not self.base_url:
             raise SettingsError("a source with provider 'searxng' needs base_url, the address of an instance")
         for url in (*self.urls, *filter(None, (self.url, self.base_url))):
-            if not _is_web_address(url):
+            if not is_web_address(url):
                 raise SettingsError(f"{url!r} is not a web address: it must start with http:// or https://")
-        if self.provider == "brave" and urlsplit(self.base).scheme == "http" and not _is_here(self.base):
+        if self.provider == "brave" and urlsplit(self.base).scheme == "http" and not is_on_this_machine(self.base):
             raise SettingsError(
                 "a source with provider 'brave' needs a base_url with https://: the key travels with it"
             )
@@ -103,18 +103,6 @@ class Source:
         """How reports call it, and what a search engine's cool-down is remembered under."""
         own = self.base if self.provider in ENGINES and self.base != BASE_URLS.get(self.provider) else self.url
         return f"{self.provider} {own}".strip()
-
-
-def _is_web_address(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
-    except ValueError:  # a port or an IPv6 address that is none
-        return False
-
-
-def _is_here(url: str) -> bool:
-    return urlsplit(url).hostname in ("localhost", "127.0.0.1", "::1")
 
 
 @dataclass(frozen=True, slots=True)

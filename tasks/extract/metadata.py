@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
-from urllib.parse import urljoin, urlsplit
+
+from tasks.contracts.addresses import join_web_address
 
 SURROGATE = re.compile("[\ud800-\udfff]")
 MAX_SCRIPT = 500_000  # characters of one JSON-LD script
@@ -242,14 +243,8 @@ def web_address(base: str, address: str) -> str | None:
     address = address.strip()
     if not address or " " in address or len(address) > 2000:
         return None
-    try:
-        found = urljoin(base, address).partition("#")[0]
-        parts = urlsplit(found)
-        if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0:
-            return SURROGATE.sub("\ufffd", found)
-    except ValueError:
-        pass
-    return None
+    found = join_web_address(base, address)
+    return SURROGATE.sub("\ufffd", found) if found else None
 
 
 def meta_robots(tree: Any) -> str:

@@ -28,6 +28,7 @@ from tasks.derive.derivation import derive_all, remove_cleaned
 from tasks.forget.ledger_redaction import Line, lines_of_others, overwrite, redacted
 from tasks.forget.matcher import Mentions
 from tasks.forget.scrub import remove_raw, scrub_files, scrub_state, wipe_free_pages
+from tasks.forget.scrub_frontier import scrub_frontier
 from tasks.raw.ledger import read_entries, require_no_cut_forgetting
 from tasks.storage.atomic_files import sync_folder, write_json
 from tasks.storage.state_db import transaction
@@ -176,7 +177,7 @@ def _scrub(night: Night, intent: Intent, elsewhere: Elsewhere) -> Intent:
     night.corpus.forgotten.remember(urls, intent.domain, intent.at)
 
     cleared = elsewhere(mentions, since, False)
-    cleared.counts["addresses"] = night.frontier.forget(mentions, dry=False)
+    cleared.counts["addresses"] = scrub_frontier(night.frontier, mentions, dry=False)
     cleared.counts += scrub_state(db, mentions, dry=False)
     counts, closed = scrub_files(layout, mentions, since, dry=False)
     cleared.counts += counts

@@ -32,6 +32,7 @@ from tasks.forget.erasure import (
 )
 from tasks.forget.matcher import Mentions
 from tasks.forget.scrub import scrub_files, scrub_state
+from tasks.forget.scrub_frontier import scrub_frontier
 from tasks.raw.ledger import read_entries, require_no_cut_forgetting
 from tasks.report.report import write_report
 from tasks.run_context import Night, open_night
@@ -145,7 +146,7 @@ def _look(night: Night, request: Request, elsewhere: Elsewhere) -> Result:
     intent, result = _plan(night, request)
     mentions, since = mentions_of(layout, intent), first_seen(layout, intent)
     cleared = elsewhere(mentions, since, True)
-    cleared.counts["addresses"] = night.frontier.forget(mentions, dry=True)
+    cleared.counts["addresses"] = scrub_frontier(night.frontier, mentions, dry=True)
     cleared.counts += scrub_state(night.derivation.db, mentions, dry=True)
     counts, closed = scrub_files(layout, mentions, since, dry=True)
     known = erasure_marks.mark(layout.checkpoints, layout.models, lost(intent), intent.rules, intent.at, dry=True)
@@ -223,7 +224,8 @@ def _was_heard_of(night: Night, request: Request) -> bool:
         return True
     if request.domain is not None and night.corpus.forgotten.covers_domain(request.domain):
         return True
-    return night.frontier.forget(Mentions([], [request.url] if request.url else [], request.domain), dry=True) > 0
+    mentions = Mentions([], [request.url] if request.url else [], request.domain)
+    return scrub_frontier(night.frontier, mentions, dry=True) > 0
 
 
 def _versions_left(night: Night, going: list[LedgerEntry]) -> list[int]:

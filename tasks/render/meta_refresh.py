@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import html
 import re
-from urllib.parse import urljoin, urlsplit
 
+from tasks.contracts.addresses import join_web_address
 from tasks.render.javascript_pages import LITTLE_TEXT, visible_text_length
 
 HEAD_BYTES = 20_000  # where it is looked for
@@ -28,15 +28,5 @@ def refresh_target(body: bytes, url: str) -> str | None:
             continue
         said = TARGET.match(html.unescape((content[1] or content[2] or b"").decode("utf-8", "replace")))
         if said and int(said[1] or 0) <= PATIENCE_SECONDS and visible_text_length(body.lower()) < LITTLE_TEXT:
-            return _absolute(url, said[2].strip())
+            return join_web_address(url, said[2].strip())
     return None
-
-
-def _absolute(base: str, target: str) -> str | None:
-    try:
-        found = urljoin(base, target).partition("#")[0]
-        parts = urlsplit(found)
-        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        return None
-    return found if good else None

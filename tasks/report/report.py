@@ -8,9 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tasks.contracts.paths import Layout
+from tasks.contracts.run_record import RunRecord
 from tasks.report.night_plots import draw_nights
 from tasks.report.stats import model_numbers
-from tasks.run_context import Night
 from tasks.search.queries import troubles
 from tasks.storage.atomic_files import write_atomically, write_json
 
@@ -18,12 +19,16 @@ Publish = Callable[[str], None]
 
 
 @contextmanager
-def write_report(night: Night, publish: Publish, *, picture: bool) -> Iterator[None]:
-    """Whatever happens inside, leave `reports/<run>/report.json` and `report.md`; `publish` gets the Markdown.
+def write_report(
+    record: RunRecord, layout: Layout, count_documents: Callable[[], dict[str, Any]], publish: Publish, *, picture: bool
+) -> Iterator[None]:
+    """Always writes `reports/<run>/report.json` and `report.md`, also after an error.
 
-    `picture`: draw all nights so far into `nights.png`, too, where the run was not cut short.
+    Args:
+        count_documents: documents by where they ended, asked when the run is over.
+        publish: gets the Markdown.
+        picture: draw all nights so far into `nights.png`, too, where the run was not cut short.
     """
-    record = night.record
     try:
         yield
         record.outcome = "done"
@@ -32,16 +37,16 @@ def write_report(night: Night, publish: Publish, *, picture: bool) -> Iterator[N
         record.outcome = "stopped" if stopped else f"failed: {error}"
         raise
     finally:
-        folder = night.layout.reports / record.run_id
+        folder = layout.reports / record.run_id
         folder.mkdir(parents=True, exist_ok=True)
-        values = record.as_dict() | {"documents": night.corpus.counts(), "model": model_numbers(night.layout)}
+        values = record.as_dict() | {"documents": count_documents(), "model": model_numbers(layout)}
         record.summary = summary(values)
         write_json(folder / "report.json", values)
         text = as_markdown(values)
         write_atomically(folder / "report.md", text.encode())
         drawn = folder / "nights.png"
         # Someone who cancelled a run waits for its end, not for a picture.
-        if picture and record.outcome == "done" and draw_nights(night.layout, drawn):
+        if picture and record.outcome == "done" and draw_nights(layout, drawn):
             text += "\n" + _inline(drawn)
         publish(text)
 

@@ -12,13 +12,12 @@ from typing import Any
 from tasks.contracts.records import Dropped, Extracted, Hit, Page
 from tasks.contracts.settings import SearchSettings
 from tasks.contracts.urls import site_of, url_key
-from tasks.forget.matcher import Mentions
 from tasks.storage.state_db import transaction
+from tasks.web import hosts_table
 from tasks.web.blocklists import NO_BLOCKLISTS, Blocklists
 from tasks.web.suppression_list import NOTHING_FORGOTTEN, Forgotten
 
 LISTING_LINKS = 3  # a page without a text of its own that gives so many new links: more will appear there
-COOLING_SECONDS = 90.0  # a host that wants a longer pause than this is left for another night
 HOUR = 3600.0
 
 TABLES = """
@@ -46,12 +45,6 @@ CREATE TABLE IF NOT EXISTS frontier (
 CREATE INDEX IF NOT EXISTS frontier_by_due ON frontier (host, due_at);
 CREATE INDEX IF NOT EXISTS frontier_new ON frontier (host, depth) WHERE visited_at IS NULL;
 CREATE INDEX IF NOT EXISTS frontier_by_source ON frontier (provider, query);
-CREATE TABLE IF NOT EXISTS hosts (
-    host TEXT PRIMARY KEY,
-    next_at REAL NOT NULL DEFAULT 0,        -- no request before
-    visited_at REAL NOT NULL DEFAULT 0      -- when its last batch ended
-);
-CREATE INDEX IF NOT EXISTS hosts_by_visit ON hosts (visited_at, host);
 CREATE TABLE IF NOT EXISTS obeyed (blocklists TEXT NOT NULL);  -- the digest of those last held against all this
 """
 
@@ -120,7 +113,7 @@ class Frontier:
         self.forgotten = forgotten
         self.blocklists = NO_BLOCKLISTS
         self._stopped: Counter[str] = Counter()
-        db.executescript(TABLES)
+        db.executescript(TABLES + hosts_table.TABLE)
 
     def obey(self, blocklists: Blocklists, now: float) -> None:
         """Stop from now on what these lists name. What only earlier lists stopped waits again."""
@@ -162,7 +155,7 @@ class Frontier:
         new, room = 0, self._room_of_sites()
         for hit in hits:
             if self.forgotten.covers(hit.url):
-                self._stopped["forgotten"] += self._keep_hash(hit.url, now)
+                self._stopped["forgotten"] += self.keep_hash(hit.url, now)
                 continue
             key, stopped = url_key(hit.url), self.blocklists.find(hit.url)
             site = hit.query if hit.provider == "site" and not stopped else ""
@@ -217,7 +210,7 @@ class Frontier:
     def _turns(self, limit: int, now: float, night: float) -> list[sqlite3.Row]:
         """One page of each host, then a second one of each, and so on. Costs what is asked, not what is there."""
         queues: list[list[sqlite3.Row]] = []
-        for (host,) in self.db.execute(HOSTS, (now + COOLING_SECONDS,)):
+        for (host,) in self.db.execute(HOSTS, (now + hosts_table.COOLING_SECONDS,)):
             values = {"host": host, "now": now, "night": night, "limit": limit}
             rows = [row for query in (NEW, AGAIN) for row in self.db.execute(query, values)]
             if rows:
@@ -277,7 +270,7 @@ class Frontier:
             (why, key),
         )
 
-    def _keep_hash(self, url: str, now: float) -> int:
+    def keep_hash(self, url: str, now: float) -> int:
         """A row that says that something is not asked, and not what. Gives 0 where it was there."""
         insert = (
             "INSERT INTO frontier "
@@ -285,31 +278,6 @@ class Frontier:
             "VALUES (?, '', '', '', 0, 0, '', ?, 'done', 'search', 'forgotten') ON CONFLICT DO NOTHING"
         )
         return self.db.execute(insert, (self.forgotten.stand_in(url), now)).rowcount
-
-    def forget(self, mentions: Mentions, dry: bool) -> int:
-        """Of each URL that goes keep a hash, and cut it out of what is known of others. Gives how many go."""
-        number = after = 0
-        some = "SELECT rowid, * FROM frontier WHERE rowid > ? AND url <> '' ORDER BY rowid LIMIT 5000"
-        with transaction(self.db):
-            while rows := self.db.execute(some, (after,)).fetchall():
-                after = rows[-1]["rowid"]
-                number += sum(self._forget_row(row, mentions, dry) for row in rows)
-        return number
-
-    def _forget_row(self, row: sqlite3.Row, mentions: Mentions, dry: bool) -> bool:
-        if mentions.is_page(row["url"]):
-            if not dry:
-                self.db.execute("DELETE FROM frontier WHERE rowid = ?", (row["rowid"],))
-                self._keep_hash(row["url"], row["first_seen"])
-            return True
-        cut = {name: mentions.cut(row[name] or "") for name in ("query", "detail", "final_url")}
-        if not dry and any(cut[name] != (row[name] or "") for name in cut):
-            self.db.execute(
-                "UPDATE frontier SET query = :query, detail = :detail, final_url = :final_url, etag = NULL, "
-                "last_modified = NULL WHERE rowid = :rowid",
-                cut | {"rowid": row["rowid"]},
-            )
-        return False
 
     def _record(self, key: str, visit: Visit, links: int, now: float) -> None:
         row = self.db.execute("SELECT * FROM frontier WHERE url_key = ?", (key,)).fetchone()

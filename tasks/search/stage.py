@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
 
+from tasks.contracts.addresses import is_web_address
 from tasks.contracts.errors import SettingsError
 from tasks.contracts.paths import Layout
 from tasks.contracts.records import Hit
@@ -190,14 +191,6 @@ def _read_list(path: Path) -> list[Hit]:
             raise SettingsError(f"{path}, line {number}: {url!r} is not a web address (http:// or https://)")
         hits.append(Hit(url, "urls", path.name, rank=len(hits)))
     return hits
-
-
-def is_web_address(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
-    except ValueError:
-        return False
 
 
 def _is_text(url: str) -> bool:

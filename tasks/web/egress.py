@@ -16,6 +16,7 @@ from contextlib import suppress
 
 import psutil
 
+from tasks.contracts.addresses import endpoint, is_ip_address
 from tasks.contracts.outcomes import Refused
 
 PORTS = (80, 443)
@@ -100,7 +101,7 @@ class Gate:
 
     def _lookup(self, host: str, port: int, seconds: float) -> list[str]:
         """In a thread: the system's resolver knows no deadline."""
-        if _is_address(host):
+        if is_ip_address(host):
             return [host.lower()]
         found: queue.SimpleQueue[list[str] | Exception] = queue.SimpleQueue()
 
@@ -129,14 +130,6 @@ def resolve_by_system(host: str, port: int) -> list[str]:
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
-def endpoint(text: str) -> tuple[str, int]:
-    """`127.0.0.1:8765` or `[::1]:8765` as host and port. Raises ValueError."""
-    host, colon, port = text.rpartition(":")
-    if not (colon and host and port.isdigit() and 0 < int(port) < 65536):
-        raise ValueError(f"{text!r} must be an address and a port, such as 127.0.0.1:8765")
-    return host.removeprefix("[").removesuffix("]").lower(), int(port)
-
-
 def is_public(address: str) -> bool:
     """Whether an IP address, also one written inside another, is part of the public internet."""
     ip = ipaddress.ip_address(address)
@@ -145,22 +138,6 @@ def is_public(address: str) -> bool:
     if ip in MAPPED or ip in NAT64:
         return is_public(str(ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)))
     return ip in GLOBAL_IPV6 and not any(ip in network for network in REFUSED_IPV6)
-
-
-def is_loopback(address: str) -> bool:
-    try:
-        return ipaddress.ip_address(address).is_loopback
-    except ValueError:
-        return False
-
-
-def _is_address(host: str) -> bool:
-    """Written in full; what else the resolver takes for one (`2130706433`, `0x7f.1`) goes through it."""
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
 
 
 def _own_addresses() -> frozenset[str]:

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Any
-from urllib.parse import urljoin, urlsplit
 
 import httpcore
 import httpx
 
+from tasks.contracts.addresses import join_web_address
 from tasks.contracts.outcomes import Refused
 from tasks.web.egress import Gate
 
@@ -61,13 +61,8 @@ class Response:
         if self.status not in REDIRECTS:
             return None
         location: str = self.headers.get("location", "").strip()
-        try:
-            target = urljoin(self.url, location).partition("#")[0]
-            parts = urlsplit(target)
-            good = bool(location) and parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-        except ValueError:
-            good = False
-        if not good:
+        target = join_web_address(self.url, location) if location else None
+        if target is None:
             raise Refused("bad_redirect", f"HTTP {self.status} to {location or 'nowhere'}")
         return target
 

@@ -19,8 +19,9 @@ from protego import Protego
 from tasks.contracts.outcomes import Refused
 from tasks.contracts.settings import RenderSettings
 from tasks.contracts.urls import site_of
-from tasks.search.frontier import COOLING_SECONDS, TABLES
+from tasks.web import hosts_table
 from tasks.web.blocklists import NO_BLOCKLISTS, Blocklists
+from tasks.web.hosts_table import COOLING_SECONDS
 from tasks.web.http_client import Deadline, HttpClient, Response
 from tasks.web.suppression_list import NOTHING_FORGOTTEN, Forgotten
 from tasks.web.usage_rights import file_reservation, may_train, training_line
@@ -79,7 +80,7 @@ class Hosts:
         forgotten: Forgotten = NOTHING_FORGOTTEN,
         lock: threading.RLock | None = None,
     ) -> None:
-        db.executescript(TABLES + TABLE)
+        db.executescript(hosts_table.TABLE + TABLE)
         self.db, self.client, self.settings, self.clock, self.sleep = db, client, settings, clock, sleep
         self.blocklists, self.forgotten = blocklists, forgotten
         self._files: dict[str, SiteFile] = {}

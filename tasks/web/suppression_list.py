@@ -7,7 +7,6 @@ whether an address that he already has is in it; nobody can list what is. A doma
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 import json
 import re
 import secrets
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from tasks.contracts.addresses import is_ip_address
 from tasks.contracts.errors import SettingsError, TruthDamagedError
 from tasks.contracts.outcomes import Refused
 from tasks.contracts.urls import DEFAULT_PORTS, url_key
@@ -125,14 +125,6 @@ def domain_named(text: str) -> str:
         host = ""
     if not HOST.fullmatch(host) or (colon and not (port.isdecimal() and 0 < int(port) < 65536)):
         raise SettingsError(f"{text!r} is no domain: give one such as example.org; for a single page take --url.")
-    if "." not in host and host != "localhost" and not _is_address(host):
+    if "." not in host and host != "localhost" and not is_ip_address(host):
         raise SettingsError(f"{text!r} would cover every site below it: give a domain such as example.{host}.")
     return f"{host}:{port}" if colon else host
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-        return True
-    except ValueError:
-        return False

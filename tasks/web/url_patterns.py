@@ -13,13 +13,14 @@ such as %41 resolved, hosts in their ASCII form. The host of a pattern stands fo
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
 from urllib.parse import unquote, urlsplit
+
+from tasks.contracts.addresses import is_ip_address
 
 LONGEST_PATTERN = 500  # characters
 LONGEST_URL = 2000  # of a longer one the beginning is compared
@@ -86,11 +87,11 @@ def _address(text: str) -> Pattern:
     path = unquote(slash + path.partition("#")[0]).lower().rstrip("/")
     below = host.startswith((".", "*."))
     host = host.removeprefix("*").removeprefix(".") if below else host
-    host = host if _is_ip(host) else PORT.sub("", host)
+    host = host if is_ip_address(host) else PORT.sub("", host)
     if "*" in host or "*" in path:
         return Pattern("wildcard", _checked_wildcard(host + path))
     host = ascii_host(host)
-    if not (DOMAIN.fullmatch(host) or _is_ip(host) or host == "localhost" or (below and LABEL.fullmatch(host))):
+    if not (DOMAIN.fullmatch(host) or is_ip_address(host) or host == "localhost" or (below and LABEL.fullmatch(host))):
         raise ValueError(f"{host!r} is no domain")
     return Pattern("address", host + path)
 
@@ -114,14 +115,6 @@ def ascii_host(host: str) -> str:
         return host
 
 
-def _is_ip(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-        return True
-    except ValueError:
-        return False
-
-
 class Address:
     """A URL taken apart, once for all lists."""
 
@@ -130,7 +123,7 @@ class Address:
         host = ascii_host(parts.hostname or "")
         query = f"?{parts.query}" if parts.query else ""
         self.rest = unquote(parts.path + query).lower()
-        labels = [] if _is_ip(host) else host.split(".")
+        labels = [] if is_ip_address(host) else host.split(".")
         self.hosts = [".".join(labels[start:]) for start in range(len(labels))] or [host]
 
         self.whole = self.hosts[0] + self.rest

@@ -4,8 +4,9 @@ import time
 
 import pytest
 
+from tasks.contracts.addresses import endpoint
 from tasks.contracts.outcomes import Refused
-from tasks.web.egress import Gate, endpoint, is_public
+from tasks.web.egress import Gate, is_public
 
 PRIVATE = (
     *("127.0.0.1", "127.255.255.254", "0.0.0.0", "0.1.2.3", "10.0.0.1", "172.16.0.1", "172.31.255.255", "192.168.1.1"),

@@ -1,0 +1,133 @@
+"""Keeps Prefect itself in order: ends runs that died, forgets old runs."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import (
+    ArtifactFilter,
+    ArtifactFilterFlowRunId,
+    FlowFilter,
+    FlowFilterName,
+    FlowRunFilter,
+    FlowRunFilterEndTime,
+)
+from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.events.actions import ChangeFlowRunState
+from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
+from prefect.events.schemas.events import ResourceSpecification
+from prefect.settings import PREFECT_API_URL, PREFECT_LOCAL_STORAGE_PATH
+
+from flows.prefect_server.configured import answers
+from tasks.contracts.paths import PROJECT
+
+FLOW = "grow-and-train"
+AUTOMATION = f"{FLOW}: end runs that died"
+# Four heartbeats: a server that is restarted misses a few, and the living run must not be ended for that.
+SILENCE = timedelta(seconds=120)
+START_SECONDS = 120.0
+PAGE = 200
+RESULTS = ("search-*", "render-*")  # the cache keys of tasks/prefect_tasks.py
+LOG = PROJECT / "data" / "worker.log"
+RESULT_DAYS = 2  # they expire after 12 hours, but Prefect leaves the files
+
+
+@contextmanager
+def prefect_server() -> Iterator[SyncPrefectClient]:
+    """The server that PREFECT_API_URL names, as soon as it answers."""
+    url = PREFECT_API_URL.value()
+    if not url:
+        sys.exit("error: PREFECT_API_URL is not set: source deployments/environment.sh first")
+    deadline = time.monotonic() + START_SECONDS
+    while not answers(url):
+        if time.monotonic() > deadline:
+            sys.exit(f"error: no Prefect server answers at {url}: start one with `prefect server start`")
+        time.sleep(0.5)
+    with get_client(sync_client=True) as client:
+        yield client
+
+
+def end_dead_runs(client: SyncPrefectClient) -> None:
+    """One automation: a flow run whose heartbeat stops, and that did not end, is marked Crashed."""
+    heartbeat = "prefect.flow-run.heartbeat"
+    ends = {f"prefect.flow-run.{state}" for state in ("Completed", "Failed", "Cancelled", "Crashed")}
+    wanted = AutomationCore(
+        name=AUTOMATION,
+        description="Worker and flow were killed together, or the power failed. The next night goes on from there.",
+        trigger=EventTrigger(
+            match=ResourceSpecification({"prefect.resource.id": "prefect.flow-run.*"}),
+            match_related=ResourceSpecification(
+                {"prefect.resource.role": "flow", "prefect.resource.name": FLOW},
+            ),
+            for_each={"prefect.resource.id"},
+            after={heartbeat},
+            expect={heartbeat} | ends,
+            posture=Posture.Proactive,
+            threshold=1,
+            within=SILENCE,
+        ),
+        actions=[
+            ChangeFlowRunState(
+                name="Crashed",
+                state=StateType.CRASHED,
+                force=False,
+                message=f"No sign of life for {SILENCE.seconds} s: killed, or the power failed. "
+                "Nothing is lost; the next run goes on from there.",
+            )
+        ],
+    )
+    found = client.read_automations_by_name(AUTOMATION)
+    if not found:
+        client.create_automation(wanted)
+    elif found[0].model_dump(include=_settable()) != wanted.model_dump(include=_settable()):
+        client.update_automation(found[0].id, wanted)
+
+
+def _settable() -> set[str]:
+    return {"description", "trigger", "actions", "enabled"}
+
+
+def forget_old_runs(client: SyncPrefectClient, keep_days: int) -> dict[str, int]:
+    """Flow runs of ours that ended longer ago, with their task runs, logs and artifacts; expired cached results.
+
+    Events have no API for it: the server drops them itself, after PREFECT_SERVER_EVENTS_RETENTION_PERIOD.
+    """
+    removed = {"flow runs": 0, "artifacts": 0, "cached results": _forget_results()}
+    while runs := _ended_before(client, datetime.now(UTC) - timedelta(days=keep_days)):
+        for run in runs:
+            removed["artifacts"] += _forget_artifacts(client, run)
+            client.delete_flow_run(run.id)
+            removed["flow runs"] += 1
+    return {kind: number for kind, number in removed.items() if number}
+
+
+def _ended_before(client: SyncPrefectClient, moment: datetime) -> list[FlowRun]:
+    ended = FlowRunFilterEndTime.model_validate({"before_": moment, "is_null_": False})
+    return client.read_flow_runs(
+        flow_filter=FlowFilter(name=FlowFilterName(any_=[FLOW])),
+        flow_run_filter=FlowRunFilter(end_time=ended),
+        limit=PAGE,
+    )
+
+
+def _forget_artifacts(client: SyncPrefectClient, run: FlowRun) -> int:
+    of_run = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run.id]))
+    number = 0
+    while artifacts := client.read_artifacts(artifact_filter=of_run, limit=PAGE):
+        for artifact in artifacts:
+            client.delete_artifact(artifact.id)
+        number += len(artifacts)
+    return number
+
+
+def _forget_results() -> int:
+    folder, before = PREFECT_LOCAL_STORAGE_PATH.value(), time.time() - timedelta(days=RESULT_DAYS).total_seconds()
+    old = [path for name in RESULTS for path in folder.glob(name) if path.stat().st_mtime < before]
+    for path in old:
+        path.unlink(missing_ok=True)
+    return len(old)
