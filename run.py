@@ -205,7 +205,7 @@ def run_trace(options: argparse.Namespace) -> int:
 
 def run_verify(options: argparse.Namespace) -> int:
     from tasks.maintain.verify import verify
-    from tasks.raw.catalog import Corpus
+    from tasks.raw.catalog import Catalog
     from tasks.storage.run_lock import writer_lock
     from tasks.storage.state_db import open_state
 
@@ -214,7 +214,7 @@ def run_verify(options: argparse.Namespace) -> int:
         _mend_ledger(layout)
         db = open_state(layout.database)
         try:
-            problems = list(verify(layout, Corpus(layout, db)))
+            problems = list(verify(layout, Catalog(layout, db)))
         finally:
             db.close()
     print("\n".join(problems) or "all is as it was written")

@@ -25,7 +25,7 @@ from benchmarks.mojibake import KINDS, SENTENCES, mangled
 from benchmarks.planted import CLOSE, HELD_OUT, LOOKALIKES, OPEN, PLANTED
 from benchmarks.result import circumstances, write_result
 from tasks.clean.pii import replace_personal_data
-from tasks.clean.stage import clean_text
+from tasks.clean.stage import normalize
 
 Json = dict[str, Any]
 CORE = re.compile(f"{OPEN}([^{CLOSE}]*){CLOSE}")
@@ -47,7 +47,7 @@ def placed(value: str, r: random.Random) -> tuple[str, str]:
 
 
 def cleaned(text: str) -> str:
-    return replace_personal_data(clean_text(text)).rstrip("\n")
+    return replace_personal_data(normalize(text)).rstrip("\n")
 
 
 def judge_planted(value: str, placeholder: str, r: random.Random) -> tuple[bool, bool, str]:
@@ -63,7 +63,7 @@ def judge_planted(value: str, placeholder: str, r: random.Random) -> tuple[bool,
     pieces = {piece for core in cores for piece in re.findall(r"\w{2,}", core) if piece not in around}
     digits = sum(c.isdigit() for c in left) - sum(c.isdigit() for c in around)
     gone = not any(piece in left for piece in pieces if len(piece) > 3) and (placeholder != "[phone]" or digits <= 0)
-    expected = clean_text(CORE.sub(placeholder, value) if OPEN in value else placeholder).rstrip("\n")
+    expected = normalize(CORE.sub(placeholder, value) if OPEN in value else placeholder).rstrip("\n")
     good = kept and placeholder in region and gone
     return good, kept and region == expected, region if good else out
 
@@ -92,7 +92,7 @@ def measure_lookalikes(number: int, seed: int, wrong: Callable[[str], None]) -> 
             value = make(r)
             text = value.join(placed(value, r))
             out = cleaned(text)
-            if out != clean_text(text).rstrip("\n"):
+            if out != normalize(text).rstrip("\n"):
                 touched += 1
                 wrong(f"LIKE {family:30} {value!r} -> {out!r}")
         figures[family] = {"touched": round(touched / number, 4)}
@@ -110,15 +110,15 @@ def measure_mojibake(wrong: Callable[[str], None]) -> Json:
         for kind in KINDS:
             if (broken := mangled(text, kind)) is None:
                 continue
-            out = clean_text(broken).rstrip("\n")
+            out = normalize(broken).rstrip("\n")
             good = out == undamaged(text)
             mended[kind][0] += good
             mended[kind][1] += 1
             if not good:
                 wrong(f"MOJI {kind:20} {text[:60]!r}\n   broken {broken[:80]!r}\n   out    {out[:80]!r}")
-    touched = [text for text in SENTENCES if clean_text(text).rstrip("\n") != undamaged(text)]
+    touched = [text for text in SENTENCES if normalize(text).rstrip("\n") != undamaged(text)]
     for text in touched:
-        wrong(f"MOJI touched {text!r} -> {clean_text(text)!r}")
+        wrong(f"MOJI touched {text!r} -> {normalize(text)!r}")
     return {
         "mended": {kind: {"mended": good, "of": number} for kind, (good, number) in mended.items()},
         "undamaged_texts": len(SENTENCES),
@@ -152,7 +152,7 @@ def speed() -> Json:
     return {
         "replace_personal_data_mb_a_second": megabytes_a_second(plain, replace_personal_data),
         "with_a_look_alike_in_every_fourth_line": megabytes_a_second(busy, replace_personal_data),
-        "clean_text_mb_a_second": megabytes_a_second(plain, clean_text),
+        "clean_text_mb_a_second": megabytes_a_second(plain, normalize),
     }
 
 

@@ -21,7 +21,7 @@ from tasks.contracts.paths import find_data_directory
 from tasks.contracts.records import Document
 from tasks.contracts.run_record import Silent
 from tasks.contracts.settings import Settings
-from tasks.run_context import open_night
+from tasks.run_context import open_run
 
 Json = dict[str, Any]
 BOUNDS = {"wall_s": 1.3, "cpu_s": 1.3, "peak_mb": 1.3}
@@ -45,7 +45,7 @@ def store(data: Path, upto: int) -> None:
 
 
 def documents_in(data: Path) -> int:
-    with open_night(Settings(), find_data_directory(data), "benchmark", Silent()) as night:
+    with open_run(Settings(), find_data_directory(data), "benchmark", Silent()) as night:
         return night.corpus.ledger().documents
 
 

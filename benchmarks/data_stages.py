@@ -25,7 +25,7 @@ from tasks.contracts.records import Document, Dropped
 from tasks.contracts.run_record import Silent
 from tasks.contracts.settings import CleanSettings, Settings
 from tasks.raw.validate import validate
-from tasks.run_context import Night, open_night
+from tasks.run_context import RunContext, open_run
 from tasks.tokenize.encoder import Encoder
 from tasks.tokenize.stage import open_processed, prepare_tokenizer, tokenize
 
@@ -52,7 +52,7 @@ def derived_again(data: Path, workers: int) -> Json:
 
 def store_documents(data: Path, documents: Sequence[Document]) -> None:
     """Raw files and ledger lines."""
-    with open_night(Settings(), find_data_directory(data), "benchmark", Silent()) as night:
+    with open_run(Settings(), find_data_directory(data), "benchmark", Silent()) as night:
         ledger = night.corpus.ledger()
         for first in range(0, len(documents), STORED_AT_ONCE):
             ledger.append(list(documents[first : first + STORED_AT_ONCE]), 0.02)
@@ -76,7 +76,7 @@ class Clock:
         return result
 
 
-def run_stages(night: Night, clock: Clock) -> Json:
+def run_stages(night: RunContext, clock: Clock) -> Json:
     """validate -> clean -> dedup -> tokenize on what is new, as the flow does; counts."""
     derivation, corpus, settings, layout = night.derivation, night.corpus, night.settings, night.layout
     derivation.start_workers()
@@ -109,7 +109,7 @@ def main() -> None:
     settings = Settings(clean=CleanSettings(workers=arguments.workers))
     clock = Clock()
     cpu, wall = cpu_seconds(), time.perf_counter()
-    with open_night(settings, find_data_directory(arguments.data), "benchmark", Silent()) as night:
+    with open_run(settings, find_data_directory(arguments.data), "benchmark", Silent()) as night:
         counts = run_stages(night, clock)
         peak = max((stage.peak_bytes for stage in night.record.stages.values()), default=0)
     figures = {

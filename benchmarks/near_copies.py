@@ -20,9 +20,9 @@ from benchmarks.texts import edited, page_of_template, prose
 from tasks.contracts.paths import find_data_directory
 from tasks.contracts.records import Cleaned, Dropped
 from tasks.dedup.minhash import jaccard, shingles, signature_of
-from tasks.dedup.signature_index import DedupIndex
+from tasks.dedup.signature_index import SignatureIndex
 from tasks.dedup.stage import dedup
-from tasks.raw.catalog import Corpus
+from tasks.raw.catalog import Catalog
 from tasks.storage.state_db import open_state, transaction
 
 Json = dict[str, Any]
@@ -37,7 +37,7 @@ def verdicts_on(texts: list[str]) -> list[bool]:
     with tempfile.TemporaryDirectory() as folder:
         layout = find_data_directory(folder)
         db = open_state(layout.database)
-        index = DedupIndex(Corpus(layout, db), layout)
+        index = SignatureIndex(Catalog(layout, db), layout)
         for first in range(0, len(texts), BATCH):
             batch = enumerate(texts[first : first + BATCH], first)
             signed = [(Cleaned(seq, "", text, "en"), signature_of(text)) for seq, text in batch]

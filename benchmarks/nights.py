@@ -42,7 +42,7 @@ from benchmarks.result import circumstances, write_result
 from model.contracts.job import TrainJob
 from model.data.document_table import DOCUMENT, TABLE, TRAIN, VALIDATION
 from tasks.contracts.paths import Layout, find_data_directory
-from tasks.tokenize.token_files import read_meta
+from tasks.tokenize.token_files import read_manifest
 
 Json = dict[str, Any]
 CHECKED = (2, 5, 10)
@@ -120,7 +120,7 @@ def nights(setup: Setup) -> list[Night]:
 def job_of(setup: Setup, run: Run, night: Night, folder: Path) -> TrainJob:
     """The trainer's job for a night: its own defaults but for the size."""
     layout = setup.layout
-    meta = read_meta(layout)
+    meta = read_manifest(layout)
     assert meta is not None
     job = TrainJob(
         layout.processed,

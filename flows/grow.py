@@ -14,8 +14,8 @@ from tasks.extract.worker_pool import Extractor
 from tasks.raw.stage import store
 from tasks.raw.validate import validate
 from tasks.render.stage import Renderer
-from tasks.run_context import Night
-from tasks.search.frontier import Visit
+from tasks.run_context import RunContext
+from tasks.search.frontier import VisitResult
 from tasks.search.stage import Searcher, follow
 from tasks.stages import Stages
 from tasks.tokenize.encoder import Encoder
@@ -23,7 +23,7 @@ from tasks.tokenize.stage import open_processed, prepare_tokenizer
 from tasks.web.blocklists import open_blocklists
 
 
-def collect_pages(night: Night, stages: Stages) -> None:
+def collect_pages(night: RunContext, stages: Stages) -> None:
     """Ask the sources, then visit what is due, batch by batch, until the night's bound is reached."""
     settings, record = night.settings, night.record
     blocklists = open_blocklists(settings.search, night.layout, record.say)
@@ -54,13 +54,13 @@ def collect_pages(night: Night, stages: Stages) -> None:
     say_what_is_missing(night)
 
 
-def count_stopped(night: Night) -> None:
+def count_stopped(night: RunContext) -> None:
     """What a blocklist names, or was forgotten, has its outcome without a visit."""
     for reason, number in night.frontier.newly_stopped().items():
         night.record.count("collect", reason, number)
 
 
-def say_what_is_missing(night: Night) -> None:
+def say_what_is_missing(night: RunContext) -> None:
     """Why a night brought less than it should have, where the user can do something about it."""
     record, sources = night.record, night.settings.search.sources
     counts = record.stages["collect"].counts if "collect" in record.stages else {}
@@ -77,7 +77,7 @@ def say_what_is_missing(night: Night) -> None:
         record.say(f"{counts['browser_missing']} page(s) need Chromium, which does not start here: {INSTALL}")
 
 
-def ask_sources(night: Night, stages: Stages) -> None:
+def ask_sources(night: RunContext, stages: Stages) -> None:
     """Put tonight's questions to search engines, feeds, sitemaps, lists and sites; their hits go to the frontier."""
     record = night.record
     with record.stage("search"), Searcher(night.settings, night.layout, night.frontier) as searcher:
@@ -94,19 +94,19 @@ def ask_sources(night: Night, stages: Stages) -> None:
                 record.say(trouble)
 
 
-def _keep(night: Night, hits: list[Hit], pages: list[Page | Dropped], extracted: list[Extracted]) -> None:
+def _keep(night: RunContext, hits: list[Hit], pages: list[Page | Dropped], extracted: list[Extracted]) -> None:
     """Store the texts, then give each hit its outcome: in this order, so that a kill in between doubles nothing."""
     outcomes = store(extracted, night.corpus, night.settings.tokenize.validation_fraction)
     visits = []
     for hit, page, result, outcome in zip(hits, pages, extracted, outcomes, strict=True):
         links = follow(hit, result.links, night.settings.search.sources)
-        visits.append(Visit.of(hit, page, result, links, outcome))
+        visits.append(VisitResult.of(hit, page, result, links, outcome))
         night.record.count("collect", outcome)
     night.frontier.finish(visits, time.time())
 
 
 @contextmanager
-def _demo_site(night: Night) -> Iterator[None]:
+def _demo_site(night: RunContext) -> Iterator[None]:
     """Serve the demo site meanwhile, where the profile asks for it. Its log is `reports/demo_site.log`."""
     if not night.settings.demo.serve:
         yield
@@ -119,7 +119,7 @@ def _demo_site(night: Night) -> Iterator[None]:
         yield
 
 
-def validate_new(night: Night) -> None:
+def validate_new(night: RunContext) -> None:
     """Read the new raw files back and hold them against the ledger."""
     with night.record.stage("validate"):
         night.derivation.start_workers()  # they are there when the texts are to be cleaned
@@ -130,7 +130,7 @@ def validate_new(night: Night) -> None:
             night.record.count("validate", "whole", number)
 
 
-def clean_new(night: Night, stages: Stages) -> None:
+def clean_new(night: RunContext, stages: Stages) -> None:
     """Clean what is new, and keep what is good and not there yet, in ledger order."""
     with night.record.stage("clean"):
         if message := night.derivation.apply_rules():
@@ -148,7 +148,7 @@ def clean_new(night: Night, stages: Stages) -> None:
                     night.record.count("dedup", "kept")
 
 
-def tokenize_new(night: Night, stages: Stages) -> None:
+def tokenize_new(night: RunContext, stages: Stages) -> None:
     """Append what is newly kept to the token files, after training or freezing the tokenizer where it is time."""
     with night.record.stage("tokenize"):
         for message in prepare_tokenizer(night.layout, night.corpus, night.settings.tokenize):

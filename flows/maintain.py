@@ -19,7 +19,7 @@ from flows.prefect_server.housekeeping import end_dead_runs, forget_old_runs, pr
 from tasks.contracts.paths import Layout, find_data_directory
 from tasks.maintain.prune import prune
 from tasks.maintain.verify import verify
-from tasks.raw.catalog import Corpus
+from tasks.raw.catalog import Catalog
 from tasks.raw.ledger import require_no_cut_forgetting
 from tasks.storage.run_lock import writer_lock
 from tasks.storage.state_db import open_state
@@ -65,7 +65,7 @@ def check_and_prune(layout: Layout, keep_report_days: int) -> tuple[list[str], d
         require_no_cut_forgetting(layout)
         db = open_state(layout.database)
         try:
-            return list(verify(layout, Corpus(layout, db))), prune(layout, db, keep_report_days)
+            return list(verify(layout, Catalog(layout, db))), prune(layout, db, keep_report_days)
         finally:
             db.close()
 

@@ -12,10 +12,10 @@ from flows.train import finish_cut_chunk, train_and_publish
 from tasks.contracts.paths import Layout
 from tasks.contracts.run_record import Listener, RunRecord
 from tasks.contracts.settings import Settings
-from tasks.forget.erasure import Cleared
-from tasks.forget.matcher import Mentions
+from tasks.forget.erasure import ErasureReport
+from tasks.forget.matcher import ReferenceMatcher
 from tasks.report.report import Publish, write_report
-from tasks.run_context import open_night
+from tasks.run_context import open_run
 from tasks.stages import Stages
 
 
@@ -30,7 +30,7 @@ def run_steps(
         listen: is told what happens, while it does.
         publish: gets the report; it lies in `reports/<run>/` besides.
     """
-    with open_night(settings, layout, "grow-and-train", listen, _forget_in_prefect) as night:
+    with open_run(settings, layout, "grow-and-train", listen, _forget_in_prefect) as night:
         # The picture of all nights takes longer than a small step of the data.
         picture = len(steps) > 1 or "training" in steps
         with write_report(night.record, layout, night.corpus.counts, publish, picture=picture):
@@ -49,7 +49,7 @@ def run_steps(
         return night.record
 
 
-def _forget_in_prefect(mentions: Mentions, since: str | None, dry: bool) -> Cleared:
+def _forget_in_prefect(mentions: ReferenceMatcher, since: str | None, dry: bool) -> ErasureReport:
     """Prefect's memory of what is forgotten. Imported where a forgetting was cut, and only there: it takes a second."""
     from flows.prefect_server.erase import forget_in_prefect
 

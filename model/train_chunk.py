@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 import model.training.malloc  # isort: skip  # noqa: F401  # before torch loads
 from model.checkpoints.checkpoint import Checkpoint, checkpoint_steps
-from model.checkpoints.divergence import Fall, write_falls
+from model.checkpoints.divergence import Rollback, write_falls
 from model.checkpoints.resume import drop_chunk, find_checkpoint, find_chunk, new_chunk, save_chunk
 from model.contracts.job import Chunk, TrainJob, load_job, pending_chunk
 from model.contracts.report import Report
@@ -35,7 +35,7 @@ from model.data.cohorts import Cohort, moved, with_newest
 from model.data.document_table import TRAIN, read_documents
 from model.data.tokenizer import load_tokenizer, token_bytes, tokenizer_digest
 from model.network.gpt import GPTConfig, Weights
-from model.publishing.evaluator import Judge
+from model.publishing.evaluator import Evaluator
 from model.publishing.publication import Outcome, settle
 from model.publishing.sample import sample
 from model.training.numerics import Numerics, choose
@@ -164,7 +164,7 @@ def fall_back(trainer: Trainer, reason: str) -> str:
     batches; gives what to say."""
     job, falls, back_to = trainer.job, trainer.falls, trainer.saved_step
     before = sum(fall.back_to == back_to for fall in falls)
-    write_falls(job.checkpoints_dir, [*falls, Fall(back_to, trainer.step, reason)])
+    write_falls(job.checkpoints_dir, [*falls, Rollback(back_to, trainer.step, reason)])
     drop_chunk(job)
     trainer.report({"event": "fell_back", "step": trainer.step, "back_to": back_to, "reason": reason})
     message = (
@@ -202,8 +202,8 @@ def finish(trainer: Trainer, chunk: Chunk, sizes: NDArray[np.int64]) -> Outcome:
     if chunk.branch_steps:
         candidates["branch"] = lambda: trainer.branch(chunk.branch_steps)
 
-    def make_judge() -> Judge:
-        return Judge(job, config, trainer.step, sizes, numerics.torch_dtype, trainer.report)
+    def make_judge() -> Evaluator:
+        return Evaluator(job, config, trainer.step, sizes, numerics.torch_dtype, trainer.report)
 
     with trainer.timed("publication"):
         outcome = settle(job, config, trainer.step, candidates, make_judge, record, trainer.report)

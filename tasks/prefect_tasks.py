@@ -30,12 +30,12 @@ from tasks.contracts.run_record import Listener
 from tasks.derive.derivation import CleanedBatch
 from tasks.extract.worker_pool import Extractor
 from tasks.render.stage import Renderer
-from tasks.run_context import Night
-from tasks.search.queries import Answer, Question
+from tasks.run_context import RunContext
+from tasks.search.queries import SourceQuery, SourceResult
 from tasks.search.stage import Searcher
 from tasks.stages import Verdicts
 from tasks.tokenize.encoder import Encoder
-from tasks.tokenize.token_files import Meta
+from tasks.tokenize.token_files import Manifest
 from tasks.train_chunk.stage import Event
 
 Json = dict[str, Any]
@@ -73,7 +73,7 @@ def _key(version: int, *parts: Any) -> str:
 
 
 def _search_key(_: Any, arguments: Json) -> str:
-    question: Question = arguments["question"]
+    question: SourceQuery = arguments["question"]
     searcher: Searcher = arguments["searcher"]
     file = Path(question.source.file)
     content = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
@@ -91,7 +91,7 @@ def _render_key(_: Any, arguments: Json) -> str:
 
 # No retries: what fails outside is an answer, and asking again at once is what search engines mind.
 @task(name="search", cache_key_fn=_search_key, **CACHED)
-def _search(question: Question, searcher: Searcher) -> Json:
+def _search(question: SourceQuery, searcher: Searcher) -> Json:
     return stages.search(question, searcher).to_json()
 
 
@@ -100,8 +100,8 @@ def _render(hits: list[Hit], renderer: Renderer) -> list[Json]:
     return [to_json(page) for page in stages.render(hits, renderer)]
 
 
-def search(question: Question, searcher: Searcher) -> Answer:
-    return Answer.from_json(_search(question, searcher))
+def search(question: SourceQuery, searcher: Searcher) -> SourceResult:
+    return SourceResult.from_json(_search(question, searcher))
 
 
 def render(hits: list[Hit], renderer: Renderer) -> list[Page | Dropped]:
@@ -122,22 +122,22 @@ def extract(pages: list[Page | Dropped], extractor: Extractor) -> list[Extracted
 
 
 @task(name="clean", **ON_DISK)
-def clean(night: Night) -> CleanedBatch:
+def clean(night: RunContext) -> CleanedBatch:
     return stages.clean(night)
 
 
 @task(name="dedup", **ON_DISK)
-def dedup(night: Night, cleaned: CleanedBatch) -> Verdicts:
+def dedup(night: RunContext, cleaned: CleanedBatch) -> Verdicts:
     return stages.dedup(night, cleaned)
 
 
 @task(name="tokenize", **ON_DISK)
-def tokenize(night: Night, meta: Meta, encoder: Encoder) -> Meta:
+def tokenize(night: RunContext, meta: Manifest, encoder: Encoder) -> Manifest:
     return stages.tokenize(night, meta, encoder)
 
 
 @task(name="train-chunk", cache_policy=NO_CACHE)
-def train_chunk(night: Night, job: TrainJob, hear: Callable[[Event], None]) -> Event:
+def train_chunk(night: RunContext, job: TrainJob, hear: Callable[[Event], None]) -> Event:
     return stages.train_chunk(night, job, hear)
 
 

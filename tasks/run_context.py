@@ -14,14 +14,14 @@ from tasks.contracts.settings import Settings
 from tasks.derive.derivation import Derivation
 from tasks.forget import erasure
 from tasks.raw import ledger
-from tasks.raw.catalog import Corpus
+from tasks.raw.catalog import Catalog
 from tasks.search.frontier import Frontier
 from tasks.storage.run_lock import writer_lock
 from tasks.storage.state_db import open_state_or_set_aside
 from tasks.tokenize import token_files
 
 
-class Night:
+class RunContext:
     """No dataclass on purpose: Prefect walks through dataclasses that tasks are given."""
 
     def __init__(
@@ -36,14 +36,18 @@ class Night:
         self.began = time.time()  # no page is visited twice after it
 
     @property
-    def corpus(self) -> Corpus:
+    def corpus(self) -> Catalog:
         return self.derivation.corpus
 
 
 @contextmanager
-def open_night(
-    settings: Settings, layout: Layout, purpose: str, listen: Listener, elsewhere: erasure.Elsewhere | None = None
-) -> Iterator[Night]:
+def open_run(
+    settings: Settings,
+    layout: Layout,
+    purpose: str,
+    listen: Listener,
+    elsewhere: erasure.ExternalEraser | None = None,
+) -> Iterator[RunContext]:
     """Take the lock, mend what a kill left, open the state, and finish a forgetting that was cut.
 
     Args:
@@ -64,7 +68,7 @@ def open_night(
             try:
                 if damaged:
                     record.say(f"mended: {damaged}")
-                night = Night(settings, layout, handle, db, record)
+                night = RunContext(settings, layout, handle, db, record)
                 night.corpus.index_new()
                 try:
                     _finish_forgetting(night, elsewhere or erasure.nowhere_else)
@@ -75,7 +79,7 @@ def open_night(
                 db.close()
 
 
-def _finish_forgetting(night: Night, elsewhere: erasure.Elsewhere) -> None:
+def _finish_forgetting(night: RunContext, elsewhere: erasure.ExternalEraser) -> None:
     if night.layout.intent.exists():
         night.record.say("a forgetting was cut: finishing it first")
         for sentence in erasure.finish(night, elsewhere):

@@ -16,12 +16,12 @@ from tasks.derive.derivation import CleanedBatch
 from tasks.extract.stage import extract
 from tasks.extract.worker_pool import Extractor
 from tasks.render.stage import Renderer, render
-from tasks.run_context import Night
-from tasks.search.queries import Answer, Question
+from tasks.run_context import RunContext
+from tasks.search.queries import SourceQuery, SourceResult
 from tasks.search.stage import Searcher, search
 from tasks.tokenize import stage as tokenize_stage
 from tasks.tokenize.encoder import Encoder
-from tasks.tokenize.token_files import Meta
+from tasks.tokenize.token_files import Manifest
 from tasks.train_chunk import stage as train_chunk_stage
 from tasks.train_chunk.stage import Event
 
@@ -33,36 +33,36 @@ Verdicts = list[tuple[int, Cleaned | Dropped]]
 class Stages(Protocol):
     """What this module and `tasks.prefect_tasks` both are."""
 
-    def search(self, question: Question, searcher: Searcher) -> Answer: ...
+    def search(self, question: SourceQuery, searcher: Searcher) -> SourceResult: ...
 
     def render(self, hits: list[Hit], renderer: Renderer) -> list[Page | Dropped]: ...
 
     def extract(self, pages: list[Page | Dropped], extractor: Extractor) -> list[Extracted]: ...
 
-    def clean(self, night: Night) -> CleanedBatch: ...
+    def clean(self, night: RunContext) -> CleanedBatch: ...
 
-    def dedup(self, night: Night, cleaned: CleanedBatch) -> Verdicts: ...
+    def dedup(self, night: RunContext, cleaned: CleanedBatch) -> Verdicts: ...
 
-    def tokenize(self, night: Night, meta: Meta, encoder: Encoder) -> Meta: ...
+    def tokenize(self, night: RunContext, meta: Manifest, encoder: Encoder) -> Manifest: ...
 
-    def train_chunk(self, night: Night, job: TrainJob, hear: Callable[[Event], None]) -> Event: ...
+    def train_chunk(self, night: RunContext, job: TrainJob, hear: Callable[[Event], None]) -> Event: ...
 
 
-def clean(night: Night) -> CleanedBatch:
+def clean(night: RunContext) -> CleanedBatch:
     """The next batch in ledger order; empty at the end."""
     return night.derivation.clean_batch()
 
 
-def dedup(night: Night, cleaned: CleanedBatch) -> Verdicts:
+def dedup(night: RunContext, cleaned: CleanedBatch) -> Verdicts:
     """Settle that batch and commit it."""
     return night.derivation.dedup_batch(cleaned)
 
 
-def tokenize(night: Night, meta: Meta, encoder: Encoder) -> Meta:
+def tokenize(night: RunContext, meta: Manifest, encoder: Encoder) -> Manifest:
     """Append the next batch of what is kept, and commit it."""
     return tokenize_stage.tokenize(night.layout, night.corpus, meta, encoder, night.settings.tokenize.batch)
 
 
-def train_chunk(night: Night, job: TrainJob, hear: Callable[[Event], None]) -> Event:
+def train_chunk(night: RunContext, job: TrainJob, hear: Callable[[Event], None]) -> Event:
     """One chunk, in a child process."""
     return train_chunk_stage.train_chunk(job, night.layout, night.lock_handle, hear)

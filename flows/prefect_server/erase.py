@@ -36,8 +36,8 @@ from sqlalchemy.engine import make_url
 
 from flows.prefect_server.configured import answers
 from flows.prefect_server.housekeeping import FLOW, LOG, PAGE, RESULTS
-from tasks.forget.erasure import Cleared
-from tasks.forget.matcher import Mentions
+from tasks.forget.erasure import ErasureReport
+from tasks.forget.matcher import ReferenceMatcher
 from tasks.forget.scrub import SAMPLE, blank_out, cut_markdown
 
 BUSY_SECONDS = 60.0  # a server that writes gives way within them
@@ -49,9 +49,9 @@ OUR_FLOWS = "SELECT id FROM flow WHERE name = :flow"
 OUR_RUNS = f"SELECT id FROM flow_run WHERE flow_id IN ({OUR_FLOWS})"
 
 
-def forget_in_prefect(mentions: Mentions, since: str | None, dry: bool) -> Cleared:
+def forget_in_prefect(mentions: ReferenceMatcher, since: str | None, dry: bool) -> ErasureReport:
     """As `tasks.forget.scrub.scrub_files`, which explains the arguments. Never fails over a server's trouble."""
-    cleared = Cleared()
+    cleared = ErasureReport()
     url, here = PREFECT_API_URL.value(), _database()
     asked = bool(url) and answers(url)
     with _noting_trouble("Prefect's stored results", mentions, cleared):
@@ -77,7 +77,7 @@ def forget_in_prefect(mentions: Mentions, since: str | None, dry: bool) -> Clear
 
 
 @contextmanager
-def _noting_trouble(what: str, mentions: Mentions, cleared: Cleared) -> Iterator[None]:
+def _noting_trouble(what: str, mentions: ReferenceMatcher, cleared: ErasureReport) -> Iterator[None]:
     """A forgetting, and the nights after it, must not end over what Prefect answers or its next version keeps."""
     try:
         yield
@@ -104,7 +104,7 @@ def _is_of(database: Path, client: SyncPrefectClient) -> bool:
     return {str(one.id) for one in client.read_flows(flow_filter=_of_ours())} <= known
 
 
-def _forget_results(mentions: Mentions, dry: bool) -> int:
+def _forget_results(mentions: ReferenceMatcher, dry: bool) -> int:
     """Cached results of `tasks.prefect_tasks`; without one, the pages of a cut night are fetched again."""
     number = 0
     for path in [path for name in RESULTS for path in PREFECT_LOCAL_STORAGE_PATH.value().glob(name)]:
@@ -123,7 +123,7 @@ def _of_ours() -> FlowFilter:
 
 
 def _forget_in_server(
-    client: SyncPrefectClient, mentions: Mentions, since: str | None, dry: bool, cleared: Cleared
+    client: SyncPrefectClient, mentions: ReferenceMatcher, since: str | None, dry: bool, cleared: ErasureReport
 ) -> None:
     own, runs = str(flow_run.id), list(_runs(client))
     # First of all: where an artifact goes, its server tells in an event what the one before it says.
@@ -150,7 +150,7 @@ def _runs(client: SyncPrefectClient) -> Iterator[FlowRun]:
         offset += len(runs)
 
 
-def _run_mentions(client: SyncPrefectClient, run: FlowRun, mentions: Mentions) -> bool:
+def _run_mentions(client: SyncPrefectClient, run: FlowRun, mentions: ReferenceMatcher) -> bool:
     return any(_plain(text) in mentions for text in _texts(client, run))
 
 
@@ -183,7 +183,9 @@ def _forget_artifacts(client: SyncPrefectClient, run: FlowRun) -> None:
             client.delete_artifact(artifact.id)
 
 
-def _cut_artifacts(client: SyncPrefectClient, run: FlowRun, mentions: Mentions, since: str | None, dry: bool) -> int:
+def _cut_artifacts(
+    client: SyncPrefectClient, run: FlowRun, mentions: ReferenceMatcher, since: str | None, dry: bool
+) -> int:
     number = 0
     for artifact in client.read_artifacts(artifact_filter=_artifacts_of(run), limit=PAGE):
         samples = since is not None and artifact.created is not None and artifact.created.isoformat() >= since
@@ -196,7 +198,7 @@ def _cut_artifacts(client: SyncPrefectClient, run: FlowRun, mentions: Mentions, 
     return number
 
 
-def cut_values(value: Any, mentions: Mentions, samples: bool) -> Any:
+def cut_values(value: Any, mentions: ReferenceMatcher, samples: bool) -> Any:
     """An artifact's data: Markdown, or JSON values that hold some."""
     if isinstance(value, dict):
         return {name: cut_values(one, mentions, samples) for name, one in value.items()}
@@ -215,7 +217,9 @@ def _open(database: Path) -> sqlite3.Connection:
     return db
 
 
-def _forget_in_database(database: Path, mentions: Mentions, since: str | None, dry: bool, cleared: Cleared) -> None:
+def _forget_in_database(
+    database: Path, mentions: ReferenceMatcher, since: str | None, dry: bool, cleared: ErasureReport
+) -> None:
     """Safe beside a server that is running: SQLite lets one write at a time."""
     with closing(_open(database)) as db:
         db.create_function("mentioned", 1, lambda value: _plain(value) in mentions, deterministic=True)
@@ -229,7 +233,7 @@ def _forget_in_database(database: Path, mentions: Mentions, since: str | None, d
                 raise sqlite3.OperationalError("its write-ahead log, which holds what was deleted, is being read")
 
 
-def _clear_tables(db: sqlite3.Connection, mentions: Mentions, since: str | None) -> Counter[str]:
+def _clear_tables(db: sqlite3.Connection, mentions: ReferenceMatcher, since: str | None) -> Counter[str]:
     """Inside a transaction."""
     counts: Counter[str] = Counter()
     runs = [(run,) for run in _runs_that_mention(db)]
@@ -285,7 +289,7 @@ def _mentioned(db: sqlite3.Connection, table: str) -> str:
     return "(" + (" OR ".join(f"mentioned({column})" for column in columns) or "0") + ")"
 
 
-def _cut_rows(db: sqlite3.Connection, table: str, mentions: Mentions, since: str | None) -> int:
+def _cut_rows(db: sqlite3.Connection, table: str, mentions: ReferenceMatcher, since: str | None) -> int:
     number = 0
     query = (
         f"SELECT id, created, data, description FROM {table} WHERE flow_run_id IN ({OUR_RUNS}) OR flow_run_id IS NULL"

@@ -16,7 +16,7 @@ NAME = "falls.json"
 
 
 @dataclass(frozen=True)
-class Fall:
+class Rollback:
     back_to: int
     """The step of the checkpoint that training goes on from."""
     at: int
@@ -24,20 +24,20 @@ class Fall:
     reason: str
 
 
-def read_falls(checkpoints_dir: Path, in_checkpoint: list[dict[str, object]]) -> list[Fall]:
+def read_falls(checkpoints_dir: Path, in_checkpoint: list[dict[str, object]]) -> list[Rollback]:
     """All falls of a lineage, oldest first; those of the checkpoint where the file is lost."""
     try:
-        in_file = [Fall(**one) for one in json.loads((checkpoints_dir / NAME).read_text(encoding="utf-8"))]
+        in_file = [Rollback(**one) for one in json.loads((checkpoints_dir / NAME).read_text(encoding="utf-8"))]
     except (OSError, ValueError, TypeError):
         in_file = []
-    known = [Fall(**one) for one in in_checkpoint]  # type: ignore[arg-type]  # as they were written
+    known = [Rollback(**one) for one in in_checkpoint]  # type: ignore[arg-type]  # as they were written
     return max(in_file, known, key=len)
 
 
-def write_falls(checkpoints_dir: Path, falls: list[Fall]) -> None:
+def write_falls(checkpoints_dir: Path, falls: list[Rollback]) -> None:
     write_whole(checkpoints_dir / NAME, json.dumps([asdict(fall) for fall in falls], indent=2) + "\n")
 
 
-def detour(falls: list[Fall], step: int) -> int:
+def data_order(falls: list[Rollback], step: int) -> int:
     """How often the order of the batches has moved on by this step."""
     return sum(fall.back_to <= step for fall in falls)

@@ -24,7 +24,7 @@ TRAINING, VALIDATION = "training", "validation"
 
 
 @dataclass(frozen=True)
-class Lost:
+class ErasedDocument:
     """A document that is forgotten."""
 
     number: int
@@ -35,7 +35,7 @@ class Lost:
     """Whether it is in the token files; None where they are not that far."""
 
 
-def knows(metadata: dict[str, Any], lost: Lost, rules: str) -> bool:
+def may_have_seen(metadata: dict[str, Any], lost: ErasedDocument, rules: str) -> bool:
     """Whether the document was committed when this checkpoint or model was made. In doubt it was.
 
     Args:
@@ -48,7 +48,7 @@ def knows(metadata: dict[str, Any], lost: Lost, rules: str) -> bool:
 
 
 @dataclass(frozen=True)
-class Found:
+class AffectedArtifacts:
     """Checkpoints and models, by their steps."""
 
     checkpoints: tuple[int, ...] = ()
@@ -63,8 +63,8 @@ class Found:
 
 
 def mark(
-    checkpoints_dir: Path, models_dir: Path, lost: Iterable[Lost], rules: str, at: str, dry: bool = False
-) -> Found:
+    checkpoints_dir: Path, models_dir: Path, lost: Iterable[ErasedDocument], rules: str, at: str, dry: bool = False
+) -> AffectedArtifacts:
     """Note in each checkpoint and model which of the documents it knows. Safe to do twice; `dry` only looks.
 
     A checkpoint knows nothing of validation text; a published model was chosen by it, and scored on it.
@@ -73,7 +73,9 @@ def mark(
     checkpoints, models = [], []
     for folder in step_folders(checkpoints_dir):
         metadata = read_checkpoint_metadata(folder)
-        learned = [one.number for one in lost if metadata and one.split == "train" and knows(metadata, one, rules)]
+        learned = [
+            one.number for one in lost if metadata and one.split == "train" and may_have_seen(metadata, one, rules)
+        ]
         if metadata and learned:
             checkpoints.append(_step(folder))
             metadata["forgotten"] = add_marks(metadata.get("forgotten"), learned, [], at)
@@ -82,7 +84,7 @@ def mark(
                 write_whole(folder / "metadata.json", json.dumps(metadata, indent=2) + "\n")
     for folder in model_folders(models_dir):
         record = read_metadata(folder / RECORD)
-        known = [one for one in lost if record and knows(record, one, rules)]
+        known = [one for one in lost if record and may_have_seen(record, one, rules)]
         if record and known:
             models.append(_step(folder))
             learned = [one.number for one in known if one.split == "train"]
@@ -90,8 +92,8 @@ def mark(
             record["forgotten"] = add_marks(record.get("forgotten"), learned, scored, at)
             if not dry:
                 write_whole(folder / RECORD, json.dumps(record, indent=2) + "\n")
-                write_whole(folder / CARD, card(record))
-    return Found(tuple(checkpoints), tuple(models))
+                write_whole(folder / CARD, model_card(record))
+    return AffectedArtifacts(tuple(checkpoints), tuple(models))
 
 
 def add_marks(
@@ -106,7 +108,7 @@ def add_marks(
     }
 
 
-def card(record: dict[str, Any]) -> str:
+def model_card(record: dict[str, Any]) -> str:
     """The model's `README.md`, where there is something that whoever uses it must know."""
     marks = record["forgotten"]
     lines = ["# A model that knows more than it should", ""]
@@ -139,7 +141,9 @@ def in_words(counts: dict[str, int]) -> list[str]:
     return said
 
 
-def go_back(checkpoints_dir: Path, models_dir: Path, numbers: Collection[int] | None) -> tuple[Found, int | None]:
+def go_back(
+    checkpoints_dir: Path, models_dir: Path, numbers: Collection[int] | None
+) -> tuple[AffectedArtifacts, int | None]:
     """Remove the checkpoints and models that were trained on these documents, or (None) on any forgotten one.
 
     The newest go first, so that a removal that is cut can be done again. Checkpoints that are damaged go with
@@ -163,7 +167,7 @@ def go_back(checkpoints_dir: Path, models_dir: Path, numbers: Collection[int] | 
     left = step_folders(checkpoints_dir)
     if not left:
         (checkpoints_dir / "curve.jsonl").unlink(missing_ok=True)
-    return Found(tuple(reversed(removed)), models), _step(left[-1]) if left else None
+    return AffectedArtifacts(tuple(reversed(removed)), models), _step(left[-1]) if left else None
 
 
 def _remove_models(models_dir: Path, numbers: Collection[int] | None) -> tuple[int, ...]:

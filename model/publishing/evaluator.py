@@ -33,7 +33,7 @@ class Scored:
     scores: Scores
 
 
-class Judge:
+class Evaluator:
     """One night's judge. It chooses between candidates by some of the held-out documents, and scores models on three
     choices of windows of the others: the growing set (all, capped), the anchor set, and those of the first night; it
     keeps the anchor set too, which may be drawn anew under it."""

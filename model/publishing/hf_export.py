@@ -15,7 +15,7 @@ from typing import Any
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from model.contracts.erasure_marks import CARD, LATEST, RECORD, card
+from model.contracts.erasure_marks import CARD, LATEST, RECORD, model_card
 from model.contracts.job import sync_directory
 from model.data.tokenizer import END_OF_TEXT, END_OF_TEXT_ID
 from model.network.gpt import GPT, GPTConfig
@@ -95,7 +95,7 @@ def publish(
     for name, document in documents.items():
         (temporary / name).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     if record.get("forgotten"):
-        (temporary / CARD).write_text(card(record | {"step": step}), encoding="utf-8")
+        (temporary / CARD).write_text(model_card(record | {"step": step}), encoding="utf-8")
     for path in temporary.iterdir():
         with open(path, "rb") as file:
             os.fsync(file.fileno())

@@ -13,7 +13,7 @@ from model.contracts.job import TrainJob
 from model.contracts.report import Report
 from model.network.device import device_type
 from model.network.gpt import GPT, GPTConfig, Weights
-from model.publishing.evaluator import Judge, Scored, bits
+from model.publishing.evaluator import Evaluator, Scored, bits
 from model.publishing.hf_export import load_published, publish, published
 
 
@@ -47,7 +47,7 @@ def settle(
     config: GPTConfig,
     step: int,
     candidates: dict[str, Callable[[], Weights | None]],
-    make_judge: Callable[[], Judge],
+    make_judge: Callable[[], Evaluator],
     record: dict[str, Any],
     report: Report,
 ) -> Outcome:
@@ -114,7 +114,7 @@ def settle(
     return _outcome(judge, best, str(path), True, best.name, served)
 
 
-def _best(candidates: dict[str, Callable[[], Weights | None]], judge: Judge) -> Scored:
+def _best(candidates: dict[str, Callable[[], Weights | None]], judge: Evaluator) -> Scored:
     """The cheapest candidate on the documents to choose by, scored on the others; with nothing to judge by the last
     one, the decay branch where there is one."""
     best: tuple[float, str, GPT] | None = None
@@ -130,7 +130,7 @@ def _best(candidates: dict[str, Callable[[], Weights | None]], judge: Judge) -> 
     return judge.score(*best[1:])
 
 
-def _outcome(judge: Judge, now: Scored, path: str, is_new: bool, candidate: str, before: Scored | None) -> Outcome:
+def _outcome(judge: Evaluator, now: Scored, path: str, is_new: bool, candidate: str, before: Scored | None) -> Outcome:
     growing, anchor = judge.on_growing(now), judge.anchor
     return Outcome(
         model=now.model,

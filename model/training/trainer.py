@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from model.checkpoints.checkpoint import Checkpoint, prune_checkpoints, random_state, save_checkpoint
-from model.checkpoints.divergence import Fall, detour, read_falls
+from model.checkpoints.divergence import Rollback, data_order, read_falls
 from model.checkpoints.resume import save_chunk
 from model.contracts.job import Chunk, TrainJob
 from model.contracts.report import Report
@@ -89,7 +89,7 @@ class Trainer:
         self.spikes = SpikeWatch()
         self.steps_skipped = 0
         self.scale = LossScale() if numerics.torch_dtype == torch.float16 else None
-        self.falls: list[Fall] = read_falls(job.checkpoints_dir, [])
+        self.falls: list[Rollback] = read_falls(job.checkpoints_dir, [])
         self.tokens = open_tokens(job.processed_dir / "train.bin", job.train_tokens)
         self.plan = Plan(
             documents=read_documents(job.processed_dir, TRAIN, job.train_tokens),
@@ -143,7 +143,9 @@ class Trainer:
 
     def _backward(self, loss_of: Callable[[Tensor, Tensor], Tensor], step: int) -> tuple[float, float]:
         """Leave the gradients of one batch; gives its loss in nats a token and their norm."""
-        inputs, targets = read_batch(self.tokens, self.plan.places(step, detour(self.falls, step)))  # (B, T), (B, T)
+        inputs, targets = read_batch(
+            self.tokens, self.plan.places(step, data_order(self.falls, step))
+        )  # (B, T), (B, T)
         with autocast(self.numerics.torch_dtype, self.device):
             loss = loss_of(inputs.to(self.device), targets.to(self.device))
         (loss * self.scale.value if self.scale else loss).backward()  # type: ignore[no-untyped-call]  # untyped in torch

@@ -43,11 +43,11 @@ from tasks.browser.network_log import BrowserLog
 from tasks.browser.process_tree import is_alive, kill, tree_of, with_environment
 from tasks.browser.watchdog import Watch, private_bytes
 from tasks.contracts.errors import BrowserError
-from tasks.contracts.outcomes import Refused
+from tasks.contracts.outcomes import PageRejected
 from tasks.contracts.paths import Layout
 from tasks.contracts.settings import RenderSettings
 from tasks.web import egress_proxy
-from tasks.web.egress import Gate
+from tasks.web.egress import EgressPolicy
 from tasks.web.http_client import Response
 
 START_SECONDS = 30.0
@@ -87,11 +87,15 @@ class Browser:
     """Reads pages one at a time; every failure of one page leaves it able to read the next."""
 
     def __init__(
-        self, settings: RenderSettings, layout: Layout, gate: Gate | None = None, binaries: Binaries | None = None
+        self,
+        settings: RenderSettings,
+        layout: Layout,
+        gate: EgressPolicy | None = None,
+        binaries: Binaries | None = None,
     ) -> None:
         self.settings = settings
         self.binaries = binaries or find_binaries()
-        self._gate = gate or Gate()
+        self._gate = gate or EgressPolicy()
         self._proxy: egress_proxy.Proxy | None = None
         self._state = layout.state
         self._driver: webdriver.Chrome | None = None
@@ -110,7 +114,7 @@ class Browser:
             Refused: `browser_failed`, `timeout`, `too_large`, `connection_error`, or why the gate was closed to it.
         """
         if not url.startswith(("http://", "https://")):
-            raise Refused("bad_url", url)
+            raise PageRejected("bad_url", url)
         if self._pages >= self.settings.browser_pages or self._bytes > self._idle_bytes + self._page_bytes / 2:
             self.close()
         if self._driver is None:
@@ -201,7 +205,7 @@ class Browser:
             options.add_argument("--no-sandbox")
         return options
 
-    def _watched(self, url: str, seconds: float, visit: egress_proxy.Visit) -> RenderedPage:
+    def _watched(self, url: str, seconds: float, visit: egress_proxy.PageBudget) -> RenderedPage:
         watch = Watch(lambda: _tree(self._service), seconds, self._idle_bytes, self._page_bytes)
         try:
             with watch:
@@ -209,14 +213,16 @@ class Browser:
         except TimeoutException as error:
             # What the driver holds now may still be the page before.
             self.close()
-            raise Refused("timeout", f"Chromium did not load it in {seconds:.0f} s") from error
+            raise PageRejected("timeout", f"Chromium did not load it in {seconds:.0f} s") from error
         except DRIVER_FAILURES as error:
             self.close()
-            raise Refused("timeout" if watch.late else "browser_failed", watch.why or _first_line(error)) from error
+            raise PageRejected(
+                "timeout" if watch.late else "browser_failed", watch.why or _first_line(error)
+            ) from error
         self._bytes = watch.bytes
         return page
 
-    def _read(self, url: str, seconds: float, visit: egress_proxy.Visit) -> RenderedPage:
+    def _read(self, url: str, seconds: float, visit: egress_proxy.PageBudget) -> RenderedPage:
         driver = self._driver
         assert driver is not None
         end = time.monotonic() + seconds
@@ -230,13 +236,13 @@ class Browser:
         if refused := visit.refused.get(_authority(log.last_asked(frame) or url)):
             raise refused
         if failure and visit.exceeded:
-            raise Refused("too_large", f"more than {self.settings.browser_page_megabytes} MB with all it loads")
+            raise PageRejected("too_large", f"more than {self.settings.browser_page_megabytes} MB with all it loads")
         if failure:  # the network's, not Chromium's: it goes on
-            raise Refused("connection_error", failure)
+            raise PageRejected("connection_error", failure)
         if shot["media_type"] not in HTML:
-            raise Refused("unsupported_media_type", str(shot["media_type"]))
+            raise PageRejected("unsupported_media_type", str(shot["media_type"]))
         if shot["length"] > self.settings.max_page_bytes:
-            raise Refused("too_large", f"{shot['length']} characters after its scripts ran")
+            raise PageRejected("too_large", f"{shot['length']} characters after its scripts ran")
         return RenderedPage(shot["url"], shot["html"], log.answers(frame))
 
     def _show(self, driver: webdriver.Chrome, url: str, end: float, log: BrowserLog) -> tuple[str, dict[str, Any]]:

@@ -49,7 +49,7 @@ ACCENTED = frozenset(
 )
 
 
-def mend_mojibake(line: str) -> str:
+def fix_mojibake(line: str) -> str:
     """The line with those parts as they were meant that are mojibake from end to end.
 
     Each character of more than one byte has become as many; where one stands alone, the line is parted.

@@ -17,7 +17,7 @@ from ftfy.badness import is_bad
 
 from tasks.clean.boilerplate import line_keys
 from tasks.clean.language import detect_language
-from tasks.clean.mojibake import mend_mojibake
+from tasks.clean.mojibake import fix_mojibake
 from tasks.clean.pii import replace_personal_data
 from tasks.contracts.records import Dropped
 from tasks.contracts.settings import CleanSettings
@@ -58,7 +58,7 @@ CJK_WORD = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]|[^\s\u3040-\u3
 
 
 @dataclass(frozen=True, slots=True)
-class Mended:
+class Normalized:
     """A text on its way, and what its site's boilerplate is found by."""
 
     text: str
@@ -66,17 +66,17 @@ class Mended:
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class Accepted:
     """A good text: its language, and what it is compared by."""
 
     language: str  # ISO 639
     signature: Signature
 
 
-def clean(path: str) -> Mended:
+def clean(path: str) -> Normalized:
     """The mended text of a raw file, without personal data."""
-    text = replace_personal_data(clean_text(_read(path)))
-    return Mended(text, line_keys(text))
+    text = replace_personal_data(normalize(_read(path)))
+    return Normalized(text, line_keys(text))
 
 
 def for_ftfy(line: str) -> bool:
@@ -89,17 +89,17 @@ def _read(path: str) -> str:
         return file.read().decode("utf-8", "replace")
 
 
-def judge(text: str, settings: CleanSettings) -> Judged | Dropped:
+def apply_quality_filters(text: str, settings: CleanSettings) -> Accepted | Dropped:
     """What is needed of a good text, or the first rule that it breaks."""
     if broken := _broken_rule(text, settings):
         return broken
     language, score = detect_language(text)
     if settings.languages and (language not in settings.languages or score < settings.min_language_score):
         return Dropped("clean", "language", f"{language}, score {score:.2f}")
-    return Judged(language, signature_of(text))
+    return Accepted(language, signature_of(text))
 
 
-def clean_text(text: str) -> str:
+def normalize(text: str) -> str:
     """Mend encoding, normalise to NFC, drop invisible characters, tidy white space; ends in a newline."""
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     text = _fix_suspect_lines(text)
@@ -121,7 +121,7 @@ def _fix_suspect_lines(text: str) -> str:
 
 
 def _fix_line(line: str) -> str:
-    line = mend_mojibake(line)
+    line = fix_mojibake(line)
     if for_ftfy(line):
         line = ftfy.fix_text(line, FTFY)
     line = SPACES.sub(" ", line)

@@ -57,7 +57,7 @@ OUTCOMES: dict[str, Outcome] = {
 }
 
 
-class Refused(Exception):
+class PageRejected(Exception):
     """Leaves the inside of a stage with a named outcome; the stage's boundary turns it into a `Dropped`."""
 
     def __init__(self, reason: str, detail: str = "", retry_after: float | None = None) -> None:

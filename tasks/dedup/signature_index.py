@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from tasks.contracts.paths import Layout
 from tasks.dedup.minhash import BANDS, VALUES, Signature, bands_of, estimate, values_of
-from tasks.raw.catalog import Corpus
+from tasks.raw.catalog import Catalog
 
 POSITION = "dedup_rows"
 # Of each file the type and number of values in a row.
@@ -31,10 +31,10 @@ Similar = tuple[float, int]
 """Estimated similarity, and the document's number in the ledger."""
 
 
-class DedupIndex:
+class SignatureIndex:
     """All writes belong to the caller's transaction."""
 
-    def __init__(self, corpus: Corpus, layout: Layout) -> None:
+    def __init__(self, corpus: Catalog, layout: Layout) -> None:
         self.corpus = corpus
         self.folder = layout.state / "dedup"
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from tasks.contracts.records import Cleaned, Dropped
 from tasks.dedup.minhash import Grams, Signature, bands_of, estimate, jaccard, shingles_of_words, values_of
-from tasks.dedup.signature_index import DedupIndex, Similar
+from tasks.dedup.signature_index import SignatureIndex, Similar
 from tasks.dedup.words import words_only
 
 # Raise it with every change here, in `minhash` or in `words` that can change a verdict.
@@ -30,7 +30,7 @@ CACHED = 64
 
 
 def dedup(
-    batch: Sequence[tuple[Cleaned, Signature]], index: DedupIndex, read: Callable[[int], str], min_jaccard: float
+    batch: Sequence[tuple[Cleaned, Signature]], index: SignatureIndex, read: Callable[[int], str], min_jaccard: float
 ) -> list[Cleaned | Dropped]:
     """Compare documents, in ledger order, with all that were kept before; those kept are added to the index.
 

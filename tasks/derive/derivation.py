@@ -13,17 +13,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tasks.clean.boilerplate import SiteLines
-from tasks.clean.stage import Mended, clean, judge
+from tasks.clean.stage import Normalized, apply_quality_filters, clean
 from tasks.contracts.errors import DataDirectoryError
 from tasks.contracts.paths import Layout, read_cleaned
 from tasks.contracts.records import Cleaned, Dropped
 from tasks.contracts.settings import Settings
 from tasks.dedup.minhash import Signature
-from tasks.dedup.signature_index import DedupIndex
+from tasks.dedup.signature_index import SignatureIndex
 from tasks.dedup.stage import dedup
 from tasks.derive.process_pool import Workers
 from tasks.derive.rules_digest import rules_digest
-from tasks.raw.catalog import Corpus
+from tasks.raw.catalog import Catalog
 from tasks.storage.atomic_files import sync_filesystem
 from tasks.storage.state_db import open_state, transaction
 from tasks.tokenize import token_files
@@ -63,16 +63,16 @@ class Derivation:
     settings: Settings
     layout: Layout
     db: sqlite3.Connection
-    corpus: Corpus = field(init=False)
-    index: DedupIndex = field(init=False)
+    corpus: Catalog = field(init=False)
+    index: SignatureIndex = field(init=False)
     lines: SiteLines = field(init=False)
     rules: str = field(init=False)
     workers: Workers = field(init=False)
     _ahead: deque[Ahead] = field(init=False, default_factory=deque)  # the next batches, which are being mended
 
     def __post_init__(self) -> None:
-        self.corpus = Corpus(self.layout, self.db)
-        self.index = DedupIndex(self.corpus, self.layout)
+        self.corpus = Catalog(self.layout, self.db)
+        self.index = SignatureIndex(self.corpus, self.layout)
         self.lines = SiteLines(self.db)
         self.rules = rules_digest(self.settings)
         self.workers = Workers(self.settings.clean.workers)
@@ -83,7 +83,7 @@ class Derivation:
         lost = self._lost()
         if before == self.rules and not lost:
             return None
-        meta = token_files.read_meta(self.layout)
+        meta = token_files.read_manifest(self.layout)
         # A lost state with intact token files needs no reset: the same rules make the same bytes again.
         changed = before not in (None, self.rules) or (meta is not None and meta.rules != self.rules)
         if changed:
@@ -131,7 +131,7 @@ class Derivation:
         mended = self.workers.take(self._ahead.popleft().ticket)
         self.lines.begin()
         texts = [self._strip(row, one) for row, one in zip(rows, mended, strict=True)]
-        rule = partial(judge, settings=self.settings.clean)
+        rule = partial(apply_quality_filters, settings=self.settings.clean)
         judged = self.workers.give(rule, texts, [len(text) for text in texts], urgent=True)
         self._look_ahead(rows)
         batch = CleanedBatch()
@@ -166,7 +166,7 @@ class Derivation:
         paths = [str(self.layout.raw / row["path"]) for row in rows]
         self._ahead.append(Ahead(rows, self.workers.give(clean, paths, [row["bytes"] for row in rows])))
 
-    def _strip(self, row: sqlite3.Row, mended: Mended) -> str:
+    def _strip(self, row: sqlite3.Row, mended: Normalized) -> str:
         first = self.corpus.is_first_version(row["seq"], row["url_key"])
         return self.lines.see(row["site"], mended.text, mended.line_keys, first)
 
@@ -202,7 +202,7 @@ def remove_cleaned(layout: Layout) -> None:
         shutil.rmtree(layout.cleaned)
 
 
-def rebuild(settings: Settings, truth: Layout, target: Path) -> token_files.Meta | None:
+def rebuild(settings: Settings, truth: Layout, target: Path) -> token_files.Manifest | None:
     """Derive `cleaned/` and `processed/` from truth alone into an empty folder.
 
     Returns:
@@ -229,7 +229,7 @@ def rebuild(settings: Settings, truth: Layout, target: Path) -> token_files.Meta
 
 def derive_all(
     derivation: Derivation, tell: Callable[[int, int], None] = lambda done, of: None
-) -> token_files.Meta | None:
+) -> token_files.Manifest | None:
     """Clean, compare and tokenize all that is not yet, with the tokenizer that is there; `tell` hears how far it is.
 
     Returns:
@@ -245,7 +245,7 @@ def compare_all(derivation: Derivation, tell: Callable[[int, int], None] = lambd
         tell(derivation.corpus.position("cleaned"), derivation.corpus.position("ledger_lines"))
 
 
-def _tokenize_all(derivation: Derivation) -> token_files.Meta | None:
+def _tokenize_all(derivation: Derivation) -> token_files.Manifest | None:
     layout = derivation.layout
     meta = open_processed(layout, derivation.rules, derivation.corpus.digest_of_forgotten())
     if meta is None or read_tokenizer_record(layout) is None:

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from tasks.contracts.errors import DataDirectoryError
 from tasks.contracts.paths import Layout, read_cleaned
-from tasks.raw.catalog import Corpus
+from tasks.raw.catalog import Catalog
 from tasks.storage.state_db import open_state
 
 BATCH = 500
@@ -52,7 +52,7 @@ def export_dataset(layout: Layout, target: Path) -> int:
     db = open_state(layout.database)
     try:
         with pq.ParquetWriter(temporary, SCHEMA, compression="zstd") as writer:
-            for rows in _batches(Corpus(layout, db), layout):
+            for rows in _batches(Catalog(layout, db), layout):
                 writer.write_table(pa.Table.from_pylist(rows, schema=SCHEMA))
                 number += len(rows)
     finally:
@@ -61,7 +61,7 @@ def export_dataset(layout: Layout, target: Path) -> int:
     return number
 
 
-def _batches(corpus: Corpus, layout: Layout) -> Iterator[list[dict[str, object]]]:
+def _batches(corpus: Catalog, layout: Layout) -> Iterator[list[dict[str, object]]]:
     seq = 0
     while rows := corpus.kept(seq, BATCH):
         batch = []

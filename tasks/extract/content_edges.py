@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable
 from functools import cache
 
-from tasks.extract.text_blocks import HEADINGS, Block, Box, tokens_of
+from tasks.extract.text_blocks import HEADINGS, Block, BlockElement, tokens_of
 
 LONG = 15  # words of what is certainly a paragraph
 HARDLY_LINKED = 0.3  # most of a paragraph that may be links
@@ -39,7 +39,7 @@ def is_paragraph(block: Block) -> bool:
     return block.size >= LONG and block.link_share < HARDLY_LINKED and block.tag not in HEADINGS
 
 
-def is_set_apart(box: Box, above: set[Box]) -> bool:
+def is_set_apart(box: BlockElement, above: set[BlockElement]) -> bool:
     """Whether a name or tag of the box, or of what holds it below `above`, says that this is not the article."""
     for passed in box.upwards():
         if passed in above:
@@ -49,7 +49,7 @@ def is_set_apart(box: Box, above: set[Box]) -> bool:
     return False
 
 
-def trimmed(blocks: list[Block], root: Box, titles: Iterable[str]) -> list[Block]:
+def trimmed(blocks: list[Block], root: BlockElement, titles: Iterable[str]) -> list[Block]:
     """The article alone.
 
     Args:
@@ -89,20 +89,20 @@ def _title_test(titles: Iterable[str]) -> Callable[[Block], bool]:
     return test
 
 
-def _is_named_aside(box: Box) -> bool:
+def _is_named_aside(box: BlockElement) -> bool:
     return box.hidden or box.tag in ASIDE_TAGS or ASIDE_NAMES.search(box.names) is not None
 
 
-def _aside_test(root: Box, paragraphs: list[Block]) -> Callable[[Block], bool]:
+def _aside_test(root: BlockElement, paragraphs: list[Block]) -> Callable[[Block], bool]:
     """By tag and names of what the block stands in, below the root; most of the article is never an aside."""
-    held: dict[Box, int] = {}
+    held: dict[BlockElement, int] = {}
     for block in paragraphs:
         for box in block.box.upwards(root):
             held[box] = held.get(box, 0) + block.size
     much = ASIDE * sum(block.size for block in paragraphs)
 
     @cache
-    def is_aside(box: Box) -> bool:
+    def is_aside(box: BlockElement) -> bool:
         return any(held.get(one, 0) < much and _is_named_aside(one) for one in box.upwards(root))
 
     return lambda block: not block.box.quoted and is_aside(block.box)

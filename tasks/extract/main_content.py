@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from tasks.extract.content_edges import is_paragraph, is_set_apart, trimmed
-from tasks.extract.text_blocks import HEADINGS, Block, Box, tokens_of
+from tasks.extract.text_blocks import HEADINGS, Block, BlockElement, tokens_of
 
 VERSION = 1  # raise it with every change that can change a text
 
@@ -40,7 +40,7 @@ class Found:
     """The article's blocks, in order, and the element that holds most of them."""
 
     blocks: list[Block]
-    root: Box
+    root: BlockElement
 
     @property
     def prose(self) -> int:
@@ -113,9 +113,9 @@ def _seen(blocks: list[Block], trigrams: dict[Block, Trigrams], witness: str) ->
     }
 
 
-def _root(prose: list[Block], trigrams: dict[Block, Trigrams]) -> Box | None:
+def _root(prose: list[Block], trigrams: dict[Block, Trigrams]) -> BlockElement | None:
     """The deepest box that holds most of the different trigrams (a page may hold its article twice)."""
-    held: dict[Box, Trigrams] = {}
+    held: dict[BlockElement, Trigrams] = {}
     for block in prose:
         for box in block.box.upwards():
             held.setdefault(box, set()).update(trigrams[block])
@@ -127,7 +127,7 @@ def _root(prose: list[Block], trigrams: dict[Block, Trigrams]) -> Box | None:
     return best
 
 
-def _homes(root: Box, prose: list[Block]) -> set[Box]:
+def _homes(root: BlockElement, prose: list[Block]) -> set[BlockElement]:
     """Boxes outside the root that hold a paragraph which is plainly the article's.
 
     That is one beside the root or one of its ancestors, or one of the same class as most of the paragraphs inside.
@@ -149,7 +149,7 @@ def _homes(root: Box, prose: list[Block]) -> set[Box]:
     return homes
 
 
-def _belongs(box: Box, root: Box, homes: set[Box]) -> bool:
+def _belongs(box: BlockElement, root: BlockElement, homes: set[BlockElement]) -> bool:
     parent = box.parent.parent if box.tag == "li" and box.parent is not None else box.parent
     return root.holds(box) or parent in homes
 

@@ -35,7 +35,7 @@ NUMERIC_DATE = re.compile(r"(\d{4})[-/.](\d{1,2})[-/.](\d{1,2})")
 
 
 @dataclass(slots=True)
-class PageFacts:
+class PageMetadata:
     """None where the page says nothing."""
 
     title: str | None = None
@@ -66,12 +66,12 @@ class _Claims:
             yield from self.metas.get(name, ())
 
 
-def page_facts(tree: Any, url: str) -> PageFacts:
+def read_metadata(tree: Any, url: str) -> PageMetadata:
     """One walk over the tree, which is only read."""
     claims = _walk(tree)
     headlines = [_text(found) for thing in claims.objects for found in _strings(thing.get("headline"))]
     names = [*(_text(value) for name in sorted(TITLES) for value in claims.metas.get(name, ())), claims.title]
-    return PageFacts(
+    return PageMetadata(
         title=_title(tree, claims),
         titles=tuple(dict.fromkeys(name for name in (*names, *headlines) if name)),
         published=_published(claims),

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tasks.contracts.outcomes import Refused
+from tasks.contracts.outcomes import PageRejected
 from tasks.contracts.records import Document, Dropped, Extracted, Page, as_text
 from tasks.extract.worker_pool import Extractor, Request
 from tasks.web.usage_rights import forbids_use
@@ -50,13 +50,13 @@ def extract_page(page: Page, extractor: Extractor) -> Extracted:
     """A document, or the reason why there is none; a listing has no text of its own but has links."""
     try:
         article = extractor.read(_request(page))
-    except Refused as refused:
+    except PageRejected as refused:
         return Extracted(None, refused.dropped("extract"))
     links = tuple(article["links"])
     try:
         _refuse_media(article, page.media_type)
         _refuse_poor(article, extractor.settings.min_characters)
-    except Refused as refused:
+    except PageRejected as refused:
         return Extracted(None, refused.dropped("extract"), links)
     document = Document(
         text=article["text"],
@@ -80,10 +80,10 @@ def extract_file(path: Path, extractor: Extractor) -> Extracted:
         return Extracted(None, Dropped("extract", "unsupported_media_type", f"{path.name}: not one of {known}"))
     try:
         if path.stat().st_size > LARGEST_FILE:
-            raise Refused("too_large", f"{as_text(str(path))}: more than {LARGEST_FILE // 1_000_000} MB; split it")
+            raise PageRejected("too_large", f"{as_text(str(path))}: more than {LARGEST_FILE // 1_000_000} MB; split it")
         modified = datetime.fromtimestamp(path.stat().st_mtime, UTC)
         path.open("rb").close()
-    except Refused as refused:
+    except PageRejected as refused:
         return Extracted(None, refused.dropped("extract"))
     except OSError as error:
         return Extracted(None, Dropped("extract", "unreadable", f"{as_text(str(path))}: {error.strerror}"))
@@ -92,10 +92,10 @@ def extract_file(path: Path, extractor: Extractor) -> Extracted:
         article = extractor.read(Request(str(path.resolve()), url, None, media_type, links=False))
         _refuse_media(article, path.name)
         if not article["text"].strip():
-            raise Refused("no_text", path.name)
+            raise PageRejected("no_text", path.name)
         if "\0" in article["text"]:
-            raise Refused("unreadable", f"{path.name}: not a text file")
-    except Refused as refused:
+            raise PageRejected("unreadable", f"{path.name}: not a text file")
+    except PageRejected as refused:
         return Extracted(None, refused.dropped("extract"))
     document = Document(
         text=article["text"],
@@ -119,16 +119,16 @@ def _facts(article: dict[str, Any], title: str | None = None) -> dict[str, str |
 
 def _refuse_media(article: dict[str, Any], label: str) -> None:
     if article["media"]:
-        raise Refused("unsupported_media_type", f"{label}: it is {article['media']}")
+        raise PageRejected("unsupported_media_type", f"{label}: it is {article['media']}")
 
 
 def _refuse_poor(article: dict[str, Any], min_characters: int) -> None:
     text = article["text"].strip()
     if forbids_use(article["robots"]):
-        raise Refused("noindex", f"meta robots: {article['robots']}")
+        raise PageRejected("noindex", f"meta robots: {article['robots']}")
     if not text:
-        raise Refused("no_text")
+        raise PageRejected("no_text")
     if article["link_density"] > LISTING:
-        raise Refused("listing", f"{article['link_density']:.0%} of the text is links")
+        raise PageRejected("listing", f"{article['link_density']:.0%} of the text is links")
     if len(text) < min_characters:
-        raise Refused("too_short", f"{len(text)} characters")
+        raise PageRejected("too_short", f"{len(text)} characters")

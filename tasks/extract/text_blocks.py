@@ -36,10 +36,10 @@ UNSPACED_CHARACTER = re.compile(f"[{UNSPACED}]")
 
 
 @dataclass(slots=True, eq=False)
-class Box:
+class BlockElement:
     """A block-level element."""
 
-    parent: Box | None
+    parent: BlockElement | None
     tag: str
     names: str  # its class and id, lower case, camelCase parted by hyphens
     hidden: bool
@@ -50,12 +50,12 @@ class Box:
     place: int  # among all boxes of the page, in document order
     end: int = 0  # the place after its last descendant
 
-    def holds(self, other: Box) -> bool:
+    def holds(self, other: BlockElement) -> bool:
         return self.place <= other.place < self.end
 
-    def upwards(self, root: Box | None = None) -> Iterator[Box]:
+    def upwards(self, root: BlockElement | None = None) -> Iterator[BlockElement]:
         """The box and its ancestors below the root."""
-        box: Box | None = self
+        box: BlockElement | None = self
         while box is not None and box is not root:
             yield box
             box = box.parent
@@ -65,8 +65,8 @@ class Box:
 class Block:
     """Text directly in one box (a row's cells are one block)."""
 
-    box: Box
-    cell: Box | None  # the table cell that it stands in
+    box: BlockElement
+    cell: BlockElement | None  # the table cell that it stands in
     text: str
     link: int  # characters of it in links
     strong: int  # characters of it in bold
@@ -117,9 +117,9 @@ class _Reader:
 
     def __init__(self) -> None:
         self.blocks: list[Block] = []
-        self._boxes: list[Box] = []
+        self._boxes: list[BlockElement] = []
         self._places = 0
-        self._cells: list[Box] = []
+        self._cells: list[BlockElement] = []
         self._pieces: list[str] = []
         self._link = self._strong = 0
         self._links = self._bolds = 0  # how many such elements are open
@@ -227,12 +227,12 @@ def _verbatim(pieces: list[str]) -> str:
     return "\n".join(line.rstrip() for line in lines).strip("\n")
 
 
-def _box(element: Any, parent: Box | None, place: int) -> Box:
+def _box(element: Any, parent: BlockElement | None, place: int) -> BlockElement:
     kind, name = element.get("class") or "", element.get("id") or ""
     names = CAMEL.sub("-", f"{kind[:300]} {name[:100]}").lower() if kind or name else ""
     above = parent.template.split("/", 3)[:3] if parent else []
     label = f"{element.tag}.{kind[:300].replace('/', ' ')}" if kind else element.tag
-    return Box(
+    return BlockElement(
         parent=parent,
         tag=element.tag,
         names=names,

@@ -30,7 +30,7 @@ from trafilatura.utils import load_html
 from tasks.contracts.urls import url_key
 from tasks.extract import main_content
 from tasks.extract.encoding import decode
-from tasks.extract.metadata import SURROGATE, PageFacts, page_facts, web_address
+from tasks.extract.metadata import SURROGATE, PageMetadata, read_metadata, web_address
 from tasks.extract.text_blocks import Block, page_blocks
 
 WITNESS = f"trafilatura {trafilatura.__version__}"
@@ -67,7 +67,7 @@ def read_article(
     tree = _parse(text)
     if tree is None:
         return _result("")
-    facts = page_facts(tree, url)
+    facts = read_metadata(tree, url)
     stay = {"nofollow", "none"} & {directive.strip() for directive in facts.robots.split(",")}
     found = page_links(tree, url) if links and not stay else []
     blocks = page_blocks(tree)
@@ -99,8 +99,8 @@ def _parse(text: str) -> Any:
         return None
 
 
-def _result(text: str, *, facts: PageFacts | None = None, **more: Any) -> dict[str, Any]:
-    known = dataclasses.asdict(facts or PageFacts())
+def _result(text: str, *, facts: PageMetadata | None = None, **more: Any) -> dict[str, Any]:
+    known = dataclasses.asdict(facts or PageMetadata())
     del known["titles"]
     nothing: dict[str, Any] = {"links": [], "link_density": 0.0, "extractor": WITNESS, "media": None}
     # A lone surrogate cannot be written as UTF-8; nothing else of the text is touched.

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
-from tasks.contracts.outcomes import Refused
+from tasks.contracts.outcomes import PageRejected
 from tasks.contracts.paths import PROJECT
 from tasks.contracts.settings import ExtractSettings
 
@@ -151,14 +151,14 @@ class Reader:
             answer: dict[str, Any] = json.loads(_read_frame(child.stdout.fileno(), seconds))
         except TimeoutError as error:
             self.close()
-            raise Refused("extract_timeout", f"{seconds:g} s") from error
+            raise PageRejected("extract_timeout", f"{seconds:g} s") from error
         except (OSError, EOFError, ValueError) as error:
             status = child.poll()
             self.close()
-            raise Refused("extract_failed", f"its process ended ({status})") from error
+            raise PageRejected("extract_failed", f"its process ended ({status})") from error
         if "error" in answer:
             self.close()
-            raise Refused("extract_failed", answer["error"])
+            raise PageRejected("extract_failed", answer["error"])
         return answer
 
     def _started(self) -> subprocess.Popen[bytes]:
@@ -179,7 +179,7 @@ class Reader:
             _read_frame(child.stdout.fileno(), START_SECONDS)
         except (TimeoutError, EOFError) as error:
             self.close()
-            raise Refused("extract_failed", f"its process does not start {error}".strip()) from error
+            raise PageRejected("extract_failed", f"its process does not start {error}".strip()) from error
         return child
 
 

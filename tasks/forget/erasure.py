@@ -26,7 +26,7 @@ from tasks.contracts.paths import Layout
 from tasks.contracts.records import LedgerEntry
 from tasks.derive.derivation import derive_all, remove_cleaned
 from tasks.forget.ledger_redaction import Line, lines_of_others, overwrite, redacted
-from tasks.forget.matcher import Mentions
+from tasks.forget.matcher import ReferenceMatcher
 from tasks.forget.scrub import remove_raw, scrub_files, scrub_state, wipe_free_pages
 from tasks.forget.scrub_frontier import scrub_frontier
 from tasks.raw.ledger import read_entries, require_no_cut_forgetting
@@ -35,13 +35,13 @@ from tasks.storage.state_db import transaction
 from tasks.tokenize import token_files
 
 if TYPE_CHECKING:
-    from tasks.run_context import Night
+    from tasks.run_context import RunContext
 
 SCRUB, REDACT, DERIVE = "scrub", "redact", "derive"
 
 
 @dataclass(frozen=True, slots=True)
-class Going:
+class PendingErasure:
     """A document on its way out."""
 
     seq: int
@@ -56,7 +56,7 @@ class Intent:
     """`raw/.forget.json`."""
 
     at: str  # ISO 8601
-    documents: tuple[Going, ...]
+    documents: tuple[PendingErasure, ...]
     url: str | None  # that was asked for; not known any more once lines are redacted
     domain: str | None
     keep_copies: bool
@@ -66,26 +66,26 @@ class Intent:
     lines: tuple[Line, ...] = ()
     unreached: tuple[str, ...] = ()  # what could not be cleared, in sentences
 
-    def forgotten(self, document: Going) -> dict[str, str]:
+    def forgotten(self, document: PendingErasure) -> dict[str, str]:
         """What the document's ledger line says from now on."""
         return {"at": self.at, "why": document.why} | ({"copies": "kept"} if self.keep_copies else {})
 
 
 @dataclass(slots=True)
-class Cleared:
+class ErasureReport:
     """What was removed, by kind, and what could not be looked into, in sentences."""
 
     counts: Counter[str] = field(default_factory=Counter)
     unreached: list[str] = field(default_factory=list)
 
 
-Elsewhere = Callable[[Mentions, str | None, bool], Cleared]
+ExternalEraser = Callable[[ReferenceMatcher, str | None, bool], ErasureReport]
 """Clears what lies outside of the data directory, Prefect's memory. Arguments as of `scrub_files`."""
 
 
-def nowhere_else(mentions: Mentions, since: str | None, dry: bool) -> Cleared:
+def nowhere_else(mentions: ReferenceMatcher, since: str | None, dry: bool) -> ErasureReport:
     """For a data directory that Prefect never heard of."""
-    return Cleared()
+    return ErasureReport()
 
 
 def read_intent(layout: Layout) -> Intent | None:
@@ -98,7 +98,7 @@ def read_intent(layout: Layout) -> Intent | None:
         return None
     try:
         values = json.loads(layout.intent.read_text(encoding="utf-8"))
-        values["documents"] = tuple(Going(**one) for one in values["documents"])
+        values["documents"] = tuple(PendingErasure(**one) for one in values["documents"])
         values["lines"] = tuple((offset, line) for offset, line in values["lines"])
         return Intent(**values | {"unreached": tuple(values["unreached"])})
     except (OSError, ValueError, TypeError, KeyError) as error:
@@ -111,7 +111,7 @@ def write_intent(layout: Layout, intent: Intent) -> None:
     write_json(layout.intent, asdict(intent))
 
 
-def mend_lines(layout: Layout, elsewhere: Elsewhere | None) -> None:
+def mend_lines(layout: Layout, elsewhere: ExternalEraser | None) -> None:
     """First of all: the ledger as it was meant, where a kill left one of its lines half-redacted.
 
     Raises:
@@ -124,7 +124,7 @@ def mend_lines(layout: Layout, elsewhere: Elsewhere | None) -> None:
         overwrite(layout, intent.lines)
 
 
-def finish(night: Night, elsewhere: Elsewhere) -> list[str]:
+def finish(night: RunContext, elsewhere: ExternalEraser) -> list[str]:
     """Carry out the intent from the step that it names. Says what could not be cleared; safe to be killed and repeated.
 
     Nothing happens where there is no intent.
@@ -148,10 +148,10 @@ def finish(night: Night, elsewhere: Elsewhere) -> list[str]:
     return list(intent.unreached)
 
 
-def mentions_of(layout: Layout, intent: Intent) -> Mentions:
+def mentions_of(layout: Layout, intent: Intent) -> ReferenceMatcher:
     """Read from the ledger, so only before its lines are redacted."""
     entries = [entry for entry, _ in _lines(layout, intent)]
-    return Mentions(entries, [intent.url] if intent.url else [], intent.domain)
+    return ReferenceMatcher(entries, [intent.url] if intent.url else [], intent.domain)
 
 
 def first_seen(layout: Layout, intent: Intent) -> str | None:
@@ -160,8 +160,8 @@ def first_seen(layout: Layout, intent: Intent) -> str | None:
     return min((entry.fetched_at for entry, _ in _lines(layout, intent) if entry.seq in seen), default=None)
 
 
-def lost(intent: Intent) -> list[erasure_marks.Lost]:
-    return [erasure_marks.Lost(one.seq, one.split, one.kept) for one in intent.documents]
+def lost(intent: Intent) -> list[erasure_marks.ErasedDocument]:
+    return [erasure_marks.ErasedDocument(one.seq, one.split, one.kept) for one in intent.documents]
 
 
 def _lines(layout: Layout, intent: Intent) -> list[tuple[LedgerEntry, int]]:
@@ -169,7 +169,7 @@ def _lines(layout: Layout, intent: Intent) -> list[tuple[LedgerEntry, int]]:
     return [next(read_entries(layout.ledger, one.offset)) for one in intent.documents]
 
 
-def _scrub(night: Night, intent: Intent, elsewhere: Elsewhere) -> Intent:
+def _scrub(night: RunContext, intent: Intent, elsewhere: ExternalEraser) -> Intent:
     layout, db, record = night.layout, night.derivation.db, night.record
     entries = _lines(layout, intent)
     mentions, since = mentions_of(layout, intent), first_seen(layout, intent)
@@ -199,7 +199,7 @@ def _scrub(night: Night, intent: Intent, elsewhere: Elsewhere) -> Intent:
     return intent
 
 
-def _redact(night: Night, intent: Intent) -> Intent:
+def _redact(night: RunContext, intent: Intent) -> Intent:
     layout, corpus = night.layout, night.corpus
     overwrite(layout, intent.lines)
     if intent.documents:
@@ -215,7 +215,7 @@ def _redact(night: Night, intent: Intent) -> Intent:
     return intent
 
 
-def _unlearn(night: Night, intent: Intent) -> None:
+def _unlearn(night: RunContext, intent: Intent) -> None:
     """Checkpoints and models say what they know of it; or, as the user wishes, the lineage goes back to before it."""
     layout, record = night.layout, night.record
     known = erasure_marks.mark(layout.checkpoints, layout.models, lost(intent), intent.rules, intent.at)
@@ -229,7 +229,7 @@ def _unlearn(night: Night, intent: Intent) -> None:
         )
 
 
-def go_back(night: Night, numbers: list[int] | None) -> None:
+def go_back(night: RunContext, numbers: list[int] | None) -> None:
     """To the newest checkpoint from before these documents; where None, from before any that was ever forgotten."""
     removed, newest = erasure_marks.go_back(night.layout.checkpoints, night.layout.models, numbers)
     if not removed:
@@ -239,7 +239,7 @@ def go_back(night: Night, numbers: list[int] | None) -> None:
     night.record.say(f"the lineage {where}; removed: {removed}. The next training goes on from there")
 
 
-def _derive(night: Night) -> None:
+def _derive(night: RunContext) -> None:
     """With the rules of this run; the tokenizer stays, frozen or not."""
     night.derivation.apply_rules()
     derive_all(night.derivation, lambda done, of: night.record.progress("derive again", done, of))

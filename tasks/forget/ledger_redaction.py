@@ -15,7 +15,7 @@ from typing import Any
 
 from tasks.contracts.paths import Layout
 from tasks.contracts.records import LedgerEntry
-from tasks.forget.matcher import Mentions
+from tasks.forget.matcher import ReferenceMatcher
 from tasks.raw.ledger import read_entries
 from tasks.storage.atomic_files import write_atomically
 
@@ -31,7 +31,7 @@ def redacted(entry: LedgerEntry, forgotten: dict[str, str], start: int, end: int
     return start, _padded(dataclasses.replace(entry, forgotten=forgotten).as_dict(), end - start)
 
 
-def lines_of_others(ledger: Path, mentions: Mentions, going: Collection[int]) -> Iterator[Line]:
+def lines_of_others(ledger: Path, mentions: ReferenceMatcher, going: Collection[int]) -> Iterator[Line]:
     """The lines of documents that stay and mention what goes, without it. Reads the whole ledger."""
     start = 0
     for entry, end in read_entries(ledger):

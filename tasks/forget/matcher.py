@@ -21,7 +21,7 @@ RAW_NAME = re.compile(r"\b\d{8}_\d{6}__[^\s\"/\\]{1,80}?__[0-9a-f]{12}__[0-9a-f]
 TITLE_CHARACTERS = 16  # a shorter one, or one of a single word, is no more than a word
 
 
-class Mentions:
+class ReferenceMatcher:
     """Built from the ledger lines that go and, where a whole domain goes, from its name.
 
     Args:

@@ -20,9 +20,9 @@ from tasks.contracts.settings import Settings
 from tasks.contracts.urls import url_key
 from tasks.derive.derivation import compare_all
 from tasks.forget.erasure import (
-    Elsewhere,
-    Going,
+    ExternalEraser,
     Intent,
+    PendingErasure,
     finish,
     first_seen,
     go_back,
@@ -30,12 +30,12 @@ from tasks.forget.erasure import (
     mentions_of,
     write_intent,
 )
-from tasks.forget.matcher import Mentions
+from tasks.forget.matcher import ReferenceMatcher
 from tasks.forget.scrub import scrub_files, scrub_state
 from tasks.forget.scrub_frontier import scrub_frontier
 from tasks.raw.ledger import read_entries, require_no_cut_forgetting
 from tasks.report.report import write_report
-from tasks.run_context import Night, open_night
+from tasks.run_context import RunContext, open_run
 from tasks.tokenize import token_files
 from tasks.web.suppression_list import domain_named, domains_of
 
@@ -94,7 +94,9 @@ class Result:
         return asdict(self)
 
 
-def forget(request: Request, settings: Settings, layout: Layout, listener: Listener, elsewhere: Elsewhere) -> Result:
+def forget(
+    request: Request, settings: Settings, layout: Layout, listener: Listener, elsewhere: ExternalEraser
+) -> Result:
     """Forget, or with `dry_run` say what would go. Finishes first what an earlier run was killed over.
 
     Raises:
@@ -107,19 +109,19 @@ def forget(request: Request, settings: Settings, layout: Layout, listener: Liste
         require_no_cut_forgetting(layout)
     if not pending and not request.has_target and not request.retrain:
         raise SettingsError("forget what? Give --url, --domain or --seq; or --retrain, for what was forgotten before.")
-    with open_night(settings, layout, "forget", listener, elsewhere) as night:
+    with open_run(settings, layout, "forget", listener, elsewhere) as night:
         if request.dry_run:
             return _look(night, request, elsewhere)
         # Outside of the report: that nothing is known of an address is said, and not written down.
         intent, result = _settle(night, request) if request.has_target else (None, Result())
-        with write_report(night, lambda markdown: None, picture=True):
+        with write_report(night.record, layout, night.corpus.counts, lambda markdown: None, picture=True):
             _carry_out(night, request, intent, result, elsewhere)
         result.counts = dict(night.record.stages["forget"].counts) if "forget" in night.record.stages else {}
         result.messages = list(night.record.messages)
         return result
 
 
-def _settle(night: Night, request: Request) -> tuple[Intent, Result]:
+def _settle(night: RunContext, request: Request) -> tuple[Intent, Result]:
     """The plan, once what waits is compared, so that the copies of what goes are known."""
     # Where the rules changed, what the old ones found has to do: all is derived again anyway.
     if night.corpus.digest_of_rules() in (None, night.derivation.rules):
@@ -128,7 +130,9 @@ def _settle(night: Night, request: Request) -> tuple[Intent, Result]:
     return _plan(night, request)
 
 
-def _carry_out(night: Night, request: Request, intent: Intent | None, result: Result, elsewhere: Elsewhere) -> None:
+def _carry_out(
+    night: RunContext, request: Request, intent: Intent | None, result: Result, elsewhere: ExternalEraser
+) -> None:
     if intent is not None:
         write_intent(night.layout, intent)
         result.unreached = finish(night, elsewhere)
@@ -138,7 +142,7 @@ def _carry_out(night: Night, request: Request, intent: Intent | None, result: Re
         go_back(night, None)
 
 
-def _look(night: Night, request: Request, elsewhere: Elsewhere) -> Result:
+def _look(night: RunContext, request: Request, elsewhere: ExternalEraser) -> Result:
     """The dry run: the same functions, told to change nothing."""
     if not request.has_target:
         raise SettingsError("--dry-run needs --url, --domain or --seq.")
@@ -163,14 +167,14 @@ def _look(night: Night, request: Request, elsewhere: Elsewhere) -> Result:
 # -- what goes -------------------------------------------------------------------------------------------
 
 
-def _plan(night: Night, request: Request) -> tuple[Intent, Result]:
+def _plan(night: RunContext, request: Request) -> tuple[Intent, Result]:
     corpus = night.corpus
     entries = _asked_for(night, request)
     copies = [corpus.entry(seq) for seq in corpus.copies(entry.seq for entry in entries)]
     going = [(entry, _why(request)) for entry in entries]
     going += [] if request.keep_copies else [(entry, "copy") for entry in copies]
     going.sort(key=lambda one: one[0].seq)
-    meta = token_files.read_meta(night.layout)
+    meta = token_files.read_manifest(night.layout)
     in_tokens = set(token_files.read_table(night.layout, meta)["seq"].tolist()) if meta else set()
 
     def kept(seq: int) -> bool | None:
@@ -178,7 +182,9 @@ def _plan(night: Night, request: Request) -> tuple[Intent, Result]:
 
     intent = Intent(
         at=datetime.now(UTC).isoformat(timespec="seconds"),
-        documents=tuple(Going(one.seq, corpus.offset(one.seq), why, one.split, kept(one.seq)) for one, why in going),
+        documents=tuple(
+            PendingErasure(one.seq, corpus.offset(one.seq), why, one.split, kept(one.seq)) for one, why in going
+        ),
         url=request.url,
         domain=request.domain,
         keep_copies=request.keep_copies,
@@ -192,7 +198,7 @@ def _plan(night: Night, request: Request) -> tuple[Intent, Result]:
     )
 
 
-def _asked_for(night: Night, request: Request) -> list[LedgerEntry]:
+def _asked_for(night: RunContext, request: Request) -> list[LedgerEntry]:
     """Raises SettingsError where nothing is known of it."""
     if request.seq is not None:
         return [_numbered(night, request.seq)]
@@ -207,7 +213,7 @@ def _asked_for(night: Night, request: Request) -> list[LedgerEntry]:
     return found
 
 
-def _numbered(night: Night, seq: int) -> LedgerEntry:
+def _numbered(night: RunContext, seq: int) -> LedgerEntry:
     number = night.corpus.position("ledger_lines")
     if not 0 <= seq < number:
         known = f"they go from 0 to {number - 1}" if number else "there is none yet"
@@ -218,17 +224,17 @@ def _numbered(night: Night, seq: int) -> LedgerEntry:
     return entry
 
 
-def _was_heard_of(night: Night, request: Request) -> bool:
+def _was_heard_of(night: RunContext, request: Request) -> bool:
     """Proposed without ever giving a document, or forgotten before: then what was missed is looked for again."""
     if request.url is not None and (night.frontier.lookup(request.url) or night.corpus.forgotten.covers(request.url)):
         return True
     if request.domain is not None and night.corpus.forgotten.covers_domain(request.domain):
         return True
-    mentions = Mentions([], [request.url] if request.url else [], request.domain)
+    mentions = ReferenceMatcher([], [request.url] if request.url else [], request.domain)
     return scrub_frontier(night.frontier, mentions, dry=True) > 0
 
 
-def _versions_left(night: Night, going: list[LedgerEntry]) -> list[int]:
+def _versions_left(night: RunContext, going: list[LedgerEntry]) -> list[int]:
     """Other texts of the pages that go: a single document was asked for, or a copy goes along."""
     seqs = {entry.seq for entry in going}
     return sorted({row["seq"] for entry in going for row in night.corpus.trace(entry.url)} - seqs)

@@ -20,7 +20,7 @@ from typing import Any
 
 from tasks.contracts.errors import DataDirectoryError
 from tasks.contracts.paths import Layout
-from tasks.forget.matcher import Mentions
+from tasks.forget.matcher import ReferenceMatcher
 from tasks.storage.atomic_files import sync_folder, write_atomically, write_json
 from tasks.storage.state_db import transaction
 
@@ -31,7 +31,7 @@ EXPORTED = {"seq", "text", "url", "final_url", "query"}
 SAMPLE = "A sample:"
 
 
-def scrub_state(db: sqlite3.Connection, mentions: Mentions, dry: bool) -> Counter[str]:
+def scrub_state(db: sqlite3.Connection, mentions: ReferenceMatcher, dry: bool) -> Counter[str]:
     """Rows that mention it go, in every table: all of the state can be lost, so it can be lost in part."""
     counts: Counter[str] = Counter()
     db.create_function("mentioned", 1, lambda value: value in mentions, deterministic=True)
@@ -64,7 +64,9 @@ def wipe_free_pages(db: sqlite3.Connection) -> None:
     db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
-def scrub_files(layout: Layout, mentions: Mentions, since: str | None, dry: bool) -> tuple[Counter[str], list[str]]:
+def scrub_files(
+    layout: Layout, mentions: ReferenceMatcher, since: str | None, dry: bool
+) -> tuple[Counter[str], list[str]]:
     """All files but those of truth, derived data, checkpoints and models.
 
     Args:
@@ -149,7 +151,7 @@ def _others(layout: Layout, gone: set[Path]) -> Iterator[Path]:
 # -- reports ---------------------------------------------------------------------------------------------
 
 
-def _scrub_report(folder: Path, mentions: Mentions, since: str | None, dry: bool) -> bool:
+def _scrub_report(folder: Path, mentions: ReferenceMatcher, since: str | None, dry: bool) -> bool:
     """Its JSON and its Markdown; the pictures show numbers only."""
     samples, changed = since is not None, False  # without its record, nobody knows when it was written
     record = folder / "report.json"
@@ -187,7 +189,7 @@ def _read_record(path: Path) -> dict[str, Any] | None:
     return values if isinstance(values, dict) else None
 
 
-def _cut_values(value: Any, mentions: Mentions) -> Any:
+def _cut_values(value: Any, mentions: ReferenceMatcher) -> Any:
     if isinstance(value, dict):
         return {mentions.cut(name): _cut_values(one, mentions) for name, one in value.items()}
     if isinstance(value, list):
@@ -195,7 +197,7 @@ def _cut_values(value: Any, mentions: Mentions) -> Any:
     return mentions.cut(value) if isinstance(value, str) else value
 
 
-def cut_markdown(text: str, mentions: Mentions, samples: bool) -> str:
+def cut_markdown(text: str, mentions: ReferenceMatcher, samples: bool) -> str:
     """A report without mentions and, where asked, without what the model wrote."""
     return mentions.cut(_without_samples(text) if samples else text)
 
@@ -227,7 +229,7 @@ def _remove(path: Path, root: Path, dry: bool) -> bool:
     return True
 
 
-def _scrub_other(path: Path, mentions: Mentions, root: Path, dry: bool) -> bool:
+def _scrub_other(path: Path, mentions: ReferenceMatcher, root: Path, dry: bool) -> bool:
     """Text is blanked out; what is no text and mentions it, such as a tar file, holds more of it, and goes."""
     with open(path, "rb") as file:
         if b"\0" in file.read(8192):
@@ -235,7 +237,7 @@ def _scrub_other(path: Path, mentions: Mentions, root: Path, dry: bool) -> bool:
     return blank_out(path, mentions, dry)
 
 
-def blank_out(path: Path, mentions: Mentions, dry: bool) -> bool:
+def blank_out(path: Path, mentions: ReferenceMatcher, dry: bool) -> bool:
     """Overwrite the mentions in a text file with as many bytes: whoever is writing to it goes on writing."""
     changed, position = False, 0
     with open(path, "rb" if dry else "r+b") as file:
@@ -253,7 +255,7 @@ def blank_out(path: Path, mentions: Mentions, dry: bool) -> bool:
     return changed
 
 
-def _mentions(path: Path, mentions: Mentions) -> bool:
+def _mentions(path: Path, mentions: ReferenceMatcher) -> bool:
     size, overlap = 1 << 20, 8192
     with open(path, "rb") as file:
         before = b""
@@ -280,7 +282,7 @@ def _is_export(path: Path) -> bool:
         return False
 
 
-def _scrub_export(path: Path, mentions: Mentions, dry: bool) -> bool:
+def _scrub_export(path: Path, mentions: ReferenceMatcher, dry: bool) -> bool:
     """Written anew without the rows of the pages that go."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -305,5 +307,5 @@ def _scrub_export(path: Path, mentions: Mentions, dry: bool) -> bool:
     return True
 
 
-def _goes(row: dict[str, Any], mentions: Mentions) -> bool:
+def _goes(row: dict[str, Any], mentions: ReferenceMatcher) -> bool:
     return mentions.is_page(row["url"]) or mentions.is_page(row["final_url"])

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sqlite3
 
-from tasks.forget.matcher import Mentions
+from tasks.forget.matcher import ReferenceMatcher
 from tasks.search.frontier import Frontier
 from tasks.storage.state_db import transaction
 
 
-def scrub_frontier(frontier: Frontier, mentions: Mentions, dry: bool) -> int:
+def scrub_frontier(frontier: Frontier, mentions: ReferenceMatcher, dry: bool) -> int:
     """Replace each forgotten URL by its hash, and blank it out in the rows of others. Returns the number of URLs."""
     number = after = 0
     some = "SELECT rowid, * FROM frontier WHERE rowid > ? AND url <> '' ORDER BY rowid LIMIT 5000"
@@ -20,7 +20,7 @@ def scrub_frontier(frontier: Frontier, mentions: Mentions, dry: bool) -> int:
     return number
 
 
-def _scrub_row(frontier: Frontier, row: sqlite3.Row, mentions: Mentions, dry: bool) -> bool:
+def _scrub_row(frontier: Frontier, row: sqlite3.Row, mentions: ReferenceMatcher, dry: bool) -> bool:
     """Returns whether the row's own URL is forgotten."""
     if mentions.is_page(row["url"]):
         if not dry:

@@ -6,14 +6,14 @@ from collections.abc import Iterator
 
 from model.data.document_table import TABLE
 from tasks.contracts.paths import Layout
-from tasks.raw.catalog import Corpus
+from tasks.raw.catalog import Catalog
 from tasks.raw.ledger import read_entries
 from tasks.raw.validate import check_file, find_unregistered
 from tasks.tokenize import token_files
 from tasks.tokenize.stage import read_tokenizer_record
 
 
-def verify(layout: Layout, corpus: Corpus) -> Iterator[str]:
+def verify(layout: Layout, corpus: Catalog) -> Iterator[str]:
     """Each problem found, as a sentence that names the file."""
     registered = set()
     for entry, _ in read_entries(layout.ledger):
@@ -28,7 +28,7 @@ def verify(layout: Layout, corpus: Corpus) -> Iterator[str]:
     yield from _verify_processed(layout, corpus)
 
 
-def _verify_cleaned(layout: Layout, corpus: Corpus) -> Iterator[str]:
+def _verify_cleaned(layout: Layout, corpus: Catalog) -> Iterator[str]:
     seq = 0
     while rows := corpus.kept(seq, 1000):
         for row in rows:
@@ -39,8 +39,8 @@ def _verify_cleaned(layout: Layout, corpus: Corpus) -> Iterator[str]:
         seq = rows[-1]["seq"] + 1
 
 
-def _verify_processed(layout: Layout, corpus: Corpus) -> Iterator[str]:
-    record, meta = read_tokenizer_record(layout), token_files.read_meta(layout)
+def _verify_processed(layout: Layout, corpus: Catalog) -> Iterator[str]:
+    record, meta = read_tokenizer_record(layout), token_files.read_manifest(layout)
     if meta is None:
         return
     if record is None or record.sha256 != meta.tokenizer:

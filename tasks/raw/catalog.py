@@ -17,7 +17,7 @@ from tasks.contracts.records import Cleaned, Dropped, LedgerEntry
 from tasks.contracts.urls import url_key
 from tasks.raw.ledger import FIRST_HELD_OUT, Ledger, read_entries
 from tasks.storage.state_db import transaction
-from tasks.web.suppression_list import Forgotten
+from tasks.web.suppression_list import SuppressionList
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS documents (
@@ -48,13 +48,13 @@ COPY = re.compile(r"of document (\d+)")
 INDEXED = ("seq", "path", "sha256", "bytes", "split", "site", "fetched_at")
 
 
-class Corpus:
+class Catalog:
     """What the stages ask about documents. Every position is a ledger number: all before it is done."""
 
     def __init__(self, layout: Layout, db: sqlite3.Connection) -> None:
         self.layout = layout
         self.db = db
-        self.forgotten = Forgotten(layout.forgotten)
+        self.forgotten = SuppressionList(layout.forgotten)
         db.executescript(SCHEMA)
 
     # -- positions ---------------------------------------------------------------------------------

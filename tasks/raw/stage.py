@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tasks.contracts.records import Document, Extracted
-from tasks.raw.catalog import Corpus
+from tasks.raw.catalog import Catalog
 
 
-def store(results: Sequence[Extracted], corpus: Corpus, validation_fraction: float) -> list[str]:
+def store(results: Sequence[Extracted], corpus: Catalog, validation_fraction: float) -> list[str]:
     """Append what is new to the truth, in the order given; when this returns, it is durable.
 
     Returns:

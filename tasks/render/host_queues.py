@@ -11,8 +11,8 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-class Lanes(Generic[T, R]):
-    """`Lanes(work, lane_of, ready_at, workers, stop).run(items)`.
+class HostQueues(Generic[T, R]):
+    """`HostQueues(work, lane_of, ready_at, workers, stop).run(items)`.
 
     The lane that may go on soonest comes first, so that no worker waits for one lane while another is ready. When
     `stop` is set, or `work` raises, no further item is begun.

@@ -14,21 +14,21 @@ from typing import Self
 
 from tasks.browser.browser import Browser, RenderedPage
 from tasks.contracts.errors import BrowserError
-from tasks.contracts.outcomes import Refused
+from tasks.contracts.outcomes import PageRejected
 from tasks.contracts.paths import Layout
 from tasks.contracts.records import Dropped, Hit, Page
 from tasks.contracts.settings import Settings
 from tasks.contracts.urls import site_of
-from tasks.render.host_queues import Lanes
+from tasks.render.host_queues import HostQueues
 from tasks.render.javascript_pages import LITTLE_TEXT, ScriptHosts, needs_browser, visible_text_length
 from tasks.render.meta_refresh import refresh_target
 from tasks.render.page_cache import Fetched, PageCache
 from tasks.storage.state_db import relaxed
 from tasks.web.blocklists import NO_BLOCKLISTS, Blocklists
-from tasks.web.egress import Gate
+from tasks.web.egress import EgressPolicy
 from tasks.web.http_client import Deadline, HttpClient, Response
-from tasks.web.politeness import Hosts
-from tasks.web.suppression_list import Forgotten
+from tasks.web.politeness import PolitenessPolicy
+from tasks.web.suppression_list import SuppressionList
 from tasks.web.usage_rights import check_answer
 
 log = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ class Renderer:
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], None] | None = None,
         blocklists: Blocklists = NO_BLOCKLISTS,
-        gate: Gate | None = None,
+        gate: EgressPolicy | None = None,
         browser: Browser | None = None,
         fetched: Callable[[Page], None] = lambda _: None,
     ) -> None:
@@ -72,19 +72,19 @@ class Renderer:
         self.layout, self.db, self.fetched = layout, db, fetched
         self.clock, self.sleep = clock, sleep or self._sleep
         self._stopping = threading.Event()
-        forgotten = Forgotten(layout.forgotten)
+        forgotten = SuppressionList(layout.forgotten)
 
         def refuse(url: str) -> None:
             blocklists.refuse(url)
             forgotten.refuse_host(url)
 
-        gate = gate or Gate(settings.search.allow_loopback, refuse=refuse)
+        gate = gate or EgressPolicy(settings.search.allow_loopback, refuse=refuse)
         self.client = HttpClient(self.settings.introduction, gate)
         lock = threading.RLock()  # around the database, which all lanes share
-        self.hosts = Hosts(db, self.client, self.settings, clock, self.sleep, blocklists, forgotten, lock)
+        self.hosts = PolitenessPolicy(db, self.client, self.settings, clock, self.sleep, blocklists, forgotten, lock)
         self.cache = PageCache(db, layout.pages, self.settings.cache_megabytes * 1_000_000, lock)
         self.script_hosts = ScriptHosts(db, lock)
-        self.lanes: Lanes[Hit, Page | Dropped] = Lanes(
+        self.lanes: HostQueues[Hit, Page | Dropped] = HostQueues(
             self.visit, lambda hit: site_of(hit.url), self.hosts.ready_at, self.settings.hosts_at_once, self._stopping
         )
         self.browser = browser or Browser(self.settings, layout, gate)
@@ -117,7 +117,7 @@ class Renderer:
         """The page, from the cache where a cut run left it there."""
         try:
             page = self._unused(hit) or self.cache.put(hit, self._fetch(hit), self.clock())
-        except Refused as refused:
+        except PageRejected as refused:
             return refused.dropped("render")
         self.fetched(page)
         return page
@@ -137,7 +137,7 @@ class Renderer:
         self.client.forget_cookies()
         answer, site = self._follow(hit, budget)
         if not answer.body.strip():
-            raise Refused("empty_body", f"HTTP {answer.status}")
+            raise PageRejected("empty_body", f"HTTP {answer.status}")
         fetched = _fetched(answer, site)
         if answer.media_type not in HTML or self.settings.browser == "never":
             return fetched
@@ -156,7 +156,7 @@ class Renderer:
             # A site may redirect to the same address once it has set a cookie.
             state = (url, self.client.cookie_names())
             if state in seen:
-                raise Refused("redirect_loop", url)
+                raise PageRejected("redirect_loop", url)
             seen.add(state)
             site = self._permit(url)
             answer = self._request(url, _conditions(hit) if url == hit.url else {}, budget)
@@ -164,7 +164,7 @@ class Renderer:
             if target is None:
                 return answer, site
             url = target
-        raise Refused("redirect_loop", f"more than {MAX_REDIRECTS} redirects")
+        raise PageRejected("redirect_loop", f"more than {MAX_REDIRECTS} redirects")
 
     def _request(self, url: str, conditions: dict[str, str], budget: _Budget) -> Response:
         """One answer, trying again at once (with growing, jittered pauses) what a moment may mend."""
@@ -178,9 +178,9 @@ class Renderer:
                         media_types=MEDIA_TYPES,
                         headers=conditions,
                     )
-            except Refused as refused:
+            except PageRejected as refused:
                 if refused.reason == "unchanged" and not conditions:
-                    raise Refused("http_error", "HTTP 304 without a condition") from refused
+                    raise PageRejected("http_error", "HTTP 304 without a condition") from refused
                 asked = refused.retry_after or 0.0
                 if asked > PATIENCE_SECONDS:
                     self.hosts.cool(url, asked)
@@ -201,7 +201,7 @@ class Renderer:
         site = self._permit(hit.url)
         try:
             shown = self._show(hit.url, budget)
-        except Refused as refused:
+        except PageRejected as refused:
             if refused.reason in ("browser_failed", "timeout"):
                 raise
             return None
@@ -212,10 +212,12 @@ class Renderer:
     def _in_browser(self, answer: Response, site: str, budget: _Budget) -> Fetched:
         """The page that came by plain HTTP, as Chromium shows it."""
         if self.browser_missing:
-            raise Refused("browser_missing", self.browser_missing)
+            raise PageRejected("browser_missing", self.browser_missing)
         shown = self._show(answer.url, budget)
         if shown.status >= 400:
-            raise Refused("http_error" if shown.status < 500 else "server_error", f"HTTP {shown.status} in Chromium")
+            raise PageRejected(
+                "http_error" if shown.status < 500 else "server_error", f"HTTP {shown.status} in Chromium"
+            )
         return self._rendered(shown, answer.url, site, shown.answers[-1] if shown.answers else answer)
 
     def _rendered(self, shown: RenderedPage, asked: str, site: str, answer: Response) -> Fetched:
@@ -253,7 +255,7 @@ class Renderer:
             except BrowserError as error:
                 self.browser_missing = str(error)
                 log.warning("%s Pages that need it are left for another night.", error)
-                raise Refused("browser_missing", str(error)) from error
+                raise PageRejected("browser_missing", str(error)) from error
 
 
 class _Budget:

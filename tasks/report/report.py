@@ -20,7 +20,12 @@ Publish = Callable[[str], None]
 
 @contextmanager
 def write_report(
-    record: RunRecord, layout: Layout, count_documents: Callable[[], dict[str, Any]], publish: Publish, *, picture: bool
+    record: RunRecord,
+    layout: Layout,
+    count_documents: Callable[[], dict[str, Any]],
+    publish: Publish,
+    *,
+    picture: bool,
 ) -> Iterator[None]:
     """Always writes `reports/<run>/report.json` and `report.md`, also after an error.
 

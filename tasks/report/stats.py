@@ -13,7 +13,7 @@ from model.contracts.erasure_marks import count_marks, in_words
 from model.data.document_table import DOCUMENT
 from tasks.contracts.paths import Layout
 from tasks.contracts.settings import SearchSettings
-from tasks.raw.catalog import Corpus
+from tasks.raw.catalog import Catalog
 from tasks.search.frontier import Frontier
 from tasks.storage.state_db import open_state
 from tasks.tokenize import token_files
@@ -40,13 +40,13 @@ def collect_stats(layout: Layout) -> dict[str, Any]:
     """The numbers of `run.py stats --json`; takes no lock and changes nothing that counts."""
     db = open_state(layout.database)
     try:
-        corpus = Corpus(layout, db)
+        corpus = Catalog(layout, db)
         documents = corpus.counts()
         urls = Frontier(db, SearchSettings()).counts()
         table = load_documents(layout, db)
     finally:
         db.close()
-    meta = token_files.read_meta(layout)
+    meta = token_files.read_manifest(layout)
     return {
         "documents": documents,
         "urls": urls,
@@ -63,7 +63,7 @@ def load_documents(layout: Layout, db: sqlite3.Connection) -> pd.DataFrame:
 
     query = "SELECT seq, substr(fetched_at, 1, 10) AS day, site, language, outcome, bytes, kept_bytes FROM documents"
     table = pd.read_sql_query(query, db, index_col="seq")
-    meta = token_files.read_meta(layout)
+    meta = token_files.read_manifest(layout)
     rows = token_files.read_table(layout, meta) if meta else np.zeros(0, DOCUMENT)
     tokens = pd.Series(rows["length"].astype("int64"), index=rows["seq"].astype("int64"), dtype="Int64")
     return table.assign(tokens=tokens.reindex(table.index))
@@ -122,7 +122,7 @@ def refused(layout: Layout, reason: str) -> list[dict[str, Any]]:
     """The documents that ended for this reason, with what there was to say, newest last."""
     db = open_state(layout.database)
     try:
-        corpus = Corpus(layout, db)
+        corpus = Catalog(layout, db)
         rows = db.execute(
             "SELECT seq, path, detail FROM documents WHERE outcome = ? ORDER BY seq", (reason,)
         ).fetchall()

@@ -9,7 +9,7 @@ import numpy as np
 from tasks.contracts.errors import SettingsError
 from tasks.contracts.paths import Layout
 from tasks.contracts.settings import SearchSettings
-from tasks.raw.catalog import Corpus
+from tasks.raw.catalog import Catalog
 from tasks.search.frontier import Frontier
 from tasks.storage.state_db import open_state
 from tasks.tokenize import token_files
@@ -20,7 +20,7 @@ def trace(url: str, layout: Layout) -> dict[str, Any]:
     db = open_state(layout.database)
     try:
         visited = Frontier(db, SearchSettings()).lookup(url)
-        corpus = Corpus(layout, db)
+        corpus = Catalog(layout, db)
         forgotten = corpus.forgotten.covers(url)
         documents = [dict(row) for row in corpus.trace(url)]
         for document in documents:
@@ -42,21 +42,21 @@ def url_of_token(target: str, layout: Layout) -> str:
     split = next((split for split, file in token_files.FILES.items() if file == name), None)
     if split is None:
         return target
-    meta = token_files.read_meta(layout)
+    meta = token_files.read_manifest(layout)
     tokens = meta.tokens(split) if meta else 0
     if meta is None or not position.isdecimal() or int(position) >= tokens:
         raise SettingsError(f"{name} has {tokens:,} tokens: give {name}:0 to {name}:{max(tokens - 1, 0)}")
     seq = token_files.document_at(layout, meta, split, int(position))
     db = open_state(layout.database)
     try:
-        return Corpus(layout, db).entry(seq).url
+        return Catalog(layout, db).entry(seq).url
     finally:
         db.close()
 
 
 def _tokens(layout: Layout, seq: int) -> dict[str, Any] | None:
     """Where the document lies in the token files, or None where it does not."""
-    meta = token_files.read_meta(layout)
+    meta = token_files.read_manifest(layout)
     if meta is None:
         return None
     table = token_files.read_table(layout, meta)

@@ -14,11 +14,11 @@ from urllib.parse import urljoin
 
 from lxml import etree, html
 
-from tasks.contracts.outcomes import Refused
+from tasks.contracts.outcomes import PageRejected
 from tasks.contracts.records import Hit
-from tasks.search.queries import Answer, Listing, Question
+from tasks.search.queries import Listing, SourceQuery, SourceResult
 from tasks.web.http_client import Deadline, HttpClient, Response
-from tasks.web.politeness import Hosts
+from tasks.web.politeness import PolitenessPolicy
 
 MAX_BYTES = 10_000_000  # after decompression; of a larger one the beginning is read
 MAX_ADDRESSES = 50_000  # the protocol's own bound
@@ -41,22 +41,26 @@ class Listed:
 
 
 def ask_listing(
-    question: Question, client: HttpClient, hosts: Hosts, seconds: float, unknown: Callable[[list[Hit]], list[Hit]]
-) -> Answer:
+    question: SourceQuery,
+    client: HttpClient,
+    hosts: PolitenessPolicy,
+    seconds: float,
+    unknown: Callable[[list[Hit]], list[Hit]],
+) -> SourceResult:
     """What is new in one feed or sitemap file, the latest first, asked conditionally and politely."""
     try:
         response = fetch(question, client, hosts, seconds)
         listed = parse(response.body, response.url)
-    except Refused as refused:
-        return Answer.of(refused)
+    except PageRejected as refused:
+        return SourceResult.of(refused)
     if listed is None:
-        return Answer("no_listing", response.media_type)
+        return SourceResult("no_listing", response.media_type)
     newest = sorted(listed.pages, key=lambda one: -(one.modified or 0.0))
     provider = question.source.provider
     # By source and not by file: a sitemap's files are renamed and split as they grow.
     hits = unknown([Hit(one.url, provider, question.source.url, rank=rank) for rank, one in enumerate(newest)])
     most = question.source.max_urls
-    return Answer(
+    return SourceResult(
         "results" if listed.pages or listed.files else "no_results",
         hits=tuple(hits[:most]),
         listings=tuple(listed.files),
@@ -66,7 +70,7 @@ def ask_listing(
     )
 
 
-def fetch(question: Question, client: HttpClient, hosts: Hosts, seconds: float) -> Response:
+def fetch(question: SourceQuery, client: HttpClient, hosts: PolitenessPolicy, seconds: float) -> Response:
     """As `render` fetches: robots.txt and the host's pace on each hop.
 
     Raises:
@@ -81,7 +85,7 @@ def fetch(question: Question, client: HttpClient, hosts: Hosts, seconds: float) 
             with hosts.turn(url):
                 deadline = Deadline(seconds)
                 answer = client.get(url, deadline=deadline, max_bytes=MAX_BYTES, truncate=True, headers=headers)
-        except Refused as refused:
+        except PageRejected as refused:
             if refused.retry_after:
                 hosts.cool(url, refused.retry_after)
             raise
@@ -89,7 +93,7 @@ def fetch(question: Question, client: HttpClient, hosts: Hosts, seconds: float) 
         if target is None:
             return answer
         url = target
-    raise Refused("redirect_loop", f"more than {MAX_REDIRECTS} redirects")
+    raise PageRejected("redirect_loop", f"more than {MAX_REDIRECTS} redirects")
 
 
 def parse(body: bytes, base: str) -> Listed | None:

@@ -15,7 +15,7 @@ from tasks.contracts.urls import site_of, url_key
 from tasks.storage.state_db import transaction
 from tasks.web import hosts_table
 from tasks.web.blocklists import NO_BLOCKLISTS, Blocklists
-from tasks.web.suppression_list import NOTHING_FORGOTTEN, Forgotten
+from tasks.web.suppression_list import NOTHING_SUPPRESSED, SuppressionList
 
 LISTING_LINKS = 3  # a page without a text of its own that gives so many new links: more will appear there
 HOUR = 3600.0
@@ -62,7 +62,7 @@ ORDER BY depth, rowid LIMIT :limit
 
 
 @dataclass(frozen=True, slots=True)
-class Visit:
+class VisitResult:
     """How a hit's visit ended."""
 
     hit: Hit
@@ -78,7 +78,7 @@ class Visit:
     @classmethod
     def of(
         cls, hit: Hit, page: Page | Dropped, result: Extracted, links: Iterable[Hit] = (), outcome: str = "stored"
-    ) -> Visit:
+    ) -> VisitResult:
         """From what `render` and `extract` gave; `outcome` is what became of the document, where there is one."""
         end = result.dropped or Dropped("", outcome)
         if isinstance(page, Dropped):
@@ -106,7 +106,7 @@ class Frontier:
     """
 
     def __init__(
-        self, db: sqlite3.Connection, settings: SearchSettings, forgotten: Forgotten = NOTHING_FORGOTTEN
+        self, db: sqlite3.Connection, settings: SearchSettings, forgotten: SuppressionList = NOTHING_SUPPRESSED
     ) -> None:
         self.db = db
         self.settings = settings
@@ -220,7 +220,7 @@ class Frontier:
         turns = (row for turn in zip_longest(*queues) for row in turn if row is not None)
         return list(islice(turns, limit))
 
-    def finish(self, visits: Sequence[Visit], now: float) -> int:
+    def finish(self, visits: Sequence[VisitResult], now: float) -> int:
         """Record the outcome of each visit and add the links found, all or nothing. Gives how many links were new.
 
         Raises:
@@ -279,7 +279,7 @@ class Frontier:
         )
         return self.db.execute(insert, (self.forgotten.stand_in(url), now)).rowcount
 
-    def _record(self, key: str, visit: Visit, links: int, now: float) -> None:
+    def _record(self, key: str, visit: VisitResult, links: int, now: float) -> None:
         row = self.db.execute("SELECT * FROM frontier WHERE url_key = ?", (key,)).fetchone()
         if row is None:
             raise ValueError(f"{visit.hit.url} is not in the frontier")
@@ -302,14 +302,14 @@ class Frontier:
         columns = ", ".join(f"{name} = :{name}" for name in values)
         self.db.execute(f"UPDATE frontier SET {columns} WHERE url_key = :key", {**values, "key": key})
 
-    def _pause(self, visit: Visit, failures: int, listing: bool) -> float:
+    def _pause(self, visit: VisitResult, failures: int, listing: bool) -> float:
         if visit.retry:
             return self.settings.retry_hours * HOUR * 2.0 ** (failures - 1)
         listing = listing and (visit.stage != "render" or visit.outcome == "unchanged")
         return (self.settings.revisit_listing_hours if listing else self.settings.revisit_days * 24) * HOUR
 
 
-def _validators(visit: Visit) -> dict[str, str | None]:
+def _validators(visit: VisitResult) -> dict[str, str | None]:
     """A visit that got no new page leaves the old ones: they still describe the last page that was used."""
     if visit.retry or visit.final_url is None:
         return {}

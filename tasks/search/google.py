@@ -21,12 +21,12 @@ from lxml import etree, html
 
 from tasks.browser.chromium import CHROMIUMS, OWNER, PREFERENCES, PROFILE, environment, find_binaries, sandboxed
 from tasks.browser.process_tree import kill, tree_of, with_environment
-from tasks.contracts.outcomes import Refused
+from tasks.contracts.outcomes import PageRejected
 from tasks.contracts.paths import PROJECT, Layout
 from tasks.contracts.records import Hit
-from tasks.search.queries import Answer, Question
+from tasks.search.queries import SourceQuery, SourceResult
 from tasks.web import egress_proxy
-from tasks.web.egress import Gate
+from tasks.web.egress import EgressPolicy
 
 PAGE = 10  # results a page; `num=` is dead
 START_SECONDS = 40.0
@@ -51,23 +51,23 @@ class Shown:
     html: str
 
 
-def ask_google(question: Question, layout: Layout, seconds: float) -> Answer:
+def ask_google(question: SourceQuery, layout: Layout, seconds: float) -> SourceResult:
     """One result page of one topic."""
     chromium, driver = find_chromium()
     if chromium is None or driver is None or find_spec("undetected_chromedriver") is None:
-        return Answer("not_installed")
+        return SourceResult("not_installed")
     try:
         shown = look(address(question), question, layout, chromium, driver, seconds)
-    except Refused as refused:
-        return Answer.of(refused)
+    except PageRejected as refused:
+        return SourceResult.of(refused)
     outcome = face(shown)
     hits = results(shown, question) if outcome == "results" else ()
     if outcome == "results" and not hits:
         outcome = "no_results"
-    return Answer(outcome, "" if hits else _where(shown), hits)
+    return SourceResult(outcome, "" if hits else _where(shown), hits)
 
 
-def address(question: Question) -> str:
+def address(question: SourceQuery) -> str:
     source = question.source
     fields = {"q": question.query, "hl": source.hl, "lr": source.lr, "cr": source.cr, "start": question.page * PAGE}
     return f"{source.base}/search?{urlencode({name: value for name, value in fields.items() if value})}"
@@ -97,7 +97,7 @@ def face(shown: Shown) -> str:
     return "strange_page"
 
 
-def results(shown: Shown, question: Question) -> tuple[Hit, ...]:
+def results(shown: Shown, question: SourceQuery) -> tuple[Hit, ...]:
     """From each heading to its closest link; class names change too often to lean on."""
     home = urlsplit(shown.url).hostname
     addresses: dict[str, None] = {}
@@ -152,7 +152,7 @@ def find_chromium() -> tuple[str | None, str | None]:
     return found.chromium, found.driver
 
 
-def look(url: str, question: Question, layout: Layout, chromium: str, driver: str, seconds: float) -> Shown:
+def look(url: str, question: SourceQuery, layout: Layout, chromium: str, driver: str, seconds: float) -> Shown:
     """What a real browser shows at an address.
 
     Raises:
@@ -162,7 +162,10 @@ def look(url: str, question: Question, layout: Layout, chromium: str, driver: st
     folder.mkdir(parents=True, exist_ok=True)
     environ = environment(layout.state, "")
     temporary = tempfile.mkdtemp(prefix=f"{PROFILE}{environ[OWNER]}:")  # `browser.sweep_orphans` knows it by its name
-    with egress_proxy.Proxy(Gate(question.source.opened)) as way_out, way_out.visit(START_SECONDS + seconds, MAX_BYTES):
+    with (
+        egress_proxy.Proxy(EgressPolicy(question.source.opened)) as way_out,
+        way_out.visit(START_SECONDS + seconds, MAX_BYTES),
+    ):
         orders = {
             "url": url,
             "seconds": seconds,
@@ -195,12 +198,12 @@ def _seen_by_window(orders: dict[str, Any], environ: dict[str, str], seconds: fl
         said, _ = window.communicate(json.dumps(orders), timeout=seconds)
         seen = json.loads(said)
         if "error" in seen:
-            raise Refused("browser_failed", seen["error"])
+            raise PageRejected("browser_failed", seen["error"])
         return Shown(str(seen["url"]), int(seen["status"]), str(seen["html"]))
     except subprocess.TimeoutExpired as error:
-        raise Refused("browser_failed", f"not done in {seconds:.0f} s") from error
+        raise PageRejected("browser_failed", f"not done in {seconds:.0f} s") from error
     except (ValueError, KeyError, TypeError) as error:
-        raise Refused("browser_failed", "it ended without an answer") from error
+        raise PageRejected("browser_failed", "it ended without an answer") from error
     finally:
         kill(tree_of(window.pid) + with_environment("TMPDIR", environ["TMPDIR"]))
         window.wait()
@@ -218,4 +221,4 @@ def _version(chromium: str) -> int:
         said = ""
     if found := re.search(r"(\d+)\.\d+\.\d+", said):
         return int(found[1])
-    raise Refused("browser_failed", f"{chromium} does not tell its version")
+    raise PageRejected("browser_failed", f"{chromium} does not tell its version")

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Self
 
-from tasks.contracts.outcomes import OUTCOMES, Refused
+from tasks.contracts.outcomes import OUTCOMES, PageRejected
 from tasks.contracts.records import Hit
 from tasks.contracts.settings import Source
 
@@ -46,7 +46,7 @@ def troubles(counts: Iterable[str]) -> list[str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class SourceQuery:
     """One request to a source: a result page of a topic, a feed, a sitemap file, or what the profile lists."""
 
     source: Source
@@ -68,7 +68,7 @@ class Listing:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class SourceResult:
     """How a question ended, and the hits it gave."""
 
     outcome: str
@@ -86,7 +86,7 @@ class Answer:
         return self.outcome in ANSWERED
 
     @classmethod
-    def of(cls, refused: Refused) -> Self:
+    def of(cls, refused: PageRejected) -> Self:
         return cls(refused.reason, refused.detail, retry_after=refused.retry_after)
 
     def to_json(self) -> dict[str, Any]:

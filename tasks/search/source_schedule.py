@@ -14,7 +14,7 @@ from typing import Any
 from tasks.contracts.settings import ENGINES, LISTINGS, SearchSettings, Source
 from tasks.contracts.urls import url_key
 from tasks.search.frontier import HOUR, Frontier
-from tasks.search.queries import ANSWERED, BLOCKED, UNAVAILABLE, Answer, Question, meaning
+from tasks.search.queries import ANSWERED, BLOCKED, UNAVAILABLE, SourceQuery, SourceResult, meaning
 from tasks.storage.state_db import transaction
 
 MAX_FILES = 20  # of one feed or sitemap, in one night
@@ -64,7 +64,7 @@ def night_of(now: float) -> str:
     return datetime.fromtimestamp(now - 12 * HOUR).date().isoformat()
 
 
-class Agenda:
+class SourceSchedule:
     """One run's questions, from `next`, each given back to `settle` with its answer before the next is asked for."""
 
     def __init__(self, frontier: Frontier, settings: SearchSettings, now: float) -> None:
@@ -83,10 +83,10 @@ class Agenda:
                 said.append(f"{source.name} is left alone until {_local(row['until'])}: {meaning(row['outcome'])}")
         return said
 
-    def next(self, now: float) -> Question | None:
+    def next(self, now: float) -> SourceQuery | None:
         return self._next_query(now) or self._next_listing(now) or self._next_given()
 
-    def settle(self, question: Question, answer: Answer, now: float) -> tuple[int, str | None]:
+    def settle(self, question: SourceQuery, answer: SourceResult, now: float) -> tuple[int, str | None]:
         """Remember an answer, all or nothing. Gives how many of its hits were new, and what a person should know."""
         with transaction(self.db):
             new = self.frontier.insert(answer.hits, now)
@@ -101,7 +101,7 @@ class Agenda:
     def _engines(self) -> list[Source]:
         return [source for source in self.settings.sources if source.provider in ENGINES]
 
-    def _next_query(self, now: float) -> Question | None:
+    def _next_query(self, now: float) -> SourceQuery | None:
         asked = "SELECT count(*) FROM questions WHERE night = ?"
         if self.db.execute(asked, (self.night,)).fetchone()[0] >= self.settings.queries_per_night:
             return None
@@ -114,7 +114,7 @@ class Agenda:
             if page is not None:
                 tries = "SELECT count(*) FROM questions WHERE night = ? AND engine = ? AND topic = ? AND page = ?"
                 attempt = self.db.execute(tries, (self.night, engine.name, topic, page)).fetchone()[0]
-                return Question(engine, self.night, topic, page, attempt)
+                return SourceQuery(engine, self.night, topic, page, attempt)
         return None
 
     def _topics(self) -> list[str]:
@@ -153,7 +153,7 @@ class Agenda:
         left = float(last) + source.pause_seconds - now if last is not None else 0.0
         return left if 0 < left <= source.pause_seconds else 0.0
 
-    def _settle_query(self, question: Question, answer: Answer, new: int, now: float) -> str | None:
+    def _settle_query(self, question: SourceQuery, answer: SourceResult, new: int, now: float) -> str | None:
         name = question.source.name
         if answer.outcome not in ("key_missing", "not_installed"):  # then nothing was asked
             self.db.execute(
@@ -173,7 +173,7 @@ class Agenda:
         until = self._cool(name, answer, now)
         return f"{because}; left alone until {_local(until)}; {self._instead(now)}"
 
-    def _cool(self, name: str, answer: Answer, now: float) -> float:
+    def _cool(self, name: str, answer: SourceResult, now: float) -> float:
         row = self.db.execute("SELECT blocks FROM cooling WHERE engine = ?", (name,)).fetchone()
         blocks = (row["blocks"] if row else 0) + 1
         first = self.settings.block_hours if answer.outcome in BLOCKED else self.settings.retry_hours
@@ -189,7 +189,7 @@ class Agenda:
 
     # -- feeds and sitemaps ------------------------------------------------------------------------------
 
-    def _next_listing(self, now: float) -> Question | None:
+    def _next_listing(self, now: float) -> SourceQuery | None:
         for source in self.settings.sources:
             if source.provider not in LISTINGS or self._files[source.name] >= MAX_FILES:
                 continue
@@ -202,7 +202,7 @@ class Agenda:
                     self._asked.add((source.name, row["url_key"]))
                     self._files[source.name] += 1
                     about: dict[str, Any] = {name: row[name] for name in ("due_at", "etag", "last_modified")}
-                    return Question(source, self.night, row["url"], **about)
+                    return SourceQuery(source, self.night, row["url"], **about)
         return None
 
     def _remember_file(self, source: str, url: str, depth: int, now: float) -> int:
@@ -211,7 +211,7 @@ class Agenda:
         insert = "INSERT INTO listings (source, url_key, url, depth, due_at) VALUES (?,?,?,?,?) ON CONFLICT DO NOTHING"
         return self.db.execute(insert, (source, url_key(url), url, depth, now)).rowcount
 
-    def _settle_listing(self, question: Question, answer: Answer, now: float) -> str | None:
+    def _settle_listing(self, question: SourceQuery, answer: SourceResult, now: float) -> str | None:
         source, settings = question.source.name, self.settings
         here = (source, url_key(question.query))
         row = self.db.execute("SELECT * FROM listings WHERE source = ? AND url_key = ?", here).fetchone()
@@ -237,7 +237,7 @@ class Agenda:
         detail = f" ({answer.detail})" if answer.detail else ""
         return f"{question.source.provider} {question.query}: {meaning(answer.outcome)}{detail}"
 
-    def _remember_files(self, source: str, answer: Answer, depth: int, now: float) -> None:
+    def _remember_files(self, source: str, answer: SourceResult, depth: int, now: float) -> None:
         """The files that an index names. One that it says has not changed since we saw all of it waits longer."""
         if depth > MAX_DEPTH:
             return
@@ -254,14 +254,14 @@ class Agenda:
 
     # -- lists and sites ---------------------------------------------------------------------------------
 
-    def _next_given(self) -> Question | None:
+    def _next_given(self) -> SourceQuery | None:
         for source in self.settings.sources:
             about = (source.provider, repr(source))
             if self.frontier.forgotten.covers(source.url):
                 continue
             if source.provider in ("site", "urls") and about not in self._asked:
                 self._asked.add(about)
-                return Question(source, self.night)
+                return SourceQuery(source, self.night)
         return None
 
 

@@ -22,12 +22,12 @@ from tasks.contracts.urls import site_of, url_key
 from tasks.search.feeds_and_sitemaps import ask_listing
 from tasks.search.frontier import Frontier
 from tasks.search.google import ask_google
-from tasks.search.queries import Answer, Question
+from tasks.search.queries import SourceQuery, SourceResult
 from tasks.search.search_engines import ask_brave, ask_searxng
-from tasks.search.source_schedule import Agenda
-from tasks.web.egress import Gate
+from tasks.search.source_schedule import SourceSchedule
+from tasks.web.egress import EgressPolicy
 from tasks.web.http_client import HttpClient
-from tasks.web.politeness import Hosts
+from tasks.web.politeness import PolitenessPolicy
 
 # Never text; asking costs the site and us. PDFs are asked for, so that they end in an outcome with a name.
 MEDIA = (
@@ -36,7 +36,7 @@ MEDIA = (
 )
 
 
-def search(question: Question, searcher: Searcher) -> Answer:
+def search(question: SourceQuery, searcher: Searcher) -> SourceResult:
     """What a source answers, each URL once, media left out; a refusal is an answer too.
 
     Raises:
@@ -70,27 +70,27 @@ class Searcher:
         self.settings, self.layout, self.frontier = settings.render, layout, frontier
         self.clock, self.sleep = clock, sleep
         self.providers = providers or PROVIDERS
-        self.agenda = Agenda(frontier, settings.search, clock())
+        self.agenda = SourceSchedule(frontier, settings.search, clock())
         self._loopback = settings.search.allow_loopback
         self._engines: dict[str, HttpClient] = {}
         self._opened = ExitStack()
 
     @cached_property
     def client(self) -> HttpClient:
-        return self._open_client(Gate(self._loopback, refuse=self.frontier.blocklists.refuse))
+        return self._open_client(EgressPolicy(self._loopback, refuse=self.frontier.blocklists.refuse))
 
     def engine(self, source: Source) -> HttpClient:
         """For one search engine: its address is open, wherever the profile says it is."""
         if source.base not in self._engines:
-            self._engines[source.base] = self._open_client(Gate(source.opened))
+            self._engines[source.base] = self._open_client(EgressPolicy(source.opened))
         return self._engines[source.base]
 
     @cached_property
-    def hosts(self) -> Hosts:
+    def hosts(self) -> PolitenessPolicy:
         lists = (self.frontier.blocklists, self.frontier.forgotten)
-        return Hosts(self.frontier.db, self.client, self.settings, self.clock, self.sleep, *lists)
+        return PolitenessPolicy(self.frontier.db, self.client, self.settings, self.clock, self.sleep, *lists)
 
-    def _open_client(self, gate: Gate) -> HttpClient:
+    def _open_client(self, gate: EgressPolicy) -> HttpClient:
         client = HttpClient(self.settings.introduction, gate)
         self._opened.callback(client.close)
         return client
@@ -103,10 +103,10 @@ class Searcher:
     ) -> None:
         self._opened.close()
 
-    def next(self) -> Question | None:
+    def next(self) -> SourceQuery | None:
         return self.agenda.next(self.clock())
 
-    def settle(self, question: Question, answer: Answer) -> tuple[int, str | None]:
+    def settle(self, question: SourceQuery, answer: SourceResult) -> tuple[int, str | None]:
         """How many hits were new, and what a person should know."""
         return self.agenda.settle(question, answer, self.clock())
 
@@ -117,7 +117,7 @@ class Searcher:
             self.sleep(pause + source.pause_seconds * random.uniform(0.0, 0.5))
 
 
-Provider = Callable[[Question, Searcher], Answer]
+Provider = Callable[[SourceQuery, Searcher], SourceResult]
 
 
 def follow(hit: Hit, links: Iterable[str], sources: Iterable[Source]) -> list[Hit]:
@@ -130,34 +130,34 @@ def follow(hit: Hit, links: Iterable[str], sources: Iterable[Source]) -> list[Hi
     return _each_once(Hit(link, "site", hit.query, hit.depth + 1, rank) for rank, link in enumerate(inside))
 
 
-def _google(question: Question, searcher: Searcher) -> Answer:
+def _google(question: SourceQuery, searcher: Searcher) -> SourceResult:
     return ask_google(question, searcher.layout, searcher.settings.timeout_seconds)
 
 
-def _searxng(question: Question, searcher: Searcher) -> Answer:
+def _searxng(question: SourceQuery, searcher: Searcher) -> SourceResult:
     return ask_searxng(question, searcher.engine(question.source), searcher.settings.timeout_seconds)
 
 
-def _brave(question: Question, searcher: Searcher) -> Answer:
+def _brave(question: SourceQuery, searcher: Searcher) -> SourceResult:
     return ask_brave(question, searcher.engine(question.source), searcher.settings.timeout_seconds)
 
 
-def _listing(question: Question, searcher: Searcher) -> Answer:
+def _listing(question: SourceQuery, searcher: Searcher) -> SourceResult:
     seconds = searcher.settings.timeout_seconds
     return ask_listing(question, searcher.client, searcher.hosts, seconds, searcher.frontier.unknown)
 
 
-def _site(question: Question, _: Searcher) -> Answer:
+def _site(question: SourceQuery, _: Searcher) -> SourceResult:
     """The start page; `follow` does the rest."""
     start = question.source.url
-    return Answer("results", hits=(_checked(Hit(start, "site", start)),))
+    return SourceResult("results", hits=(_checked(Hit(start, "site", start)),))
 
 
-def _urls(question: Question, _: Searcher) -> Answer:
+def _urls(question: SourceQuery, _: Searcher) -> SourceResult:
     """The listed URLs, then the file's."""
     source = question.source
     listed = [_checked(Hit(url, "urls", "profile", rank=rank)) for rank, url in enumerate(source.urls)]
-    return Answer("results", hits=(*listed, *(_read_list(Path(source.file)) if source.file else [])))
+    return SourceResult("results", hits=(*listed, *(_read_list(Path(source.file)) if source.file else [])))
 
 
 PROVIDERS: dict[str, Provider] = {

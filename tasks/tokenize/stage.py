@@ -18,11 +18,11 @@ from model.data.tokenizer import END_OF_TEXT_ID, tokenizer_digest, train_tokeniz
 from tasks.contracts.errors import TruthDamagedError
 from tasks.contracts.paths import Layout, read_cleaned
 from tasks.contracts.settings import TokenizeSettings
-from tasks.raw.catalog import Corpus
+from tasks.raw.catalog import Catalog
 from tasks.storage.atomic_files import write_atomically, write_json
 from tasks.tokenize import token_files
 from tasks.tokenize.encoder import Encoder
-from tasks.tokenize.token_files import Meta, generation_of
+from tasks.tokenize.token_files import Manifest, generation_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ def read_tokenizer_record(layout: Layout) -> TokenizerRecord | None:
     return None  # cut between the tokenizer and its record while provisional: trained again
 
 
-def prepare_tokenizer(layout: Layout, corpus: Corpus, settings: TokenizeSettings) -> list[str]:
+def prepare_tokenizer(layout: Layout, corpus: Catalog, settings: TokenizeSettings) -> list[str]:
     """Train the tokenizer where there is none, or freeze it once enough text is kept. Says what it did."""
     record = read_tokenizer_record(layout)
     if record is not None and record.frozen:
@@ -83,7 +83,7 @@ def prepare_tokenizer(layout: Layout, corpus: Corpus, settings: TokenizeSettings
 class _Texts:
     """Kept texts in ledger order, up to `limit` bytes: how a night was cut never shows in the tokenizer."""
 
-    def __init__(self, layout: Layout, corpus: Corpus, limit: int) -> None:
+    def __init__(self, layout: Layout, corpus: Catalog, limit: int) -> None:
         self.layout, self.corpus, self.limit = layout, corpus, limit
         self.documents = self.bytes = 0
 
@@ -99,7 +99,7 @@ class _Texts:
             seq = rows[-1]["seq"] + 1
 
 
-def open_processed(layout: Layout, rules: str, forgotten: str) -> Meta | None:
+def open_processed(layout: Layout, rules: str, forgotten: str) -> Manifest | None:
     """The commit record that this night appends to; token files of another generation are removed first.
 
     `rules` and `forgotten` are digests: of what decides the texts, and of which documents are forgotten.
@@ -110,14 +110,14 @@ def open_processed(layout: Layout, rules: str, forgotten: str) -> Meta | None:
     if record is None:
         return None
     generation = generation_of(rules, record.sha256, forgotten)
-    meta = token_files.read_meta(layout)
+    meta = token_files.read_manifest(layout)
     if meta is not None and meta.generation == generation:
         return meta
     token_files.reset(layout)
-    return Meta(generation, rules, record.sha256, record.vocab_size, 0, 0, 0, 0)
+    return Manifest(generation, rules, record.sha256, record.vocab_size, 0, 0, 0, 0)
 
 
-def tokenize(layout: Layout, corpus: Corpus, meta: Meta, encoder: Encoder, batch: int) -> Meta:
+def tokenize(layout: Layout, corpus: Catalog, meta: Manifest, encoder: Encoder, batch: int) -> Manifest:
     """Append the next batch of kept documents and commit it. Returns the same record when nothing is left."""
     rows = corpus.kept(meta.next_seq, batch)
     if not rows:

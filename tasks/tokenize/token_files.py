@@ -26,7 +26,7 @@ FORMAT = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Meta:
+class Manifest:
     """`meta.json`."""
 
     generation: str  # digest of format, rules, tokenizer, and what is forgotten; within one, offsets never change
@@ -46,17 +46,17 @@ def generation_of(rules: str, tokenizer: str, forgotten: str) -> str:
     return hashlib.sha256(f"{FORMAT} {rules} {tokenizer} {forgotten}".encode()).hexdigest()
 
 
-def read_meta(layout: Layout) -> Meta | None:
+def read_manifest(layout: Layout) -> Manifest | None:
     """None where nothing was committed, or the record cannot be read (then all is made anew)."""
     try:
         values = json.loads((layout.processed / "meta.json").read_text())
         values.pop("format"), values.pop("dtype"), values.pop("separator")
-        return Meta(**values)
+        return Manifest(**values)
     except (OSError, ValueError, TypeError, KeyError):
         return None
 
 
-def committed_sizes(layout: Layout, meta: Meta) -> dict[Path, int]:
+def committed_sizes(layout: Layout, meta: Manifest) -> dict[Path, int]:
     """The bytes of each file that count."""
     sizes = {layout.processed / FILES[split]: 2 * meta.tokens(split) for split in SPLITS}
     sizes[layout.processed / TABLE] = DOCUMENT.itemsize * meta.documents
@@ -67,7 +67,7 @@ def mend(layout: Layout) -> list[str]:
     """Cut what was not committed; begin anew where committed bytes are missing. Says what it did."""
     if not layout.processed.exists():
         return []
-    meta = read_meta(layout)
+    meta = read_manifest(layout)
     if meta is None:
         if any(layout.processed.iterdir()):
             reset(layout)
@@ -100,11 +100,11 @@ def reset(layout: Layout) -> None:
 
 def append(
     layout: Layout,
-    meta: Meta,
+    meta: Manifest,
     documents: list[tuple[int, str]],
     tokens: list[npt.NDArray[np.uint16]],
     next_seq: int,
-) -> Meta:
+) -> Manifest:
     """Append a batch of (seq, split) documents with their ids, then commit. Returns the new record."""
     rows = np.zeros(len(documents), dtype=DOCUMENT)
     ends = {split: meta.tokens(split) for split in SPLITS}
@@ -119,7 +119,7 @@ def append(
         content = np.concatenate(parts).astype("<u2").tobytes() if parts else b""
         append_durably(layout.processed / FILES[split], content)
     append_durably(layout.processed / TABLE, rows.tobytes())
-    new = Meta(
+    new = Manifest(
         meta.generation,
         meta.rules,
         meta.tokenizer,
@@ -134,14 +134,14 @@ def append(
     return new
 
 
-def document_at(layout: Layout, meta: Meta, split: str, position: int) -> int:
+def document_at(layout: Layout, meta: Manifest, split: str, position: int) -> int:
     """The number in the ledger of the document that the token at a position of a split belongs to."""
     table = read_table(layout, meta)
     rows = table[table["split"] == SPLITS.index(split)]
     return int(rows["seq"][np.searchsorted(rows["offset"], position, side="right") - 1])
 
 
-def read_table(layout: Layout, meta: Meta) -> npt.NDArray[np.void]:
+def read_table(layout: Layout, meta: Manifest) -> npt.NDArray[np.void]:
     """The committed rows of the table of documents."""
     path = layout.processed / TABLE
     return np.fromfile(path, dtype=DOCUMENT, count=meta.documents) if meta.documents else np.zeros(0, DOCUMENT)

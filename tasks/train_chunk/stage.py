@@ -21,7 +21,7 @@ from tasks.contracts.paths import PROJECT, Layout
 from tasks.contracts.run_record import RunRecord
 from tasks.contracts.settings import TrainSettings
 from tasks.storage.atomic_files import write_atomically
-from tasks.tokenize.token_files import Meta
+from tasks.tokenize.token_files import Manifest
 
 Event = dict[str, Any]
 
@@ -30,7 +30,7 @@ MOST_SPIKES_SAID = 3  # the others are only counted
 SHAPE = ("block_size", "n_layer", "n_head", "n_kv_head", "n_embd")
 
 
-def make_job(layout: Layout, meta: Meta, provisional: bool, settings: TrainSettings) -> tuple[TrainJob, list[str]]:
+def make_job(layout: Layout, meta: Manifest, provisional: bool, settings: TrainSettings) -> tuple[TrainJob, list[str]]:
     """The chunk that these settings ask for, on what is committed now; and what has to be said about it.
 
     The shape belongs to the lineage: a model is never started over because a profile asks for another one.
@@ -58,7 +58,7 @@ def make_job(layout: Layout, meta: Meta, provisional: bool, settings: TrainSetti
         raise SettingsError(f"train: {error}") from error
 
 
-def _job(layout: Layout, meta: Meta, provisional: bool, settings: TrainSettings, shape: dict[str, Any]) -> TrainJob:
+def _job(layout: Layout, meta: Manifest, provisional: bool, settings: TrainSettings, shape: dict[str, Any]) -> TrainJob:
     return TrainJob(
         processed_dir=layout.processed,
         checkpoints_dir=layout.checkpoints,
@@ -92,7 +92,7 @@ def _job(layout: Layout, meta: Meta, provisional: bool, settings: TrainSettings,
     )
 
 
-def covers(meta: Meta, chunk: dict[str, Any]) -> bool:
+def covers(meta: Manifest, chunk: dict[str, Any]) -> bool:
     """Whether the token files hold all that a chunk was begun with."""
     recipe: dict[str, int] = chunk["recipe"]
     return meta.train_tokens >= recipe["train_tokens"] and meta.val_tokens >= recipe["val_tokens"]

@@ -22,7 +22,7 @@ import xxhash
 from numpy.typing import NDArray
 
 from tasks.contracts.errors import SettingsError
-from tasks.contracts.outcomes import Refused
+from tasks.contracts.outcomes import PageRejected
 from tasks.contracts.paths import Layout
 from tasks.contracts.settings import SearchSettings
 from tasks.storage.atomic_files import write_json
@@ -90,9 +90,9 @@ class Blocklists:
         return stopped
 
     def refuse(self, url: str) -> None:
-        """Raises `Refused("blocklisted")` for a URL that is stopped."""
+        """Raises `PageRejected("blocklisted")` for a URL that is stopped."""
         if stopped := self.find(url):
-            raise Refused("blocklisted", f"{stopped}, at {url}")
+            raise PageRejected("blocklisted", f"{stopped}, at {url}")
 
 
 NO_BLOCKLISTS = Blocklists((), "")

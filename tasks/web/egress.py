@@ -17,7 +17,7 @@ from contextlib import suppress
 import psutil
 
 from tasks.contracts.addresses import endpoint, is_ip_address
-from tasks.contracts.outcomes import Refused
+from tasks.contracts.outcomes import PageRejected
 
 PORTS = (80, 443)
 Resolver = Callable[[str, int], list[str]]
@@ -41,12 +41,12 @@ MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")
 NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052; how networks without IPv4 reach all of it
 
 
-class Gate:
+class EgressPolicy:
     """Lets through ports 80 and 443 of public addresses, and what is opened by name.
 
     `opened` holds endpoints as `127.0.0.1:8765` or `search.home.example:8080`: that very address, or that very host
-    name wherever it leads, at that very port. Only the user may write them, never a page. `refuse` raises `Refused`
-    for the address of a host that a blocklist names: it is not even resolved, so that a page's scripts, frames and
+    name wherever it leads, at that very port. Only the user may write them, never a page. `refuse` raises
+    `PageRejected` for the address of a host that a blocklist names: it is not even resolved, so that a page's scripts, frames and
     redirects reach it no more than we do.
     """
 
@@ -87,7 +87,7 @@ class Gate:
                 return socket.create_connection((address, port), seconds)
             except OSError as error:
                 failure = error
-        raise Refused("dead_host", f"{host}: {failure or 'no address'}")
+        raise PageRejected("dead_host", f"{host}: {failure or 'no address'}")
 
     def _check(self, host: str, address: str, port: int) -> None:
         if (address, port) in self._opened:
@@ -95,9 +95,9 @@ class Gate:
         what = host if host == address else f"{host} is {address}"
         if not is_public(address) or address in self._own:
             hint = "; search.allow_loopback can open it" if address.startswith(("127.", "::1")) else ""
-            raise Refused("forbidden_address", f"{what}, which is not on the public internet{hint}")
+            raise PageRejected("forbidden_address", f"{what}, which is not on the public internet{hint}")
         if port not in PORTS:
-            raise Refused("forbidden_address", f"{what}, port {port}: only {PORTS[0]} and {PORTS[1]} are asked")
+            raise PageRejected("forbidden_address", f"{what}, port {port}: only {PORTS[0]} and {PORTS[1]} are asked")
 
     def _lookup(self, host: str, port: int, seconds: float) -> list[str]:
         """In a thread: the system's resolver knows no deadline."""
@@ -115,9 +115,9 @@ class Gate:
         try:
             answer = found.get(timeout=max(seconds, 0.0))
         except queue.Empty as error:
-            raise Refused("timeout", f"no answer from the name servers for {host}") from error
+            raise PageRejected("timeout", f"no answer from the name servers for {host}") from error
         if isinstance(answer, Exception) or not answer:
-            raise Refused("dead_host", f"{host}: {answer or 'no address'}")
+            raise PageRejected("dead_host", f"{host}: {answer or 'no address'}")
         return answer
 
 

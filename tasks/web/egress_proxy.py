@@ -19,8 +19,8 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
 
-from tasks.contracts.outcomes import Refused
-from tasks.web.egress import Gate
+from tasks.contracts.outcomes import PageRejected
+from tasks.web.egress import EgressPolicy
 
 CONNECT_SECONDS = 10.0
 MAX_CONNECTIONS = 100  # Chromium asks a proxy for 32 at a time, and as many WebSockets again
@@ -48,14 +48,14 @@ def flags(url: str) -> tuple[str, ...]:
     )
 
 
-class Visit:
+class PageBudget:
     """What one page may still load, and what it was refused."""
 
     def __init__(self, seconds: float, max_bytes: int) -> None:
         self.ends = time.monotonic() + seconds
         self.bytes_left = max_bytes
         self.exceeded = False
-        self.refused: dict[str, Refused] = {}  # by `host:port`
+        self.refused: dict[str, PageRejected] = {}  # by `host:port`
         self._open = True
         self._sockets: set[socket.socket] = set()
         self._lock = threading.Lock()
@@ -99,9 +99,9 @@ class Visit:
 class Proxy:
     """`with Proxy(gate) as proxy:` listens; `with proxy.visit(seconds, max_bytes):` lets through."""
 
-    def __init__(self, gate: Gate) -> None:
+    def __init__(self, gate: EgressPolicy) -> None:
         self._gate = gate
-        self._visit: Visit | None = None
+        self._visit: PageBudget | None = None
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=MAX_CONNECTIONS)
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         threading.Thread(target=self._accept, daemon=True, name="proxy").start()
@@ -120,9 +120,9 @@ class Proxy:
         self._listener.close()
 
     @contextmanager
-    def visit(self, seconds: float, max_bytes: int) -> Iterator[Visit]:
+    def visit(self, seconds: float, max_bytes: int) -> Iterator[PageBudget]:
         """One at a time. At the end all that is still open is cut."""
-        visit = self._visit = Visit(seconds, max_bytes)
+        visit = self._visit = PageBudget(seconds, max_bytes)
         try:
             yield visit
         finally:
@@ -141,7 +141,7 @@ class Proxy:
             else:
                 threading.Thread(target=self._serve, args=(client, visit), daemon=True, name="proxied").start()
 
-    def _serve(self, client: socket.socket, visit: Visit) -> None:
+    def _serve(self, client: socket.socket, visit: PageBudget) -> None:
         """One client connection: a tunnel, or one plain exchange."""
         try:
             visit.hold(client)
@@ -150,7 +150,7 @@ class Proxy:
             host, port = _authority(method, target)
             try:
                 server = self._gate.connect(host, port, min(CONNECT_SECONDS, visit.left()))
-            except Refused as refused:
+            except PageRejected as refused:
                 visit.refused[f"{host}:{port}"] = refused
                 return  # without a word: the page learns no more than from a host that is down
             try:
@@ -163,13 +163,13 @@ class Proxy:
                     _forward(head, rest, client, server, visit)
             finally:
                 visit.drop(server)
-        except (OSError, Refused):  # TimeoutError among them
+        except (OSError, PageRejected):  # TimeoutError among them
             pass
         finally:
             visit.drop(client)
 
 
-def _tunnel(client: socket.socket, server: socket.socket, visit: Visit) -> None:
+def _tunnel(client: socket.socket, server: socket.socket, visit: PageBudget) -> None:
     """Both directions at once, each in a thread: one that is slow to read does not stop the other."""
     upwards = threading.Thread(target=_copy, args=(client, server, visit), daemon=True, name="proxied-up")
     upwards.start()
@@ -179,7 +179,7 @@ def _tunnel(client: socket.socket, server: socket.socket, visit: Visit) -> None:
     upwards.join()
 
 
-def _copy(source: socket.socket, sink: socket.socket, visit: Visit, size: int | None = None) -> None:
+def _copy(source: socket.socket, sink: socket.socket, visit: PageBudget, size: int | None = None) -> None:
     """Until the source ends, or `size` bytes have passed."""
     left = size
     with suppress(OSError):
@@ -197,7 +197,7 @@ def _copy(source: socket.socket, sink: socket.socket, visit: Visit, size: int | 
             sink.shutdown(socket.SHUT_WR)
 
 
-def _forward(head: bytes, rest: bytes, client: socket.socket, server: socket.socket, visit: Visit) -> None:
+def _forward(head: bytes, rest: bytes, client: socket.socket, server: socket.socket, visit: PageBudget) -> None:
     """One request and its answer; then the connection ends, so that no second request can go to the wrong host."""
     method, target = _request_line(head)
     size = _announced(head) or 0
@@ -223,16 +223,16 @@ def _forward(head: bytes, rest: bytes, client: socket.socket, server: socket.soc
     sender.join()
 
 
-def _read_head(source: socket.socket, visit: Visit, begun: bytes = b"") -> tuple[bytes, bytes]:
+def _read_head(source: socket.socket, visit: PageBudget, begun: bytes = b"") -> tuple[bytes, bytes]:
     """A head without its empty line, and what came after it. Raises OSError or Refused."""
     content = bytearray(begun)
     while (end := END_OF_HEAD.search(content)) is None:
         if len(content) > MAX_HEAD:
-            raise Refused("connection_error", f"a head of more than {MAX_HEAD} bytes")
+            raise PageRejected("connection_error", f"a head of more than {MAX_HEAD} bytes")
         source.settimeout(visit.left())
         piece = source.recv(CHUNK)
         if not piece:
-            raise Refused("connection_error", "the connection ended within a head")
+            raise PageRejected("connection_error", "the connection ended within a head")
         visit.spend(len(piece))
         content += piece
     return bytes(content[: end.start()]), bytes(content[end.end() :])
@@ -241,7 +241,7 @@ def _read_head(source: socket.socket, visit: Visit, begun: bytes = b"") -> tuple
 def _request_line(head: bytes) -> tuple[bytes, bytes]:
     words = LINE.split(head, maxsplit=1)[0].split(b" ")
     if len(words) != 3 or not words[2].startswith(b"HTTP/1."):
-        raise Refused("bad_url", "no HTTP/1 request")
+        raise PageRejected("bad_url", "no HTTP/1 request")
     return words[0], words[1]
 
 
@@ -255,7 +255,7 @@ def _authority(method: bytes, target: bytes) -> tuple[str, int]:
             return parts.hostname, port
     except ValueError:
         pass
-    raise Refused("bad_url", f"{target[:100]!r}")
+    raise PageRejected("bad_url", f"{target[:100]!r}")
 
 
 def _status(answer: bytes) -> bytes:
@@ -269,12 +269,12 @@ def _announced(head: bytes) -> int | None:
     ]
     chunked = any(name == b"transfer-encoding" for name, _ in fields)
     if chunked and not head.startswith(b"HTTP/"):
-        raise Refused("bad_url", "a request body of unknown length")
+        raise PageRejected("bad_url", "a request body of unknown length")
     lengths = {value for name, value in fields if name == b"content-length"}
     if chunked or not lengths:
         return None
     if len(lengths) > 1 or not (length := lengths.pop()).isdigit():
-        raise Refused("connection_error", "a body of unclear length")
+        raise PageRejected("connection_error", "a body of unclear length")
     return int(length)
 
 

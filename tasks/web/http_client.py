@@ -20,8 +20,8 @@ import httpcore
 import httpx
 
 from tasks.contracts.addresses import join_web_address
-from tasks.contracts.outcomes import Refused
-from tasks.web.egress import Gate
+from tasks.contracts.outcomes import PageRejected
+from tasks.web.egress import EgressPolicy
 
 CONNECT_SECONDS = 10.0
 CHUNK = 65536
@@ -35,10 +35,10 @@ class Deadline:
         self.at = time.monotonic() + seconds
 
     def left(self) -> float:
-        """Seconds left. Raises `Refused("timeout")` when there are none."""
+        """Seconds left. Raises `PageRejected("timeout")` when there are none."""
         left = self.at - time.monotonic()
         if left <= 0:
-            raise Refused("timeout", "the deadline has passed")
+            raise PageRejected("timeout", "the deadline has passed")
         return left
 
 
@@ -63,14 +63,14 @@ class Response:
         location: str = self.headers.get("location", "").strip()
         target = join_web_address(self.url, location) if location else None
         if target is None:
-            raise Refused("bad_redirect", f"HTTP {self.status} to {location or 'nowhere'}")
+            raise PageRejected("bad_redirect", f"HTTP {self.status} to {location or 'nowhere'}")
         return target
 
 
 class HttpClient:
     """GET with limits, one exchange at a time in each thread. Threads share connections, not deadlines or cookies."""
 
-    def __init__(self, user_agent: str, gate: Gate) -> None:
+    def __init__(self, user_agent: str, gate: EgressPolicy) -> None:
         self._network = GuardedBackend(gate)
         transport = self._transport = httpx.HTTPTransport()
         # The pool is where httpcore takes a network backend; httpx passes none through.
@@ -127,7 +127,7 @@ class HttpClient:
                     return answer
                 refuse_bad_status(answer)
                 if media_types is not None and answer.media_type not in media_types:
-                    raise Refused("unsupported_media_type", answer.media_type)
+                    raise PageRejected("unsupported_media_type", answer.media_type)
                 body = b"".join(_read_bounded(streamed, max_bytes, truncate))
                 return Response(url, answer.status, answer.headers, body)
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, ValueError) as error:
@@ -135,7 +135,7 @@ class HttpClient:
 
 
 def refuse_bad_status(answer: Response) -> None:
-    """Raises `Refused` unless the status is a success."""
+    """Raises `PageRejected` unless the status is a success."""
     status = answer.status
     if 200 <= status < 300:
         return
@@ -154,7 +154,7 @@ def refuse_bad_status(answer: Response) -> None:
         reason = "http_error"
     else:
         reason = "bad_redirect"
-    raise Refused(reason, f"HTTP {status}", retry_after)
+    raise PageRejected(reason, f"HTTP {status}", retry_after)
 
 
 def _retry_after(value: str) -> float | None:
@@ -171,10 +171,10 @@ def _retry_after(value: str) -> float | None:
 def _read_bounded(streamed: httpx.Response, max_bytes: int, truncate: bool) -> Iterator[bytes]:
     encoding = streamed.headers.get("content-encoding", "").strip().lower()
     if encoding not in ("", "identity", "gzip", "x-gzip", "deflate"):
-        raise Refused("bad_encoding", encoding)
+        raise PageRejected("bad_encoding", encoding)
     declared = streamed.headers.get("content-length", "")
     if not truncate and declared.isdigit() and int(declared) > max_bytes:
-        raise Refused("too_large", f"{declared} bytes announced")
+        raise PageRejected("too_large", f"{declared} bytes announced")
     total = 0
     raw = streamed.iter_raw(CHUNK)
     for piece in raw if encoding in ("", "identity") else _inflate(raw):
@@ -183,7 +183,7 @@ def _read_bounded(streamed: httpx.Response, max_bytes: int, truncate: bool) -> I
             if truncate:
                 yield piece[: len(piece) - (total - max_bytes)]
                 return
-            raise Refused("too_large", f"more than {max_bytes} bytes")
+            raise PageRejected("too_large", f"more than {max_bytes} bytes")
         yield piece
 
 
@@ -200,26 +200,26 @@ def _inflate(raw: Iterable[bytes]) -> Iterator[bytes]:
                     decoder = zlib.decompressobj(wbits=47)
         yield decoder.decompress(b"", CHUNK)
     except zlib.error as error:
-        raise Refused("bad_encoding", str(error)) from error
+        raise PageRejected("bad_encoding", str(error)) from error
 
 
-def _named(error: Exception) -> Refused:
+def _named(error: Exception) -> PageRejected:
     """The outcome that an exception of httpx stands for."""
     text = f"{type(error).__name__}: {error}"
     if isinstance(error, httpx.ConnectTimeout | httpx.ConnectError):
         cause: BaseException | None = error
         while cause is not None:
             if isinstance(cause, ssl.SSLError):
-                return Refused("tls_error", str(cause))
+                return PageRejected("tls_error", str(cause))
             cause = cause.__cause__ or cause.__context__
-        return Refused("dead_host", str(error))
+        return PageRejected("dead_host", str(error))
     if isinstance(error, httpx.RemoteProtocolError) and "location header" in str(error):
-        return Refused("bad_redirect", str(error))  # httpx looks at it although it is not to follow
+        return PageRejected("bad_redirect", str(error))  # httpx looks at it although it is not to follow
     if isinstance(error, httpx.TimeoutException):
-        return Refused("timeout", text)
+        return PageRejected("timeout", text)
     if isinstance(error, httpx.InvalidURL | httpx.UnsupportedProtocol | ValueError):
-        return Refused("bad_url", text)
-    return Refused("connection_error", text)
+        return PageRejected("bad_url", text)
+    return PageRejected("connection_error", text)
 
 
 class GuardedStream(httpcore.NetworkStream):
@@ -251,7 +251,7 @@ class GuardedStream(httpcore.NetworkStream):
 class GuardedBackend(httpcore.NetworkBackend):
     """Connects to the addresses that the gate has checked, never to a name."""
 
-    def __init__(self, gate: Gate) -> None:
+    def __init__(self, gate: EgressPolicy) -> None:
         self._of_thread = threading.local()
         self._gate = gate
         self._sockets = httpcore.SyncBackend()

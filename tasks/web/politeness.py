@@ -16,14 +16,14 @@ from urllib.parse import urlsplit
 
 from protego import Protego
 
-from tasks.contracts.outcomes import Refused
+from tasks.contracts.outcomes import PageRejected
 from tasks.contracts.settings import RenderSettings
 from tasks.contracts.urls import site_of
 from tasks.web import hosts_table
 from tasks.web.blocklists import NO_BLOCKLISTS, Blocklists
 from tasks.web.hosts_table import COOLING_SECONDS
 from tasks.web.http_client import Deadline, HttpClient, Response
-from tasks.web.suppression_list import NOTHING_FORGOTTEN, Forgotten
+from tasks.web.suppression_list import NOTHING_SUPPRESSED, SuppressionList
 from tasks.web.usage_rights import file_reservation, may_train, training_line
 
 MAX_BYTES = 500_000  # RFC 9309 wants at least 500 KiB parsed; the rest may be ignored
@@ -63,7 +63,7 @@ class SiteFile:
         return self.fetched_at <= now < self.fetched_at + keep
 
 
-class Hosts:
+class PolitenessPolicy:
     """Permission and pace, for several threads. Waits with `sleep`, reads time from `clock` (epoch seconds).
 
     `lock` guards the database's connection, which others use too.
@@ -77,7 +77,7 @@ class Hosts:
         clock: Callable[[], float],
         sleep: Callable[[float], None],
         blocklists: Blocklists = NO_BLOCKLISTS,
-        forgotten: Forgotten = NOTHING_FORGOTTEN,
+        forgotten: SuppressionList = NOTHING_SUPPRESSED,
         lock: threading.RLock | None = None,
     ) -> None:
         db.executescript(hosts_table.TABLE + TABLE)
@@ -98,9 +98,9 @@ class Hosts:
         self.refuse(url)
         file, rules = self._rules_of(url)
         if file.status not in ("read", "absent"):
-            raise Refused(file.status, f"robots.txt: {file.detail}")
+            raise PageRejected(file.status, f"robots.txt: {file.detail}")
         if not rules.can_fetch(url, self.settings.user_agent):
-            raise Refused("robots_forbidden", "disallowed by robots.txt")
+            raise PageRejected("robots_forbidden", "disallowed by robots.txt")
         return "allowed" if file.status == "read" else "absent"
 
     def reservation(self, url: str) -> str:
@@ -112,18 +112,18 @@ class Hosts:
         file, rules = self._rules_of(url)
         training = training_line(file.body)
         if may_train(training) is False:
-            raise Refused("reserved", f"robots.txt: {training}")
+            raise PageRejected("reserved", f"robots.txt: {training}")
         address = _origin(url) + TDMREP
         value = None
         if rules.can_fetch(address, self.settings.user_agent):
             value = file_reservation(self._file(address).body, url)
         if value == 1:
-            raise Refused("reserved", f"tdm-reservation: 1 ({TDMREP})")
+            raise PageRejected("reserved", f"tdm-reservation: 1 ({TDMREP})")
         said = [training] if training else []
         return "; ".join([*said, f"tdmrep.json: {'-' if value is None else value}"])
 
     def refuse(self, url: str) -> None:
-        """Raises `Refused` for what a blocklist names or was forgotten."""
+        """Raises `PageRejected` for what a blocklist names or was forgotten."""
         self.blocklists.refuse(url)
         self.forgotten.refuse(url)
 
@@ -139,7 +139,7 @@ class Hosts:
             pause = self.ready_at(host) - self.clock()
             # Longer than any pause we set: the clock was turned back.
             if COOLING_SECONDS < pause <= MAX_COOLING:
-                raise Refused("host_cooling", f"{host} asked for a pause of {pause:.0f} more seconds")
+                raise PageRejected("host_cooling", f"{host} asked for a pause of {pause:.0f} more seconds")
             if 0 < pause <= COOLING_SECONDS:
                 self.sleep(pause)
             self.begin(url)
@@ -201,7 +201,7 @@ class Hosts:
         status, detail, body = "read", "", ""
         try:
             body = self._fetch(address)
-        except Refused as refused:
+        except PageRejected as refused:
             detail = f"{refused.reason} {refused.detail}".strip()
             status = _meaning(refused)
         file = SiteFile(self.clock(), status, detail, body)
@@ -216,7 +216,7 @@ class Hosts:
             self.refuse(url)
             try:
                 answer = self._get(url)
-            except Refused as refused:
+            except PageRejected as refused:
                 if not refused.retry or refused.reason in ("host_cooling", "timeout", "dead_host"):
                     raise
                 answer = self._get(url)
@@ -224,7 +224,7 @@ class Hosts:
             if target is None:
                 return answer.body.decode("utf-8", "replace").lstrip("\ufeff")
             url = target
-        raise Refused("redirect_loop", url)
+        raise PageRejected("redirect_loop", url)
 
     def _get(self, url: str) -> Response:
         with self.turn(url):
@@ -232,7 +232,7 @@ class Hosts:
             return self.client.get(url, deadline=deadline, max_bytes=MAX_BYTES, truncate=True)
 
 
-def _meaning(refused: Refused) -> str:
+def _meaning(refused: PageRejected) -> str:
     """4xx and the like: no rules, all is allowed. A host that cannot be had at all keeps its own outcome's name."""
     if refused.reason in ABSENT:
         return "absent"

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from tasks.contracts.addresses import is_ip_address
 from tasks.contracts.errors import SettingsError, TruthDamagedError
-from tasks.contracts.outcomes import Refused
+from tasks.contracts.outcomes import PageRejected
 from tasks.contracts.urls import DEFAULT_PORTS, url_key
 from tasks.storage.atomic_files import write_atomically
 
@@ -26,7 +26,7 @@ STAND_IN = "forgotten:"
 HOST = re.compile(r"(?=.{1,253}$)[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63}){0,40}")
 
 
-class Forgotten:
+class SuppressionList:
     """The pages and domains of one data directory that stay away. Reads its file once, when it is made.
 
     Raises:
@@ -64,14 +64,14 @@ class Forgotten:
         return any(f"{DOMAIN} {self._hash(DOMAIN, name)}" in self._lines for name in domains_of(url))
 
     def refuse(self, url: str) -> None:
-        """Raises `Refused("forgotten")` for an address that stays away."""
+        """Raises `PageRejected("forgotten")` for an address that stays away."""
         if self.covers(url):
-            raise Refused("forgotten")
+            raise PageRejected("forgotten")
 
     def refuse_host(self, url: str) -> None:
-        """Raises `Refused("forgotten")` where all of the address's host stays away; it needs no path."""
+        """Raises `PageRejected("forgotten")` where all of the address's host stays away; it needs no path."""
         if self._lines and self._is_on_forgotten_domain(url):
-            raise Refused("forgotten")
+            raise PageRejected("forgotten")
 
     def covers_domain(self, domain: str) -> bool:
         return bool(self._key) and f"{DOMAIN} {self._hash(DOMAIN, domain)}" in self._lines
@@ -98,7 +98,7 @@ class Forgotten:
         return hashlib.blake2b(f"{kind} {name}".encode(), key=self._key, digest_size=16).hexdigest()
 
 
-NOTHING_FORGOTTEN = Forgotten(Path("nothing.jsonl"))
+NOTHING_SUPPRESSED = SuppressionList(Path("nothing.jsonl"))
 
 
 def domains_of(url: str) -> Iterator[str]:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from tasks.contracts.outcomes import Refused
+from tasks.contracts.outcomes import PageRejected
 
 AGENT = "miniature-memory"
 FORBIDDING = ("noindex", "none", "noai")
@@ -53,17 +53,17 @@ def check_answer(headers: Mapping[str, str], lines: Iterable[str], body: bytes) 
     """
     lines = [line.strip() for line in lines]
     if forbids_use(*lines):
-        raise Refused("noindex", f"X-Robots-Tag: {' | '.join(lines)}")
+        raise PageRejected("noindex", f"X-Robots-Tag: {' | '.join(lines)}")
     for name in ("content-signal", "content-usage"):
         if may_train(headers.get(name, "")) is False:
-            raise Refused("reserved", f"{name}: {headers[name]}")
+            raise PageRejected("reserved", f"{name}: {headers[name]}")
     header, meta = _flag(headers.get("tdm-reservation")), _meta_reservation(body)
     value, where = (meta, "meta") if meta is not None else (header, "header")
     tdm = "" if value is None else f"{value} ({where})"
     if policy := headers.get("tdm-policy", "").strip():
         tdm = f"{tdm or '-'} policy {policy[:200]}"
     if value == 1:
-        raise Refused("reserved", f"tdm-reservation: {tdm}")
+        raise PageRejected("reserved", f"tdm-reservation: {tdm}")
     return Seen(" | ".join(lines), tdm)
 
 

@@ -20,7 +20,7 @@ from tasks.browser.browser import Browser, sweep_orphans
 from tasks.browser.chromium import MARKER, Binaries, find_binaries, without_sandbox_hint
 from tasks.browser.process_tree import tree_of
 from tasks.contracts.errors import BrowserError
-from tasks.contracts.outcomes import Refused
+from tasks.contracts.outcomes import PageRejected
 from tasks.contracts.paths import PROJECT, Layout
 from tasks.contracts.records import Dropped, Hit, Page
 from tasks.contracts.run_record import tree_bytes
@@ -28,7 +28,7 @@ from tasks.contracts.settings import RenderSettings, SearchSettings, Settings
 from tasks.render.stage import Renderer, render
 from tasks.storage.state_db import open_state
 from tasks.web.blocklists import open_blocklists
-from tasks.web.egress import Gate
+from tasks.web.egress import EgressPolicy
 from tests.support.loopback import PARAGRAPH, Handler, Loopback, article, send
 
 pytestmark = pytest.mark.skipif(find_binaries().chromium is None, reason="no Chromium on this machine")
@@ -136,7 +136,7 @@ def layout(tmp_path_factory: pytest.TempPathFactory) -> Layout:
 
 @pytest.fixture(scope="module")
 def browser(site: Loopback, layout: Layout) -> Iterator[Browser]:
-    opened = Browser(settings(site).render, layout, Gate([site.address]))
+    opened = Browser(settings(site).render, layout, EgressPolicy([site.address]))
     yield opened
     opened.close()
     assert ours(layout.state) == []
@@ -183,7 +183,7 @@ def test_a_host_that_always_needs_chromium_is_asked_once_for_each_page(tmp_path:
     more = {"/private": APP, "/text": (PARAGRAPH * 5).encode(), "/robots.txt": b"User-agent: *\nDisallow: /private"}
     with Loopback({**app, **others, **more}) as site:
         layout = Layout(tmp_path)
-        own = Browser(settings(site).render, layout, Gate([site.address]))
+        own = Browser(settings(site).render, layout, EgressPolicy([site.address]))
         with Renderer(settings(site), layout, open_state(layout.database), browser=own) as renderer:
             pages = render([Hit(site.url + path, "urls", "q") for path in app], renderer)
             assert [page.rendered for page in pages if isinstance(page, Page)] == [True] * 5
@@ -215,7 +215,7 @@ def test_a_page_that_takes_memory_is_ended_before_it_has_much(site: Loopback, br
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    with suppress(Refused):  # unless its script bears that it gets no more
+    with suppress(PageRejected):  # unless its script bears that it gets no more
         browser.read(site.url + path, 30.0)
     done.set()
     watcher.join()
@@ -224,7 +224,7 @@ def test_a_page_that_takes_memory_is_ended_before_it_has_much(site: Loopback, br
 
 
 def test_a_page_without_end_costs_only_itself(site: Loopback, browser: Browser) -> None:
-    with pytest.raises(Refused, match=r"too_large|browser_failed"):
+    with pytest.raises(PageRejected, match=r"too_large|browser_failed"):
         browser.read(site.url + "/endless", 30.0)
     assert "Static" in browser.read(site.url + "/static", 10).html
 
@@ -259,7 +259,7 @@ def test_for_everybody_but_root_the_sandbox_is_on(site: Loopback, monkeypatch: p
             driver.chmod(0o755)
             binaries = Binaries(binaries.chromium, str(driver))
             monkeypatch.setattr("tasks.browser.browser.sandboxed", lambda: True)
-        opened = Browser(RenderSettings(), Layout(Path(folder)), Gate([site.address]), binaries)
+        opened = Browser(RenderSettings(), Layout(Path(folder)), EgressPolicy([site.address]), binaries)
         try:
             assert "Static" in opened.read(site.url + "/static", 20).html
             assert opened._service is not None
@@ -275,7 +275,7 @@ def test_for_everybody_but_root_the_sandbox_is_on(site: Loopback, monkeypatch: p
 @pytest.mark.parametrize("path", ["/hang", "/alerts"])
 def test_a_hung_page_is_killed_and_the_next_one_is_fine(site: Loopback, browser: Browser, path: str) -> None:
     started = time.monotonic()
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(PageRejected) as refused:
         browser.read(site.url + path, 2.0)
     assert refused.value.reason in ("browser_failed", "timeout") and refused.value.retry
     assert time.monotonic() - started < 8
@@ -317,13 +317,13 @@ def test_downloads_are_denied(site: Loopback, layout: Layout, browser: Browser) 
 def test_a_page_that_does_not_load_is_never_the_page_before(site: Loopback, layout: Layout, browser: Browser) -> None:
     browser.read(site.url + "/static", 10)
     before = set(ours(layout.state))
-    with pytest.raises(Refused, match="forbidden_address"):
+    with pytest.raises(PageRejected, match="forbidden_address"):
         browser.read("http://127.0.0.1:8999/", 5)
-    with pytest.raises(Refused, match="dead_host"):
+    with pytest.raises(PageRejected, match="dead_host"):
         browser.read("http://no-such-host.invalid/", 5)
-    with pytest.raises(Refused, match="connection_error"):
+    with pytest.raises(PageRejected, match="connection_error"):
         browser.read(site.url + "/cut", 5)
-    with pytest.raises(Refused, match="bad_url"):
+    with pytest.raises(PageRejected, match="bad_url"):
         browser.read("file:///etc/passwd", 5)
     assert before & set(ours(layout.state)), "a dead host need not cost the browser"
 
@@ -333,7 +333,7 @@ def test_a_driver_that_dies_leaves_no_chromium_behind(site: Loopback, layout: La
     drivers = [process for process in map(psutil.Process, ours(layout.state)) if process.name() == "chromedriver"]
     assert len(drivers) == 1
     drivers[0].kill()
-    with pytest.raises(Refused, match="browser_failed"):
+    with pytest.raises(PageRejected, match="browser_failed"):
         browser.read(site.url + "/static", 10)
     assert ours(layout.state) == []
     assert "Static" in browser.read(site.url + "/static", 10).html
@@ -341,7 +341,7 @@ def test_a_driver_that_dies_leaves_no_chromium_behind(site: Loopback, layout: La
 
 def test_it_is_recycled_after_its_pages(site: Loopback, tmp_path: Path) -> None:
     layout = Layout(tmp_path)
-    short = Browser(settings(site, pages=2).render, layout, Gate([site.address]))
+    short = Browser(settings(site, pages=2).render, layout, EgressPolicy([site.address]))
     trees = []
     for _ in range(3):
         short.read(site.url + "/static", 10)

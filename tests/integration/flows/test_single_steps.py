@@ -20,7 +20,7 @@ import pytest
 from tasks.contracts.paths import PROJECT, Layout
 from tasks.contracts.run_record import Silent
 from tasks.contracts.settings import load_settings
-from tasks.forget.erasure import Cleared
+from tasks.forget.erasure import ErasureReport
 from tasks.forget.request import Request, forget
 from tests.support.loopback import Handler, Loopback, article
 
@@ -173,7 +173,7 @@ def test_a_forgetting_that_was_cut_is_finished_with_what_prefect_knows_of_it(hou
     url = house.entries()[7]["url"]
     (results / "render-of-a-night").write_text(json.dumps({"url": url}))
 
-    def cut(*_: object) -> Cleared:
+    def cut(*_: object) -> ErasureReport:
         raise KeyboardInterrupt
 
     layout = Layout(house.data)

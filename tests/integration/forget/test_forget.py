@@ -19,19 +19,19 @@ from tasks.contracts.run_record import Silent
 from tasks.contracts.settings import SearchSettings
 from tasks.derive.derivation import Derivation
 from tasks.export.dataset import export_dataset
-from tasks.forget.erasure import Cleared, nowhere_else
+from tasks.forget.erasure import ErasureReport, nowhere_else
 from tasks.forget.request import Request, Result, forget
 from tasks.maintain.verify import verify
 from tasks.raw import ledger
-from tasks.raw.catalog import Corpus
+from tasks.raw.catalog import Catalog
 from tasks.raw.ledger import read_entries
 from tasks.render.page_cache import TABLES, Fetched, PageCache
 from tasks.report.stats import collect_stats, refused
 from tasks.report.trace import trace
-from tasks.search.frontier import Frontier, Visit
+from tasks.search.frontier import Frontier, VisitResult
 from tasks.storage.state_db import open_state
-from tasks.tokenize.token_files import read_meta
-from tasks.web.suppression_list import Forgotten
+from tasks.tokenize.token_files import read_manifest
+from tasks.web.suppression_list import SuppressionList
 from tests.support.corpora import document, mixed, prose
 from tests.support.growth import derived_bytes, grow, rebuilt_bytes, settings
 from tests.support.remains import places, secrets_of, sentences, tokens_left
@@ -83,7 +83,7 @@ def require_gone(layout: Layout, gone: Sequence[Document]) -> None:
 def require_derived_from_truth(layout: Layout, target: Path) -> None:
     assert derived_bytes(layout.root) == rebuilt_bytes(layout, target, CHOSEN)
     db = open_state(layout.database)
-    assert list(verify(layout, Corpus(layout, db))) == []
+    assert list(verify(layout, Catalog(layout, db))) == []
     db.close()
 
 
@@ -97,7 +97,7 @@ def litter(layout: Layout) -> None:
         Hit("https://x.example/", "feed", LISTED.query),
     ]
     frontier.add(hits, 1.0)
-    frontier.finish([Visit(hits[0], "http_error", detail="at https://gone.example/story/0.html")], 2.0)
+    frontier.finish([VisitResult(hits[0], "http_error", detail="at https://gone.example/story/0.html")], 2.0)
     db.executescript(TABLES)
     cache = PageCache(db, layout.pages, 10**9)
     for one in (GOING[0], STAYING[0]):
@@ -138,7 +138,7 @@ def test_a_domain_leaves_nothing_behind(layout: Layout, tmp_path: Path) -> None:
     gone = [*GOING, REDIRECTED, *COPIES]
     assert len(places(layout.root, secrets_of(gone))) > 100
     sizes = [len(line) for line in layout.ledger.read_bytes().splitlines()]
-    before = read_meta(layout)
+    before = read_manifest(layout)
     result = ask(layout, Request(domain="gone.example"))
 
     assert {one["url"] for one in result.documents} == {one.url for one in gone} and result.unreached == []
@@ -152,7 +152,7 @@ def test_a_domain_leaves_nothing_behind(layout: Layout, tmp_path: Path) -> None:
     assert [entry.sha256 for entry in entries] == [one.sha256 for one in CORPUS]
     assert sum(entry.forgotten is not None for entry in entries) == len(gone)
     assert {entry.forgotten["why"] for entry in entries if entry.forgotten} == {"domain", "copy"}
-    after = read_meta(layout)
+    after = read_manifest(layout)
     assert before and after and before.generation != after.generation and before.tokenizer == after.tokenizer
     assert not layout.intent.exists()
 
@@ -177,7 +177,7 @@ def test_it_stays_away_whoever_proposes_it(layout: Layout) -> None:
     litter(layout)
     ask(layout, Request(domain="gone.example"))
     db = open_state(layout.database)
-    corpus = Corpus(layout, db)
+    corpus = Catalog(layout, db)
     frontier = Frontier(db, SearchSettings(), corpus.forgotten)
     counts = frontier.counts()
     assert counts["forgotten"] == len(GOING) + len(COPIES) + 2
@@ -200,7 +200,7 @@ def test_it_stays_away_whoever_proposes_it(layout: Layout) -> None:
     shutil.rmtree(layout.state)
     grow(layout, [], CHOSEN)
     db = open_state(layout.database)
-    corpus = Corpus(layout, db)
+    corpus = Catalog(layout, db)
     assert corpus.is_forgotten(["https://gone.example/"], "0" * 64) and corpus.is_forgotten([], GOING[0].sha256)
     assert corpus.counts()["dropped"]["forgotten"] == len(GOING) + 1 + len(COPIES)
     db.close()
@@ -215,8 +215,8 @@ def test_a_page_with_all_its_versions_and_copies(layout: Layout, tmp_path: Path)
         layout, [replace(GOING[0], title="The long story of number 0, told by gone.example"), COPIES[0], version]
     )
     require_derived_from_truth(layout, tmp_path / "rebuilt")
-    assert GOING[3].url in stored(layout) and Forgotten(layout.forgotten).covers(GOING[0].url)
-    assert not Forgotten(layout.forgotten).covers(GOING[3].url)
+    assert GOING[3].url in stored(layout) and SuppressionList(layout.forgotten).covers(GOING[0].url)
+    assert not SuppressionList(layout.forgotten).covers(GOING[3].url)
 
 
 def test_copies_come_back_where_they_are_kept(layout: Layout, tmp_path: Path) -> None:
@@ -230,7 +230,7 @@ def test_copies_come_back_where_they_are_kept(layout: Layout, tmp_path: Path) ->
     assert places(layout.root, [one.url for one in GOING]) == []
     require_derived_from_truth(layout, tmp_path / "rebuilt")
     db = open_state(layout.database)
-    assert not Corpus(layout, db).is_forgotten(["https://another.example/"], GOING[0].sha256)
+    assert not Catalog(layout, db).is_forgotten(["https://another.example/"], GOING[0].sha256)
     db.close()
 
 
@@ -304,16 +304,16 @@ def test_bad_input_is_said_clearly_and_written_nowhere(layout: Layout, given: di
 
 
 def test_what_could_not_be_cleared_is_said_and_can_be_asked_for_again(layout: Layout) -> None:
-    def unreachable(*_: object) -> Cleared:
-        return Cleared(unreached=["no Prefect server answers"])
+    def unreachable(*_: object) -> ErasureReport:
+        return ErasureReport(unreached=["no Prefect server answers"])
 
     assert ask(layout, Request(domain="gone.example"), unreachable).unreached == ["no Prefect server answers"]
     require_gone(layout, GOING)
     asked = []
 
-    def reachable(mentions: object, *_: object) -> Cleared:
+    def reachable(mentions: object, *_: object) -> ErasureReport:
         asked.append("see www.gone.example now" in mentions)  # type: ignore[operator]
-        return Cleared()
+        return ErasureReport()
 
     again = ask(layout, Request(domain="gone.example"), reachable)
     assert again.documents == [] and again.unreached == [] and asked == [True]

@@ -19,9 +19,9 @@ from tasks.forget import erasure
 from tasks.forget.ledger_redaction import Line
 from tasks.forget.request import Request, forget
 from tasks.maintain.verify import verify
-from tasks.raw.catalog import Corpus
+from tasks.raw.catalog import Catalog
 from tasks.raw.ledger import read_entries, require_no_cut_forgetting
-from tasks.run_context import open_night
+from tasks.run_context import open_run
 from tasks.storage.state_db import open_state
 from tests.support.corpora import document, prose
 from tests.support.growth import derived_bytes, grow, rebuilt_bytes, settings
@@ -84,7 +84,7 @@ def require_done(layout: Layout, target: Path) -> None:
     assert [entry.sha256 for entry in entries if not entry.forgotten] == [one.sha256 for one in STAYING]
     assert derived_bytes(layout.root) == rebuilt_bytes(layout, target, CHOSEN)
     db = open_state(layout.database)
-    corpus = Corpus(layout, db)
+    corpus = Catalog(layout, db)
     assert list(verify(layout, corpus)) == [] and corpus.is_forgotten([GONE[0].url, COPY.url], "")
     db.close()
 
@@ -113,7 +113,7 @@ def test_a_kill_at_any_moment_is_made_good(grown: Path, tmp_path_factory: pytest
         elif moment % 2:
             forget(Request(), CHOSEN, layout, Silent(), erasure.nowhere_else)
         else:  # as the next night does
-            with open_night(CHOSEN, layout, "a night", Silent(), erasure.nowhere_else):
+            with open_run(CHOSEN, layout, "a night", Silent(), erasure.nowhere_else):
                 pass
         require_done(layout, folder / "rebuilt")
     assert {"scrub", "redact", "derive"} <= phases
@@ -146,7 +146,7 @@ def test_a_line_that_is_half_redacted_is_mended(
     with monkeypatch.context() as patch, pytest.raises(OSError, match="power"):
         patch.setattr(erasure, "overwrite", half)
         forget(Request(domain="gone.example"), CHOSEN, layout, Silent(), erasure.nowhere_else)
-    with open_night(CHOSEN, layout, "a night", Silent()):
+    with open_run(CHOSEN, layout, "a night", Silent()):
         pass
     require_done(layout, tmp_path / "rebuilt")
 
@@ -158,5 +158,5 @@ def test_until_it_is_finished_nothing_reads_what_is_half_there(layout: Layout) -
     intent = erasure.read_intent(layout)
     assert intent and intent.phase == erasure.SCRUB
     with pytest.raises(DataDirectoryError, match="forgetting was cut"):
-        with open_night(CHOSEN, layout, "add", Silent()):
+        with open_run(CHOSEN, layout, "add", Silent()):
             pass

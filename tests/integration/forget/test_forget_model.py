@@ -12,7 +12,7 @@ import pytest
 
 from model.checkpoints.checkpoint import load_checkpoint
 from model.checkpoints.resume import new_chunk, save_chunk
-from model.contracts.erasure_marks import Lost, knows, mark
+from model.contracts.erasure_marks import ErasedDocument, mark, may_have_seen
 from model.contracts.job import pending_chunk
 from model.publishing.hf_export import published
 from model.train_chunk import train
@@ -24,7 +24,7 @@ from tasks.forget.erasure import nowhere_else
 from tasks.forget.request import Request, Result, forget
 from tasks.raw.ledger import read_entries
 from tasks.report.stats import as_text, collect_stats
-from tasks.tokenize.token_files import read_meta
+from tasks.tokenize.token_files import read_manifest
 from tasks.train_chunk.stage import make_job
 from tests.support.corpora import document
 from tests.support.growth import grow, settings
@@ -56,7 +56,7 @@ def pages(host: str, first: int, count: int) -> list[Document]:
 def night(layout: Layout, documents: Sequence[Document]) -> list[dict[str, Any]]:
     """Grow, then train a chunk; what the trainer said."""
     grow(layout, documents, CHOSEN)
-    meta = read_meta(layout)
+    meta = read_manifest(layout)
     assert meta is not None
     said: list[dict[str, Any]] = []
     train(make_job(layout, meta, False, CHOSEN.train)[0], said.append)
@@ -119,7 +119,7 @@ def test_checkpoints_and_models_that_know_it_say_so_and_so_do_their_heirs(layout
 
 
 def test_retrain_goes_back_to_before_it_and_drops_the_chunk_that_was_cut(layout: Layout) -> None:
-    meta = read_meta(layout)
+    meta = read_manifest(layout)
     assert meta is not None
     job = make_job(layout, meta, False, CHOSEN.train)[0]
     save_chunk(job, new_chunk(job, 12, 1.0, False))
@@ -176,16 +176,20 @@ def test_what_a_checkpoint_knows() -> None:
     def made(documents: int, rules: str = "r", former: int = 0) -> dict[str, Any]:
         return {"documents": documents, "rules": rules, "former_documents": former}
 
-    kept, dropped, unsettled = Lost(5, "train", True), Lost(5, "train", False), Lost(5, "train", None)
-    assert knows(made(6), kept, "r") and not knows(made(5), kept, "r")
-    assert knows({}, kept, "r"), "made before checkpoints said so: in doubt it knows"
-    assert not knows(made(6), dropped, "r")
-    assert knows(made(6, rules="older"), dropped, "r") and knows(made(6, former=6), dropped, "r")
-    assert knows(made(6), unsettled, "r") and not knows(made(5), unsettled, "r")
+    kept, dropped, unsettled = (
+        ErasedDocument(5, "train", True),
+        ErasedDocument(5, "train", False),
+        ErasedDocument(5, "train", None),
+    )
+    assert may_have_seen(made(6), kept, "r") and not may_have_seen(made(5), kept, "r")
+    assert may_have_seen({}, kept, "r"), "made before checkpoints said so: in doubt it knows"
+    assert not may_have_seen(made(6), dropped, "r")
+    assert may_have_seen(made(6, rules="older"), dropped, "r") and may_have_seen(made(6, former=6), dropped, "r")
+    assert may_have_seen(made(6), unsettled, "r") and not may_have_seen(made(5), unsettled, "r")
 
 
 def test_marking_twice_counts_once(layout: Layout) -> None:
-    lost = [Lost(seq, "train", True) for seq in learned(layout, "gone.example")]
+    lost = [ErasedDocument(seq, "train", True) for seq in learned(layout, "gone.example")]
     first = mark(layout.checkpoints, layout.models, lost, "r", "2026-11-22")
     before = checkpoint_marks(layout)
     assert mark(layout.checkpoints, layout.models, lost, "r", "2026-11-22") == first

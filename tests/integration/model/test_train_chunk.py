@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from model.checkpoints.divergence import detour, read_falls
+from model.checkpoints.divergence import data_order, read_falls
 from model.contracts.erasure_marks import metadata_digest
 from model.contracts.job import TrainJob, pending_chunk
 from model.train_chunk import train
@@ -161,7 +161,7 @@ def test_a_fall_ends_the_chunk_and_the_next_goes_on_with_other_batches(fresh: Tr
     assert fell["back_to"] == 20 and fell["step"] > 20 and pending_chunk(fresh.checkpoints_dir) is None
     assert (fresh.models_dir / "latest" / "model.safetensors").read_bytes() == served
     falls = read_falls(fresh.checkpoints_dir, [])
-    assert [fall.back_to for fall in falls] == [20] and detour(falls, 19) == 0 and detour(falls, 20) == 1
+    assert [fall.back_to for fall in falls] == [20] and data_order(falls, 19) == 0 and data_order(falls, 20) == 1
 
     # From here a kill changes nothing, and the batches are others than without the fall.
     undisturbed, without = placed(fresh, tmp_path / "undisturbed"), placed(fresh, tmp_path / "without")

@@ -40,7 +40,10 @@ def make(folder: Path, *opened: str, blocked: tuple[str, ...] = (), **settings: 
     folder.mkdir(exist_ok=True)
     (folder / "blocked.txt").write_text("\n".join(blocked))
     search = SearchSettings(allow_loopback=opened, blocklists=(str(folder / "blocked.txt"),))
-    whole, layout = Settings(search=search, render=RenderSettings(**values, contact="me@example.org")), Layout(folder)
+    whole, layout = (
+        Settings(search=search, render=RenderSettings(**values, contact="me@example.org")),
+        Layout(folder),
+    )
     return Renderer(
         whole,
         layout,

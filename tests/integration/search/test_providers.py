@@ -23,7 +23,7 @@ from tasks.contracts.paths import PROJECT, Layout
 from tasks.contracts.settings import RenderSettings, SearchSettings, Settings, Source
 from tasks.search.frontier import HOUR, Frontier
 from tasks.search.google import find_chromium
-from tasks.search.queries import Answer, Question
+from tasks.search.queries import SourceQuery, SourceResult
 from tasks.search.stage import Searcher, search
 from tasks.storage.state_db import open_state
 from tasks.web.blocklists import open_blocklists
@@ -79,9 +79,9 @@ def make(folder: Path, clock: Clock | None = None, **settings: Any) -> Searcher:
     return Searcher(whole, layout, frontier, clock=lambda: clock.now, sleep=clock.sleep)
 
 
-def ask(source: Source, folder: Path, page: int = 0, query: str = "tides") -> Answer:
+def ask(source: Source, folder: Path, page: int = 0, query: str = "tides") -> SourceResult:
     with make(folder) as searcher:
-        return search(Question(source, "2026-11-22", query, page), searcher)
+        return search(SourceQuery(source, "2026-11-22", query, page), searcher)
 
 
 def run(searcher: Searcher) -> tuple[list[str], list[str]]:
@@ -400,7 +400,7 @@ def test_a_page_that_never_comes_costs_its_deadline_and_nothing_else(
     searcher = make(tmp_path)
     searcher.settings = RenderSettings(timeout_seconds=2.0)
     started = time.monotonic()
-    answer = search(Question(google(web), "2026-11-22", "tides"), searcher)
+    answer = search(SourceQuery(google(web), "2026-11-22", "tides"), searcher)
     release.set()
     assert answer.outcome == "browser_failed" and time.monotonic() - started < 15
     assert left_behind(tmp_path) == []
@@ -432,7 +432,7 @@ def test_a_night_that_was_cut_does_not_ask_the_search_engine_again(web: Web, tmp
     settings = {"sources": (searxng(web),), "topics": ("tides",), "queries_per_night": 2}
 
     @flow
-    def ask_without_settling(clock: Clock) -> tuple[Question | None, Answer]:
+    def ask_without_settling(clock: Clock) -> tuple[SourceQuery | None, SourceResult]:
         with make(tmp_path, clock, **settings) as searcher:
             question = searcher.next()
             assert question is not None

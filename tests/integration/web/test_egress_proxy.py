@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from tasks.web.egress import Gate
+from tasks.web.egress import EgressPolicy
 from tasks.web.egress_proxy import Proxy
 from tests.support.loopback import Handler, Loopback, send
 
@@ -30,7 +30,7 @@ def site() -> Iterator[Loopback]:
 
 @pytest.fixture
 def proxy(site: Loopback) -> Iterator[Proxy]:
-    with Proxy(Gate([site.address])) as opened:
+    with Proxy(EgressPolicy([site.address])) as opened:
         yield opened
 
 

@@ -13,15 +13,15 @@ import pytest
 
 from tasks.browser.browser import Browser
 from tasks.browser.chromium import Binaries, find_binaries
-from tasks.contracts.outcomes import Refused
+from tasks.contracts.outcomes import PageRejected
 from tasks.contracts.paths import Layout
 from tasks.contracts.records import Dropped, Hit
 from tasks.contracts.settings import RenderSettings, SearchSettings, Settings, Source
 from tasks.render.stage import Renderer, render
 from tasks.search.google import find_chromium, look
-from tasks.search.queries import Question
+from tasks.search.queries import SourceQuery
 from tasks.storage.state_db import open_state
-from tasks.web.egress import Gate
+from tasks.web.egress import EgressPolicy
 from tests.integration.search.test_providers import needs_chromium
 from tests.support.canary import Canary
 from tests.support.loopback import Loopback, article
@@ -153,8 +153,8 @@ def resolver() -> object:
     return resolve
 
 
-def gate(site: Loopback, *more: str) -> Gate:
-    return Gate([site.address, *more], resolver())  # type: ignore[arg-type]
+def gate(site: Loopback, *more: str) -> EgressPolicy:
+    return EgressPolicy([site.address, *more], resolver())  # type: ignore[arg-type]
 
 
 def browsers() -> list[str]:
@@ -187,12 +187,12 @@ def test_through_chromium(site: Loopback, canary: Canary, tmp_path: Path, binary
         for path in ["/everything", *(path for path in site.answers if path.startswith("/leave/"))]:
             try:
                 browser.read(site.url + path, 20.0)
-            except Refused as refused:
+            except PageRejected as refused:
                 assert refused.reason in ("forbidden_address", "connection_error", "unsupported_media_type"), path
             assert canary.seen == [], path
         for number, host in list(enumerate(HOSTS))[::3]:
             for path in (f"/302/{number}", f"/refresh/{number}"):
-                with pytest.raises(Refused, match=r"forbidden_address|dead_host|connection_error"):
+                with pytest.raises(PageRejected, match=r"forbidden_address|dead_host|connection_error"):
                     browser.read(site.url + path, 10.0)
                 assert canary.seen == [], (path, host)
         assert "harbour" in browser.read(site.url + "/article", 10.0).html
@@ -220,10 +220,10 @@ def test_the_canary_would_have_heard(site: Loopback, canary: Canary, tmp_path: P
 def test_through_the_window_for_google(site: Loopback, canary: Canary, tmp_path: Path) -> None:
     chromium, driver = find_chromium()
     assert chromium and driver
-    question = Question(Source("google", base_url=site.url), "2026-11-22", "tides", 0)
+    question = SourceQuery(Source("google", base_url=site.url), "2026-11-22", "tides", 0)
     for path in ("/everything", "/302/0", "/leave/http"):
         try:
             look(site.url + path, question, Layout(tmp_path), chromium, driver, 10.0)
-        except Refused as refused:
+        except PageRejected as refused:
             assert refused.reason == "browser_failed"
         assert canary.seen == [], path

@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from tasks.clean.mojibake import mend_mojibake
-from tasks.clean.stage import clean_text
+from tasks.clean.mojibake import fix_mojibake
+from tasks.clean.stage import normalize
 
 TEXTS = (
     "The café on the corner serves crème brûlée until nine.",
@@ -25,16 +25,16 @@ CODECS = ("latin-1", "sloppy-windows-1252", "sloppy-windows-1251", "sloppy-windo
 @pytest.mark.parametrize("text", TEXTS)
 def test_utf_8_that_was_read_as_something_else_is_turned_back(text: str, codec: str) -> None:
     once = text.encode().decode(codec)
-    assert clean_text(once) == text + "\n"
+    assert normalize(once) == text + "\n"
     if codec in ("latin-1", "sloppy-windows-1252"):
-        assert clean_text(once.encode().decode(codec)) == text + "\n"
+        assert normalize(once.encode().decode(codec)) == text + "\n"
 
 
 @pytest.mark.parametrize("codec", CODECS)
 @pytest.mark.parametrize("word", ["café", "Köln", "mañana", "naïve", "Grüße", "château"])
 def test_one_word_within_a_sound_line_is_enough(word: str, codec: str) -> None:
     broken = word.encode().decode(codec)
-    assert mend_mojibake(f"It’s near the {broken} – you’ll see.") == f"It’s near the {word} – you’ll see."
+    assert fix_mojibake(f"It’s near the {broken} – you’ll see.") == f"It’s near the {word} – you’ll see."
 
 
 @pytest.mark.parametrize(
@@ -55,12 +55,12 @@ def test_one_word_within_a_sound_line_is_enough(word: str, codec: str) -> None:
     ],
 )
 def test_sound_text_stays(text: str) -> None:
-    assert mend_mojibake(text) == text
+    assert fix_mojibake(text) == text
 
 
 @pytest.mark.parametrize("piece", ["Ã©", "Ã", "Г©", "√§", "ÃƒÂ©", "é", "—É", "я", "яр ", "├"])
 def test_hostile_lines_take_no_time(piece: str) -> None:
     start = time.process_time()
-    mend_mojibake(piece * 20_000)
+    fix_mojibake(piece * 20_000)
     # Not a speed test: a pattern that backtracks would take minutes.
     assert time.process_time() - start < 10

@@ -6,7 +6,7 @@ import unicodedata
 import ftfy
 import pytest
 
-from tasks.clean.stage import FTFY, Judged, clean_text, for_ftfy, judge
+from tasks.clean.stage import FTFY, Accepted, apply_quality_filters, for_ftfy, normalize
 from tasks.contracts.records import Dropped
 from tasks.contracts.settings import CleanSettings
 from tests.support.corpora import prose
@@ -33,7 +33,7 @@ ENGLISH = "The river carries the stones, and on its bank stand the old houses of
     ],
 )
 def test_text_is_mended(raw: str, cleaned: str) -> None:
-    assert clean_text(raw) == cleaned + "\n"
+    assert normalize(raw) == cleaned + "\n"
 
 
 LETTERS = [chr(code) for code in (*range(0x9, 0x250), *range(0x2000, 0x2070), *range(0xFB00, 0xFB07), 0xFEFF, 0xFFFD)]
@@ -54,7 +54,7 @@ def test_what_is_not_given_to_ftfy_is_what_it_would_not_change(encoding: str) ->
 
 @pytest.mark.parametrize("seed", range(5))
 def test_a_clean_text_stays_as_it_is(seed: int) -> None:
-    assert clean_text(prose(seed)) == prose(seed)
+    assert normalize(prose(seed)) == prose(seed)
 
 
 @pytest.mark.parametrize(
@@ -77,9 +77,9 @@ def test_a_clean_text_stays_as_it_is(seed: int) -> None:
     ],
 )
 def test_each_rule_refuses_by_its_name(text: str, reason: str | None) -> None:
-    verdict = judge(text, CleanSettings())
+    verdict = apply_quality_filters(text, CleanSettings())
     assert (verdict.reason if isinstance(verdict, Dropped) else None) == reason
-    assert isinstance(verdict, Judged) or verdict.detail
+    assert isinstance(verdict, Accepted) or verdict.detail
 
 
 @pytest.mark.parametrize(
@@ -88,13 +88,13 @@ def test_each_rule_refuses_by_its_name(text: str, reason: str | None) -> None:
 )
 def test_the_rules_of_fineweb_are_there_for_who_wants_them(setting: dict[str, float], reason: str) -> None:
     verse = "".join(f"a line {word} of verse\n" for word in prose(3).split()[:60])
-    assert isinstance(judge(verse, CleanSettings()), Judged)
-    verdict = judge(verse, CleanSettings(**setting))  # type: ignore[arg-type]
+    assert isinstance(apply_quality_filters(verse, CleanSettings()), Accepted)
+    verdict = apply_quality_filters(verse, CleanSettings(**setting))  # type: ignore[arg-type]
     assert isinstance(verdict, Dropped) and verdict.reason == reason
 
 
 def test_ordinary_prose_passes() -> None:
-    assert isinstance(judge(prose(1), CleanSettings()), Judged)
+    assert isinstance(apply_quality_filters(prose(1), CleanSettings()), Accepted)
 
 
 GERMAN = "Der Fluss trägt die Steine, und am Ufer stehen die alten Häuser der kleinen Stadt. " * 10
@@ -105,6 +105,6 @@ GERMAN = "Der Fluss trägt die Steine, und am Ufer stehen die alten Häuser der 
     [(("en",), ENGLISH, True), (("en",), GERMAN, False), (("en", "de"), GERMAN, True), ((), GERMAN, True)],
 )
 def test_only_the_languages_of_the_profile_are_kept(languages: tuple[str, ...], text: str, kept: bool) -> None:
-    verdict = judge(text, CleanSettings(languages=languages, max_repeated_line_ratio=1.0))
-    assert isinstance(verdict, Judged) == kept
-    assert verdict.language in ("en", "de") if isinstance(verdict, Judged) else verdict.reason == "language"
+    verdict = apply_quality_filters(text, CleanSettings(languages=languages, max_repeated_line_ratio=1.0))
+    assert isinstance(verdict, Accepted) == kept
+    assert verdict.language in ("en", "de") if isinstance(verdict, Accepted) else verdict.reason == "language"

@@ -11,10 +11,10 @@ import pytest
 from tasks.contracts.paths import Layout, find_data_directory
 from tasks.contracts.records import Cleaned, Dropped
 from tasks.dedup.minhash import bands_of, estimate, jaccard, shingles, sign, signature_of, values_of
-from tasks.dedup.signature_index import DedupIndex
+from tasks.dedup.signature_index import SignatureIndex
 from tasks.dedup.stage import dedup
 from tasks.dedup.words import words_only
-from tasks.raw.catalog import Corpus
+from tasks.raw.catalog import Catalog
 from tasks.storage.state_db import open_state, transaction
 from tests.support.corpora import WORDS, prose
 
@@ -38,7 +38,7 @@ class Compared:
 
     def __init__(self, layout: Layout) -> None:
         self.db = open_state(layout.database)
-        self.index = DedupIndex(Corpus(layout, self.db), layout)
+        self.index = SignatureIndex(Catalog(layout, self.db), layout)
         self.texts: dict[int, str] = {}
 
     def settle(self, texts: list[str]) -> list[str]:

@@ -150,7 +150,7 @@ def test_another_tokenizer_in_the_place_of_the_frozen_one_is_refused(layout: Lay
 def test_token_files_give_back_each_text_and_no_text_injects_the_separator(layout: Layout) -> None:
     grow(layout, [mixed(i) for i in range(40)], settings())
     tokenizer = load_tokenizer(layout.tokenizer)
-    meta = token_files.read_meta(layout)
+    meta = token_files.read_manifest(layout)
     assert meta is not None
     files = {split: np.fromfile(layout.processed / name, "<u2") for split, name in token_files.FILES.items()}
     texts = {path: (layout.cleaned / path).read_text() for path in map(str, _relative(layout.cleaned))}
@@ -180,7 +180,7 @@ def test_rebuild_refuses_a_folder_that_is_not_empty(layout: Layout, tmp_path: Pa
 
 
 def test_a_batch_that_failed_halfway_and_is_tried_again_is_in_once(layout: Layout) -> None:
-    meta = token_files.Meta("g", "r", "t", 300, 0, 0, 0, 0)
+    meta = token_files.Manifest("g", "r", "t", 300, 0, 0, 0, 0)
     first, second = np.arange(5, dtype=np.uint16), np.arange(7, dtype=np.uint16)
     meta = token_files.append(layout, meta, [(0, "train")], [first], 1)
     with open(layout.processed / "train.bin", "ab") as file:
@@ -200,7 +200,7 @@ def test_a_lost_cleaned_folder_is_derived_again_and_said(layout: Layout) -> None
 
 def test_where_cleaning_is_left_out_the_tokens_belong_to_the_rules_that_cleaned(layout: Layout) -> None:
     grow(layout, [mixed(i) for i in range(30)], settings())
-    before = token_files.read_meta(layout)
+    before = token_files.read_manifest(layout)
     db = open_state(layout.database)
     derivation = Derivation(settings(min_words=290), layout, db)
     assert derivation.rules != before.rules if before else False

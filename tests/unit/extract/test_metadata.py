@@ -3,13 +3,13 @@ import json
 import lxml.html
 import pytest
 
-from tasks.extract.metadata import PageFacts, iso_date, page_facts
+from tasks.extract.metadata import PageMetadata, iso_date, read_metadata
 
 URL = "https://a.example/dir/page"
 
 
-def facts(head: str = "", body: str = "", html: str = "<html>") -> PageFacts:
-    return page_facts(
+def facts(head: str = "", body: str = "", html: str = "<html>") -> PageMetadata:
+    return read_metadata(
         lxml.html.document_fromstring(f"{html}<head>{head}</head><body><p>x</p>{body}</body></html>"), URL
     )
 
@@ -19,7 +19,7 @@ def structured(**values: object) -> str:
 
 
 def test_a_page_that_says_nothing() -> None:
-    assert facts() == PageFacts()
+    assert facts() == PageMetadata()
 
 
 def test_titles() -> None:
@@ -130,7 +130,7 @@ def test_rights_are_what_the_page_says_in_words() -> None:
 
 @pytest.mark.parametrize("script", ["[" * 100_000, "{", "", "null", "3", '"x"', "[" + "[]," * 50_000 + "[]]"])
 def test_broken_structured_data_says_nothing(script: str) -> None:
-    assert facts(f'<script type="application/ld+json">{script}</script>') == PageFacts()
+    assert facts(f'<script type="application/ld+json">{script}</script>') == PageMetadata()
 
 
 def test_lone_surrogates_cannot_be_written_and_are_replaced() -> None:

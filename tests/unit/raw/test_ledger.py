@@ -8,7 +8,7 @@ import pytest
 
 from tasks.contracts.errors import TruthDamagedError
 from tasks.contracts.paths import Layout, find_data_directory
-from tasks.raw.catalog import Corpus
+from tasks.raw.catalog import Catalog
 from tasks.raw.ledger import Ledger, mend, read_entries
 from tasks.storage.state_db import open_state
 from tests.support.corpora import document
@@ -87,7 +87,7 @@ def test_a_kill_before_the_first_raw_file_leaves_nothing(layout: Layout) -> None
 
 def test_lines_missing_from_the_ledger_are_noticed(layout: Layout) -> None:
     db = open_state(layout.database)
-    corpus = Corpus(layout, db)
+    corpus = Catalog(layout, db)
     corpus.ledger().append([document(i) for i in range(4)], 0.0)
     corpus.index_new()
     lines = layout.ledger.read_bytes().splitlines(keepends=True)
@@ -115,7 +115,7 @@ def test_the_split_does_not_depend_on_the_batches(tmp_path: Path) -> None:
     for batches in ([list(range(30))], [list(range(7)), list(range(7, 8)), list(range(8, 30))]):
         layout = find_data_directory(tmp_path / str(len(batches)))
         db = open_state(layout.database)
-        corpus = Corpus(layout, db)
+        corpus = Catalog(layout, db)
         for batch in batches:
             corpus.ledger().append([document(i) for i in batch], 0.2)
             corpus.index_new()
@@ -128,7 +128,7 @@ def test_the_split_does_not_depend_on_the_batches(tmp_path: Path) -> None:
 
 def test_files_taken_in_by_a_scan_double_nothing_afterwards(layout: Layout) -> None:
     db = open_state(layout.database)
-    corpus = Corpus(layout, db)
+    corpus = Catalog(layout, db)
     corpus.ledger().append([document(i) for i in range(4)], 0.0)
     corpus.index_new()
     (layout.raw / "mine.txt").write_text("My own text.")

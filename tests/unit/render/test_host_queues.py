@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tasks.render.host_queues import Lanes
+from tasks.render.host_queues import HostQueues
 
 
 def lanes(
@@ -12,9 +12,9 @@ def lanes(
     workers: int = 4,
     ready: dict[str, float] | None = None,
     stop: threading.Event | None = None,
-) -> Lanes[str, str]:
+) -> HostQueues[str, str]:
     times = ready or {}
-    return Lanes(work, lambda item: item[0], lambda lane: times.get(lane, 0.0), workers, stop or threading.Event())
+    return HostQueues(work, lambda item: item[0], lambda lane: times.get(lane, 0.0), workers, stop or threading.Event())
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3, 8])

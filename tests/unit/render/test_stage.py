@@ -6,7 +6,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tasks.contracts.outcomes import Refused
+from tasks.contracts.outcomes import PageRejected
 from tasks.contracts.records import Hit
 from tasks.render.javascript_pages import needs_browser, visible_text_length
 from tasks.render.page_cache import Fetched, PageCache
@@ -55,7 +55,7 @@ def test_retry_after() -> None:
 
 @pytest.mark.parametrize("location", ["", "ftp://a.example/", "javascript:alert(1)", "file:///etc/passwd", "http://["])
 def test_redirects_lead_to_web_addresses_alone(location: str) -> None:
-    with pytest.raises(Refused, match="bad_redirect"):
+    with pytest.raises(PageRejected, match="bad_redirect"):
         _ = Response("https://a.example/", 302, httpx.Headers({"location": location}), b"").redirect
 
 
@@ -63,7 +63,7 @@ def test_inflate_never_gives_more_than_a_chunk() -> None:
     bomb = gzip.compress(b"\0" * 10_000_000) + gzip.compress(b"end")
     pieces = list(_inflate([bomb]))
     assert max(map(len, pieces)) <= 65536 and sum(map(len, pieces)) == 10_000_003
-    with pytest.raises(Refused, match="bad_encoding"):
+    with pytest.raises(PageRejected, match="bad_encoding"):
         list(_inflate([b"this is not gzip"]))
 
 

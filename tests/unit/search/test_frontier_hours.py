@@ -6,13 +6,13 @@ from itertools import pairwise
 from pathlib import Path
 from typing import cast
 
-from tasks.contracts.outcomes import Refused
+from tasks.contracts.outcomes import PageRejected
 from tasks.contracts.records import Hit
 from tasks.contracts.settings import RenderSettings, SearchSettings
-from tasks.search.frontier import HOUR, Frontier, Visit
+from tasks.search.frontier import HOUR, Frontier, VisitResult
 from tasks.storage.state_db import open_state
 from tasks.web.http_client import HttpClient
-from tasks.web.politeness import Hosts
+from tasks.web.politeness import PolitenessPolicy
 
 BEGIN = 1_800_000_000.0
 DELAY = 5.0
@@ -38,25 +38,31 @@ class Crawl:
         settings = SearchSettings(retry_hours=2.0, revisit_listing_hours=20.0, max_failures=4)
         frontier, night = Frontier(db, settings), self.now
         pace = RenderSettings(delay_seconds=DELAY)
-        hosts = Hosts(db, cast(HttpClient, None), pace, lambda: self.now, self.sleep)  # robots.txt is not asked here
+        hosts = PolitenessPolicy(
+            db, cast(HttpClient, None), pace, lambda: self.now, self.sleep
+        )  # robots.txt is not asked here
         frontier.add([Hit(url, "feed", "q") for url in PAGES] + [Hit(LISTING, "site", "q")], self.now)
         while hits := frontier.due(5, self.now, night):
             frontier.finish([self.visit(hit, hosts) for hit in hits], self.now)
         db.close()
 
-    def visit(self, hit: Hit, hosts: Hosts) -> Visit:
+    def visit(self, hit: Hit, hosts: PolitenessPolicy) -> VisitResult:
         try:
             with hosts.turn(hit.url):
                 self.asked.append((self.now, hit.url))
-        except Refused as refused:
-            return Visit(hit, refused.reason, "render", retry=True)
+        except PageRejected as refused:
+            return VisitResult(hit, refused.reason, "render", retry=True)
         if "busy" in hit.url and not self.cooled:
             self.cooled += 1
             hosts.cool(hit.url, RETRY_AFTER)
-            return Visit(hit, "rate_limited", "render", retry=True)
+            return VisitResult(hit, "rate_limited", "render", retry=True)
         if "flaky" in hit.url:
-            return Visit(hit, "timeout", "render", retry=True)
-        return Visit(hit, "not_found", "render") if "gone" in hit.url else Visit(hit, "stored", final_url=hit.url)
+            return VisitResult(hit, "timeout", "render", retry=True)
+        return (
+            VisitResult(hit, "not_found", "render")
+            if "gone" in hit.url
+            else VisitResult(hit, "stored", final_url=hit.url)
+        )
 
     def times(self, url: str) -> list[float]:
         return [at for at, asked in self.asked if asked == url]

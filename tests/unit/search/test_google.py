@@ -2,11 +2,11 @@ import pytest
 
 from tasks.contracts.settings import Source
 from tasks.search.google import Shown, address, face, results, unwrap
-from tasks.search.queries import Question
+from tasks.search.queries import SourceQuery
 from tests.support import google_pages
 
 SEARCH = "https://www.google.com/search?q=tides"
-QUESTION = Question(Source("google", lr="lang_en", cr="countryGB"), "2026-11-22", "tides & boats", 2)
+QUESTION = SourceQuery(Source("google", lr="lang_en", cr="countryGB"), "2026-11-22", "tides & boats", 2)
 FOUND = ("https://a.example/x?b=1&c=2", "http://b.example/", "https://a.example/x?b=1&c=2")
 
 
@@ -42,7 +42,7 @@ def test_a_page_of_googles_own_results_alone_has_none() -> None:
 def test_result_pages_are_asked_for_by_start_and_language() -> None:
     expected = "https://www.google.com/search?q=tides+%26+boats&hl=en&lr=lang_en&cr=countryGB&start=20"
     assert address(QUESTION) == expected
-    assert address(Question(Source("google"), "2026-11-22", "tides")).endswith("/search?q=tides&hl=en")
+    assert address(SourceQuery(Source("google"), "2026-11-22", "tides")).endswith("/search?q=tides&hl=en")
 
 
 def test_unwrap() -> None:

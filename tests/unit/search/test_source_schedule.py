@@ -14,7 +14,7 @@ from tasks.contracts.paths import Layout
 from tasks.contracts.records import Hit
 from tasks.contracts.settings import SearchSettings, Settings, Source
 from tasks.search.frontier import HOUR, Frontier
-from tasks.search.queries import Answer, Listing, Question, troubles
+from tasks.search.queries import Listing, SourceQuery, SourceResult, troubles
 from tasks.search.source_schedule import MAX_FILES, night_of
 from tasks.search.stage import Searcher, search
 from tasks.storage.state_db import open_state
@@ -38,12 +38,12 @@ class World:
     def sleep(self, seconds: float) -> None:
         self.now += seconds
 
-    def provider(self, question: Question, _: Searcher) -> Answer:
+    def provider(self, question: SourceQuery, _: Searcher) -> SourceResult:
         name = question.source.provider
         self.asked.append((self.now, name, question.query, question.page))
         self.now += 2.0  # an answer takes its time
         answer = self.answers.get(name, fresh)
-        given: Answer = answer(question) if callable(answer) else answer
+        given: SourceResult = answer(question) if callable(answer) else answer
         return given
 
     def run(self) -> Counter[str]:
@@ -73,14 +73,14 @@ class World:
         self.now += hours * HOUR
 
 
-def fresh(question: Question) -> Answer:
+def fresh(question: SourceQuery) -> SourceResult:
     """Ten new URLs for every page of every topic."""
     urls = (f"https://{question.query}.example/{question.page}/{number}" for number in range(10))
-    return Answer("results", hits=tuple(Hit(url, question.source.provider, question.query) for url in urls))
+    return SourceResult("results", hits=tuple(Hit(url, question.source.provider, question.query) for url in urls))
 
 
-def stale(question: Question) -> Answer:
-    return Answer("results", hits=(Hit("https://known.example/", question.source.provider, question.query),))
+def stale(question: SourceQuery) -> SourceResult:
+    return SourceResult("results", hits=(Hit("https://known.example/", question.source.provider, question.query),))
 
 
 def test_topics_take_turns_over_the_nights(tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ def test_one_topic_goes_deeper_while_pages_bring_something_new(tmp_path: Path) -
 
 def test_a_page_without_anything_new_is_the_last_of_its_topic(tmp_path: Path) -> None:
     world = World(tmp_path, sources=(GOOGLE,), topics=("a",), queries_per_night=9)
-    world.answers["google"] = lambda question: fresh(question) if question.page == 0 else Answer("results")
+    world.answers["google"] = lambda question: fresh(question) if question.page == 0 else SourceResult("results")
     world.run()
     assert world.take() == [("google", "a", 0), ("google", "a", 1)]
     world.later(24)
@@ -115,9 +115,10 @@ def test_a_page_without_anything_new_is_the_last_of_its_topic(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    "answer", [Answer("no_results"), Answer("results", hits=(Hit("https://x.example/", "", ""),), last=True)]
+    "answer",
+    [SourceResult("no_results"), SourceResult("results", hits=(Hit("https://x.example/", "", ""),), last=True)],
 )
-def test_a_topic_that_is_at_its_end_rests_until_the_next_night(tmp_path: Path, answer: Answer) -> None:
+def test_a_topic_that_is_at_its_end_rests_until_the_next_night(tmp_path: Path, answer: SourceResult) -> None:
     world = World(tmp_path, sources=(GOOGLE,), topics=("a", "b"))
     world.answers["google"] = answer
     world.run()
@@ -147,7 +148,7 @@ def test_questions_keep_a_human_pace_across_runs(tmp_path: Path) -> None:
 @pytest.mark.parametrize("face", ["captcha", "consent", "javascript_gate", "strange_page", "rate_limited"])
 def test_a_block_cools_the_engine_down_and_the_next_one_answers(tmp_path: Path, face: str) -> None:
     world = World(tmp_path, sources=(GOOGLE, SEARXNG), topics=("a", "b"), queries_per_night=3)
-    world.answers["google"] = Answer(face, "HTTP 429")
+    world.answers["google"] = SourceResult(face, "HTTP 429")
     counts = world.run()
     assert world.take() == [("google", "a", 0), ("searxng", "a", 0), ("searxng", "b", 0)]
     assert counts[f"google {face}"] == 1 and troubles(counts) == [f"google {face}"]
@@ -156,7 +157,7 @@ def test_a_block_cools_the_engine_down_and_the_next_one_answers(tmp_path: Path, 
 
 def test_cool_downs_double_hold_across_runs_and_end_with_an_answer(tmp_path: Path) -> None:
     world = World(tmp_path, sources=(GOOGLE,), topics=("a",), block_hours=12.0, queries_per_night=50)
-    world.answers["google"] = Answer("captcha")
+    world.answers["google"] = SourceResult("captcha")
     asked_at = []
     for _ in range(8 * 23):
         world.run()
@@ -171,7 +172,7 @@ def test_cool_downs_double_hold_across_runs_and_end_with_an_answer(tmp_path: Pat
     world.answers.clear()
     world.later(168)
     assert world.run()["google results"] == 3
-    world.answers["google"] = Answer("captcha")
+    world.answers["google"] = SourceResult("captcha")
     world.later(24)
     world.run()
     world.later(13)
@@ -182,7 +183,7 @@ def test_cool_downs_double_hold_across_runs_and_end_with_an_answer(tmp_path: Pat
 
 def test_a_run_begins_by_saying_who_is_left_alone(tmp_path: Path) -> None:
     world = World(tmp_path, sources=(GOOGLE,), topics=("a",))
-    world.answers["google"] = Answer("consent")
+    world.answers["google"] = SourceResult("consent")
     world.run()
     assert "no other search engine is left tonight" in world.said[0]
     world.run()
@@ -192,7 +193,7 @@ def test_a_run_begins_by_saying_who_is_left_alone(tmp_path: Path) -> None:
 
 def test_retry_after_is_obeyed_where_it_is_longer(tmp_path: Path) -> None:
     world = World(tmp_path, sources=(GOOGLE,), topics=("a",))
-    world.answers["google"] = Answer("rate_limited", retry_after=30 * HOUR)
+    world.answers["google"] = SourceResult("rate_limited", retry_after=30 * HOUR)
     world.run()
     world.later(29)
     world.run()
@@ -204,7 +205,7 @@ def test_retry_after_is_obeyed_where_it_is_longer(tmp_path: Path) -> None:
 
 def test_what_a_person_must_mend_is_tried_again_in_the_next_run(tmp_path: Path) -> None:
     world = World(tmp_path, sources=(GOOGLE, SEARXNG), topics=("a",), queries_per_night=2)
-    world.answers["google"] = Answer("not_installed")
+    world.answers["google"] = SourceResult("not_installed")
     world.run()
     assert "undetected-chromedriver" in world.said[0]
     assert [name for name, *_ in world.take()] == ["google", "searxng", "searxng"], "no request, nothing spent"
@@ -217,7 +218,7 @@ def test_what_a_person_must_mend_is_tried_again_in_the_next_run(tmp_path: Path) 
 def test_without_an_engine_all_others_are_still_asked(tmp_path: Path) -> None:
     feed, site = Source("feed", url="https://f.example/"), Source("site", url="https://s.example/")
     world = World(tmp_path, sources=(GOOGLE, feed, site), topics=("a",))
-    world.answers["google"] = Answer("captcha")
+    world.answers["google"] = SourceResult("captcha")
     world.run()
     assert [name for name, *_ in world.take()] == ["google", "feed", "site"]
 
@@ -227,9 +228,11 @@ def test_a_feed_is_asked_again_after_its_hours_with_what_it_said_last(tmp_path: 
     world = World(tmp_path, sources=(feed,), revisit_listing_hours=20.0, retry_hours=6.0)
     conditions: list[tuple[str | None, str | None]] = []
 
-    def answer(question: Question) -> Answer:
+    def answer(question: SourceQuery) -> SourceResult:
         conditions.append((question.etag, question.last_modified))
-        return Answer("unchanged") if question.etag else Answer("results", etag='"1"', last_modified="Monday")
+        return (
+            SourceResult("unchanged") if question.etag else SourceResult("results", etag='"1"', last_modified="Monday")
+        )
 
     world.answers["feed"] = answer
     for hours in (1, 18, 2, 21):
@@ -243,7 +246,7 @@ def test_a_feed_that_fails_backs_off_and_keeps_its_validators(tmp_path: Path) ->
     world = World(tmp_path, sources=(Source("feed", url="https://f.example/"),), retry_hours=6.0, revisit_days=2.0)
     at: list[float] = []
     for hour in range(0, 24 * 9, 2):
-        world.answers["feed"] = Answer("results", etag='"1"') if hour == 0 else Answer("timeout")
+        world.answers["feed"] = SourceResult("results", etag='"1"') if hour == 0 else SourceResult("timeout")
         world.run()
         at += [one[0] / HOUR for one in world.asked]
         world.take()
@@ -254,9 +257,9 @@ def test_a_feed_that_fails_backs_off_and_keeps_its_validators(tmp_path: Path) ->
     assert all(least <= pause <= least + 2.1 for pause, least in zip(pauses[:6], bounds, strict=True))
     seen = []
 
-    def answer(question: Question) -> Answer:
+    def answer(question: SourceQuery) -> SourceResult:
         seen.append(question.etag)
-        return Answer("unchanged")
+        return SourceResult("unchanged")
 
     world.answers["feed"] = answer
     world.later(50)
@@ -270,8 +273,8 @@ def test_an_index_is_walked_in_bounds_and_files_without_news_are_spared(tmp_path
     news = EVENING - 100 * HOUR
     listings = [Listing(f"https://m.example/{number}.xml", news) for number in range(30)]
 
-    def answer(question: Question) -> Answer:
-        return Answer("results", listings=tuple(listings) if question.query.endswith("index.xml") else ())
+    def answer(question: SourceQuery) -> SourceResult:
+        return SourceResult("results", listings=tuple(listings) if question.query.endswith("index.xml") else ())
 
     world.answers["sitemap"] = answer
     world.run()
@@ -290,9 +293,9 @@ def test_a_sitemap_that_was_cut_is_asked_whole_again(tmp_path: Path) -> None:
     world = World(tmp_path, sources=(Source("sitemap", url="https://m.example/"),))
     seen = []
 
-    def answer(question: Question) -> Answer:
+    def answer(question: SourceQuery) -> SourceResult:
         seen.append(question.etag)
-        return Answer("results", etag='"1"', cut=len(seen) == 1)
+        return SourceResult("results", etag='"1"', cut=len(seen) == 1)
 
     world.answers["sitemap"] = answer
     for _ in range(3):
@@ -312,7 +315,9 @@ def test_a_night_is_one_from_noon_to_noon() -> None:
 def test_48_hours_of_runs_every_half_hour_keep_every_bound(tmp_path: Path) -> None:
     sources = (GOOGLE, SEARXNG, *(Source("feed", url=f"https://f{n}.example/") for n in range(3)))
     world = World(tmp_path, sources=sources, topics=tuple("abcdefg"), queries_per_night=6, block_hours=12.0)
-    world.answers["google"] = lambda question: Answer("captcha") if world.now < EVENING + 20 * HOUR else fresh(question)
+    world.answers["google"] = lambda question: (
+        SourceResult("captcha") if world.now < EVENING + 20 * HOUR else fresh(question)
+    )
     while world.now < EVENING + 48 * HOUR:
         world.run()
         world.now += 1800

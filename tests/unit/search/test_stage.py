@@ -8,12 +8,12 @@ from tasks.contracts.paths import Layout
 from tasks.contracts.records import Hit
 from tasks.contracts.settings import PROVIDERS, SearchSettings, Settings, Source
 from tasks.search.frontier import Frontier
-from tasks.search.queries import ANSWERED, BLOCKED, FAILED, UNAVAILABLE, Answer, Listing, Question, meaning
-from tasks.search.source_schedule import Agenda
+from tasks.search.queries import ANSWERED, BLOCKED, FAILED, UNAVAILABLE, Listing, SourceQuery, SourceResult, meaning
+from tasks.search.source_schedule import SourceSchedule
 from tasks.search.stage import PROVIDERS as SEARCHED
 from tasks.search.stage import Searcher, follow, search
 from tasks.storage.state_db import open_state
-from tasks.web.suppression_list import Forgotten
+from tasks.web.suppression_list import SuppressionList
 
 SITE = Source("site", url="https://example.com/start", max_depth=2)
 START = Hit("https://example.com/start", "site", "https://example.com/start")
@@ -29,7 +29,7 @@ def searcher(tmp_path: Path) -> Iterator[Searcher]:
 
 
 def hits(source: Source, searcher: Searcher) -> list[Hit]:
-    return list(search(Question(source, "2026-11-22"), searcher).hits)
+    return list(search(SourceQuery(source, "2026-11-22"), searcher).hits)
 
 
 def test_every_provider_that_settings_allow_is_there() -> None:
@@ -45,8 +45,8 @@ def test_every_outcome_of_a_question_is_explained_once() -> None:
 
 
 def test_an_answer_survives_json() -> None:
-    answer = Answer("results", hits=(START,), listings=(Listing("https://a.example/", 3.0),), etag='"1"')
-    assert Answer.from_json(answer.to_json()) == answer
+    answer = SourceResult("results", hits=(START,), listings=(Listing("https://a.example/", 3.0),), etag='"1"')
+    assert SourceResult.from_json(answer.to_json()) == answer
 
 
 def test_site_gives_its_start_page(searcher: Searcher) -> None:
@@ -107,19 +107,19 @@ def test_a_source_has_a_name_for_reports() -> None:
 
 def test_media_and_nonsense_among_the_hits_are_left_out(searcher: Searcher) -> None:
     urls = ("https://a.example/x.mp3", "https://a.example/x", "javascript:void(0)", "https://a.example:99999/", "")
-    answer = Answer("results", hits=tuple(Hit(url, "feed", "q") for url in urls))
+    answer = SourceResult("results", hits=tuple(Hit(url, "feed", "q") for url in urls))
     searcher.providers = {"feed": lambda *_: answer}
     assert [hit.url for hit in hits(Source("feed", url="https://a.example/"), searcher)] == [urls[1]]
 
 
 def test_an_answer_is_stored_without_what_was_forgotten(searcher: Searcher, tmp_path: Path) -> None:
-    forgotten = searcher.frontier.forgotten = Forgotten(tmp_path / "forgotten.jsonl")
+    forgotten = searcher.frontier.forgotten = SuppressionList(tmp_path / "forgotten.jsonl")
     forgotten.remember(["https://a.example/page"], "gone.example", "2026-11-22")
     urls = ("https://a.example/page", "https://www.gone.example/new", "https://a.example/other")
     files = (Listing("https://gone.example/sitemap2.xml"), Listing("https://a.example/sitemap2.xml"))
-    answer = Answer("results", hits=tuple(Hit(url, "sitemap", "s") for url in urls), listings=files)
+    answer = SourceResult("results", hits=tuple(Hit(url, "sitemap", "s") for url in urls), listings=files)
     searcher.providers = {"sitemap": lambda *_: answer}
-    found = search(Question(Source("sitemap", url="https://a.example/s.xml"), "2026-11-22"), searcher)
+    found = search(SourceQuery(Source("sitemap", url="https://a.example/s.xml"), "2026-11-22"), searcher)
     assert "gone.example" not in repr(found) and "https://a.example/page" not in repr(found)
     assert len(found.hits) == 3 and found.listings == files[1:]
     assert searcher.frontier.add(found.hits, 1.0) == 1
@@ -129,10 +129,10 @@ def test_an_answer_is_stored_without_what_was_forgotten(searcher: Searcher, tmp_
 
 
 def test_a_source_that_was_forgotten_is_not_asked(searcher: Searcher, tmp_path: Path) -> None:
-    searcher.frontier.forgotten = Forgotten(tmp_path / "forgotten.jsonl")
+    searcher.frontier.forgotten = SuppressionList(tmp_path / "forgotten.jsonl")
     searcher.frontier.forgotten.remember([], "gone.example", "2026-11-22")
     sources = tuple(Source(provider, url="https://gone.example/x") for provider in ("site", "feed", "sitemap"))
-    agenda = Agenda(searcher.frontier, SearchSettings(sources=sources), 1.0)
+    agenda = SourceSchedule(searcher.frontier, SearchSettings(sources=sources), 1.0)
     assert agenda.next(1.0) is None
     assert searcher.frontier.db.execute("SELECT count(*) FROM listings").fetchone()[0] == 0
 

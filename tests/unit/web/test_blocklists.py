@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tasks.contracts.errors import SettingsError
-from tasks.contracts.outcomes import Refused
+from tasks.contracts.outcomes import PageRejected
 from tasks.contracts.paths import Layout
 from tasks.contracts.records import Hit
 from tasks.contracts.settings import SearchSettings, Source
@@ -113,7 +113,7 @@ def test_what_stopped_a_url_is_named_and_an_exception_wins_over_all_lists(tmp_pa
     assert lists.find("https://example.net/~joe/a.html") == "adult/urls: example.net/~joe"
     assert lists.find("https://x.example.com/slots") == 'list.txt: "slots"'
     assert lists.find("https://good.example.org/slots") is None
-    with pytest.raises(Refused, match=r"blocklisted: adult/urls: 1\.2\.3\.4/x, at http://1\.2\.3\.4/x"):
+    with pytest.raises(PageRejected, match=r"blocklisted: adult/urls: 1\.2\.3\.4/x, at http://1\.2\.3\.4/x"):
         lists.refuse("http://1.2.3.4/x")
 
 

@@ -5,8 +5,8 @@ import time
 import pytest
 
 from tasks.contracts.addresses import endpoint
-from tasks.contracts.outcomes import Refused
-from tasks.web.egress import Gate, is_public
+from tasks.contracts.outcomes import PageRejected
+from tasks.web.egress import EgressPolicy, is_public
 
 PRIVATE = (
     *("127.0.0.1", "127.255.255.254", "0.0.0.0", "0.1.2.3", "10.0.0.1", "172.16.0.1", "172.31.255.255", "192.168.1.1"),
@@ -23,33 +23,33 @@ PUBLIC = ("1.1.1.1", "100.63.255.255", "172.32.0.1", "8.8.8.8", "::ffff:8.8.8.8"
 @pytest.mark.parametrize("address", PRIVATE)
 def test_private_addresses_are_refused(address: str) -> None:
     assert not is_public(address)
-    with pytest.raises(Refused, match="forbidden_address"):
-        Gate().addresses(address, 80, 1.0)
+    with pytest.raises(PageRejected, match="forbidden_address"):
+        EgressPolicy().addresses(address, 80, 1.0)
 
 
 @pytest.mark.parametrize("address", PUBLIC)
 def test_public_addresses_pass_at_two_ports(address: str) -> None:
     assert is_public(address)
-    assert Gate().addresses(address, 443, 1.0) == [address]
-    with pytest.raises(Refused, match="port 22"):
-        Gate().addresses(address, 22, 1.0)
+    assert EgressPolicy().addresses(address, 443, 1.0) == [address]
+    with pytest.raises(PageRejected, match="port 22"):
+        EgressPolicy().addresses(address, 22, 1.0)
 
 
 @pytest.mark.parametrize(
     "host", ["2130706433", "0x7f.1", "0177.0.0.01", "127.1", "localhost", "localhost.", "a.LOCALHOST"]
 )
 def test_other_spellings_of_this_machine_are_refused(host: str) -> None:
-    with pytest.raises(Refused, match="forbidden_address"):
-        Gate().addresses(host, 80, 5.0)
+    with pytest.raises(PageRejected, match="forbidden_address"):
+        EgressPolicy().addresses(host, 80, 5.0)
 
 
 def test_one_private_address_among_many_is_enough() -> None:
-    with pytest.raises(Refused, match=r"mixed\.example is 10\.0\.0\.1"):
-        Gate(resolve=lambda *_: ["1.1.1.1", "10.0.0.1"]).addresses("mixed.example", 80, 1.0)
+    with pytest.raises(PageRejected, match=r"mixed\.example is 10\.0\.0\.1"):
+        EgressPolicy(resolve=lambda *_: ["1.1.1.1", "10.0.0.1"]).addresses("mixed.example", 80, 1.0)
 
 
 def test_what_is_open_is_that_address_at_that_port() -> None:
-    gate = Gate(["127.0.0.1:8765", "[::1]:8765", "search.home.example:8080"], lambda *_: ["192.168.1.7"])
+    gate = EgressPolicy(["127.0.0.1:8765", "[::1]:8765", "search.home.example:8080"], lambda *_: ["192.168.1.7"])
     assert gate.addresses("127.0.0.1", 8765, 1.0) == ["127.0.0.1"]
     assert gate.addresses("::1", 8765, 1.0) == ["::1"]
     assert gate.addresses("Search.home.example", 8080, 1.0) == ["192.168.1.7"]
@@ -57,7 +57,7 @@ def test_what_is_open_is_that_address_at_that_port() -> None:
         *(("127.0.0.1", 8766), ("127.0.0.1", 80), ("127.0.0.2", 8765), ("::ffff:127.0.0.1", 8765)),
         *(("search.home.example", 80), ("192.168.1.7", 8080), ("other.example", 8080)),
     ):
-        with pytest.raises(Refused, match="forbidden_address"):
+        with pytest.raises(PageRejected, match="forbidden_address"):
             gate.addresses(host, port, 1.0)
 
 
@@ -66,18 +66,18 @@ def test_a_name_is_resolved_once_and_the_address_that_was_checked_is_connected_t
     answers = ["127.0.0.1", "127.0.0.9"]
     with socket.create_server(("127.0.0.1", 0)) as server, socket.create_server(("127.0.0.9", 0)):
         port = server.getsockname()[1]
-        gate = Gate([f"127.0.0.1:{port}"], lambda *_: [answers.pop(0)])
+        gate = EgressPolicy([f"127.0.0.1:{port}"], lambda *_: [answers.pop(0)])
         with gate.connect("rebinding.example", port, 2.0) as connection:
             assert connection.getpeername() == ("127.0.0.1", port)
         assert answers == ["127.0.0.9"]
-        with pytest.raises(Refused, match="forbidden_address"):
+        with pytest.raises(PageRejected, match="forbidden_address"):
             gate.connect("rebinding.example", port, 2.0)
 
 
 def test_our_own_public_address_is_refused() -> None:
-    gate = Gate()
+    gate = EgressPolicy()
     gate._own = frozenset(["1.1.1.1"])
-    with pytest.raises(Refused, match="forbidden_address"):
+    with pytest.raises(PageRejected, match="forbidden_address"):
         gate.addresses("1.1.1.1", 80, 1.0)
 
 
@@ -89,16 +89,16 @@ def test_a_name_that_nobody_answers_for_costs_its_deadline() -> None:
         return []
 
     started = time.monotonic()
-    with pytest.raises(Refused, match="timeout"):
-        Gate(resolve=silent).addresses("slow.example", 80, 0.2)
+    with pytest.raises(PageRejected, match="timeout"):
+        EgressPolicy(resolve=silent).addresses("slow.example", 80, 0.2)
     assert time.monotonic() - started < 5
     release.set()
 
 
 @pytest.mark.parametrize("host", ["no-such-host.invalid", "x" * 70 + ".example", "a..b", ""])
 def test_names_without_an_address(host: str) -> None:
-    with pytest.raises(Refused, match=r"dead_host|forbidden_address"):
-        Gate().addresses(host, 80, 20.0)
+    with pytest.raises(PageRejected, match=r"dead_host|forbidden_address"):
+        EgressPolicy().addresses(host, 80, 20.0)
 
 
 @pytest.mark.parametrize("text", ["127.0.0.1", ":80", "127.0.0.1:", "127.0.0.1:0", "127.0.0.1:99999", "a:b"])

@@ -3,11 +3,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tasks.contracts.outcomes import OUTCOMES, Refused
+from tasks.contracts.outcomes import OUTCOMES, PageRejected
 from tasks.contracts.settings import RenderSettings
 from tasks.storage.state_db import open_state
 from tasks.web.http_client import Deadline, Response
-from tasks.web.politeness import Hosts
+from tasks.web.politeness import PolitenessPolicy
 
 PAGE = "https://a.example/page"
 
@@ -15,13 +15,13 @@ PAGE = "https://a.example/page"
 class FakeClient:
     """Answers robots.txt with what it was given; a refusal is raised."""
 
-    def __init__(self, *answers: bytes | Refused | str) -> None:
+    def __init__(self, *answers: bytes | PageRejected | str) -> None:
         self.answers, self.asked = list(answers), []  # type: ignore[var-annotated]
 
     def get(self, url: str, *, deadline: Deadline, max_bytes: int, truncate: bool) -> Response:
         self.asked.append(url)
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-        if isinstance(answer, Refused):
+        if isinstance(answer, PageRejected):
             raise answer
         if isinstance(answer, str):
             return Response(url, 301, httpx.Headers({"location": answer}), b"")
@@ -37,17 +37,19 @@ class FakeTime:
         self.now += seconds
 
 
-def make(tmp_path: Path, *answers: bytes | Refused | str, time: FakeTime | None = None, **settings: float) -> Hosts:
+def make(
+    tmp_path: Path, *answers: bytes | PageRejected | str, time: FakeTime | None = None, **settings: float
+) -> PolitenessPolicy:
     time = time or FakeTime()
     db = open_state(tmp_path / "state.sqlite")
     rendering = RenderSettings(**{"delay_seconds": 0.0, **settings})  # type: ignore[arg-type]
-    return Hosts(db, FakeClient(*answers), rendering, lambda: time.now, time.sleep)  # type: ignore[arg-type]
+    return PolitenessPolicy(db, FakeClient(*answers), rendering, lambda: time.now, time.sleep)  # type: ignore[arg-type]
 
 
-def reason(hosts: Hosts, url: str = PAGE) -> str:
+def reason(hosts: PolitenessPolicy, url: str = PAGE) -> str:
     try:
         return hosts.permit(url)
-    except Refused as refused:
+    except PageRejected as refused:
         return refused.reason
 
 
@@ -66,22 +68,22 @@ def test_rules_for_our_own_name_win(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("answer", "expected"),
     [
-        (Refused("not_found"), "absent"),
-        (Refused("forbidden"), "absent"),
-        (Refused("server_error"), "robots_unreachable"),
-        (Refused("too_many_requests"), "robots_unreachable"),
-        (Refused("timeout"), "robots_unreachable"),
-        (Refused("dead_host"), "dead_host"),
-        (Refused("forbidden_address"), "forbidden_address"),
+        (PageRejected("not_found"), "absent"),
+        (PageRejected("forbidden"), "absent"),
+        (PageRejected("server_error"), "robots_unreachable"),
+        (PageRejected("too_many_requests"), "robots_unreachable"),
+        (PageRejected("timeout"), "robots_unreachable"),
+        (PageRejected("dead_host"), "dead_host"),
+        (PageRejected("forbidden_address"), "forbidden_address"),
         ("https://a.example/robots.txt", "absent"),
     ],
 )
-def test_what_a_failure_means(tmp_path: Path, answer: Refused | str, expected: str) -> None:
+def test_what_a_failure_means(tmp_path: Path, answer: PageRejected | str, expected: str) -> None:
     assert reason(make(tmp_path, answer)) == expected
 
 
 def test_a_single_failure_is_tried_again(tmp_path: Path) -> None:
-    assert reason(make(tmp_path, Refused("server_error"), b"")) == "allowed"
+    assert reason(make(tmp_path, PageRejected("server_error"), b"")) == "allowed"
 
 
 def test_redirects_are_followed_to_another_host(tmp_path: Path) -> None:
@@ -99,7 +101,7 @@ def test_robots_is_read_once_a_day_across_runs(tmp_path: Path) -> None:
 
 
 def test_a_dead_host_is_not_asked_for_each_page(tmp_path: Path) -> None:
-    hosts = make(tmp_path, Refused("dead_host"))
+    hosts = make(tmp_path, PageRejected("dead_host"))
     assert {reason(hosts, f"{PAGE}/{n}") for n in range(5)} == {"dead_host"}
     assert len(hosts.client.asked) == 1  # type: ignore[attr-defined]
 
@@ -109,7 +111,7 @@ def test_a_large_file_counts_as_far_as_it_was_read(tmp_path: Path) -> None:
     assert reason(make(tmp_path, rules)) == "robots_forbidden"
 
 
-def wait(hosts: Hosts, url: str) -> None:
+def wait(hosts: PolitenessPolicy, url: str) -> None:
     with hosts.turn(url):
         pass
 
@@ -139,7 +141,7 @@ def test_a_long_pause_that_was_asked_for_is_not_sat_out(tmp_path: Path) -> None:
     time = FakeTime()
     hosts = make(tmp_path, b"", time=time)
     hosts.cool(PAGE, 3600)
-    with pytest.raises(Refused, match="host_cooling"):
+    with pytest.raises(PageRejected, match="host_cooling"):
         wait(hosts, PAGE)
     time.now += 3601
     wait(hosts, PAGE)
@@ -159,4 +161,4 @@ def test_a_clock_that_was_turned_back_blocks_nothing(tmp_path: Path) -> None:
 def test_every_outcome_says_what_it_means() -> None:
     assert all(outcome.meaning and name == name.lower() for name, outcome in OUTCOMES.items())
     with pytest.raises(AssertionError):
-        Refused("no_such_outcome")
+        PageRejected("no_such_outcome")

@@ -5,16 +5,16 @@ from pathlib import Path
 import pytest
 
 from tasks.contracts.errors import SettingsError, TruthDamagedError
-from tasks.contracts.outcomes import Refused
+from tasks.contracts.outcomes import PageRejected
 from tasks.contracts.records import LedgerEntry
 from tasks.forget.ledger_redaction import redacted
-from tasks.forget.matcher import Mentions
-from tasks.web.suppression_list import NOTHING_FORGOTTEN, STAND_IN, Forgotten, domain_named
+from tasks.forget.matcher import ReferenceMatcher
+from tasks.web.suppression_list import NOTHING_SUPPRESSED, STAND_IN, SuppressionList, domain_named
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    found = Forgotten(tmp_path / "forgotten.jsonl")
+    found = SuppressionList(tmp_path / "forgotten.jsonl")
     found.remember(["https://Page.example:443/a?b=1&utm_source=x#part"], "gone.example", "2026-11-22")
     found.remember(["file:///home/me/diary.txt"], "127.0.0.1:8765", "2026-11-23")
     return tmp_path / "forgotten.jsonl"
@@ -43,38 +43,38 @@ def path(tmp_path: Path) -> Path:
     ],
 )
 def test_what_stays_away(path: Path, url: str, covered: bool) -> None:
-    assert Forgotten(path).covers(url) is covered
-    assert NOTHING_FORGOTTEN.covers(url) is False
+    assert SuppressionList(path).covers(url) is covered
+    assert NOTHING_SUPPRESSED.covers(url) is False
     if covered:
-        with pytest.raises(Refused, match=r"^forgotten$"):
-            Forgotten(path).refuse(url)
-        stand_in = Forgotten(path).stand_in(url)
-        assert stand_in.startswith(STAND_IN) and Forgotten(path).covers(stand_in)
-        assert Forgotten(path).stand_in(stand_in) == stand_in
+        with pytest.raises(PageRejected, match=r"^forgotten$"):
+            SuppressionList(path).refuse(url)
+        stand_in = SuppressionList(path).stand_in(url)
+        assert stand_in.startswith(STAND_IN) and SuppressionList(path).covers(stand_in)
+        assert SuppressionList(path).stand_in(stand_in) == stand_in
 
 
 def test_a_host_is_refused_where_all_of_it_stays_away(path: Path) -> None:
-    forgotten = Forgotten(path)
-    with pytest.raises(Refused):
+    forgotten = SuppressionList(path)
+    with pytest.raises(PageRejected):
         forgotten.refuse_host("http://www.gone.example/")
     forgotten.refuse_host("https://page.example/a?b=1")
-    NOTHING_FORGOTTEN.refuse_host("http://www.gone.example/")
+    NOTHING_SUPPRESSED.refuse_host("http://www.gone.example/")
 
 
 def test_the_file_tells_nothing_and_the_key_makes_the_hashes(path: Path, tmp_path: Path) -> None:
     content = path.read_bytes()
     assert not any(name in content for name in (b"page.example", b"gone", b"diary", b"8765"))
     assert path.stat().st_mode & 0o777 == 0o600
-    other = Forgotten(tmp_path / "other.jsonl")
+    other = SuppressionList(tmp_path / "other.jsonl")
     other.remember([], "gone.example", "2026-11-22")
     hashes = [line.split('"')[3] for line in path.read_text().splitlines()[1:]]
     assert not any(one in other.path.read_text() for one in hashes)
     before = path.read_bytes()
-    Forgotten(path).remember(["https://page.example/a?b=1"], "gone.example", "2027-01-01")
+    SuppressionList(path).remember(["https://page.example/a?b=1"], "gone.example", "2027-01-01")
     assert path.read_bytes() == before, "known already"
     path.write_bytes(before[:-20])
     with pytest.raises(TruthDamagedError, match="Restore raw/"):
-        Forgotten(path)
+        SuppressionList(path)
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ ENTRY = LedgerEntry(
     extractor="x",
     robots="",
 )
-MENTIONS = Mentions([ENTRY], ["http://more.example/"], "gone.example")
+MENTIONS = ReferenceMatcher([ENTRY], ["http://more.example/"], "gone.example")
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.contracts.outcomes import Refused
+from tasks.contracts.outcomes import PageRejected
 from tasks.web.usage_rights import check_answer, file_reservation, forbids_use, may_train, training_line
 from tests.unit.web.test_politeness import PAGE, make
 
@@ -37,7 +37,7 @@ def test_directives(lines: list[str], forbidden: bool) -> None:
 def said(headers: dict[str, str], body: bytes = b"", *lines: str) -> str:
     try:
         return check_answer(headers, lines, body).line
-    except Refused as refused:
+    except PageRejected as refused:
         return refused.reason
 
 
@@ -136,7 +136,7 @@ def test_what_is_said_of_training() -> None:
 def test_a_site_that_reserves_itself_is_asked_for_no_page(tmp_path: Path) -> None:
     hosts = make(tmp_path, b"User-agent: *\nAllow: /", b'[{"location": "/page", "tdm-reservation": 1}]')
     assert hosts.permit(PAGE) == "allowed"
-    with pytest.raises(Refused, match="reserved"):
+    with pytest.raises(PageRejected, match="reserved"):
         hosts.reservation(PAGE)
     assert hosts.reservation("https://a.example/other") == "tdmrep.json: -"
     assert hosts.client.asked == ["https://a.example/robots.txt", "https://a.example/.well-known/tdmrep.json"]  # type: ignore[attr-defined]
@@ -144,7 +144,7 @@ def test_a_site_that_reserves_itself_is_asked_for_no_page(tmp_path: Path) -> Non
 
 def test_a_site_that_forbids_training_is_asked_for_no_further_file(tmp_path: Path) -> None:
     hosts = make(tmp_path, b"User-agent: *\nContent-Signal: ai-train=no")
-    with pytest.raises(Refused, match="reserved"):
+    with pytest.raises(PageRejected, match="reserved"):
         hosts.reservation(PAGE)
     assert len(hosts.client.asked) == 1  # type: ignore[attr-defined]
 

@@ -15,7 +15,7 @@ from model.contracts.job import TrainJob
 from model.data.document_table import DOCUMENT, TABLE, VALIDATION
 from model.network.gpt import GPT, GPTConfig
 from model.publishing.anchor_set import read_anchor
-from model.publishing.evaluator import FEWEST_DOCUMENTS, Judge, Scored
+from model.publishing.evaluator import FEWEST_DOCUMENTS, Evaluator, Scored
 from model.publishing.publication_gate import FEWEST_NIGHTS, MOST_STALE, Difference, compare, decide, night_noise
 
 BLOCK, BYTES = 32, 100  # ids and bytes of text in a window
@@ -39,14 +39,14 @@ class Years:
     published: list[bool] = field(default_factory=list)
     against: list[str] = field(default_factory=list)
 
-    def judge(self, step: int, windows: int, generation: str = "g") -> Judge:
+    def judge(self, step: int, windows: int, generation: str = "g") -> Evaluator:
         np.ones(windows * BLOCK + 1, dtype="<u2").tofile(self.directory / "val.bin")
         job = TrainJob(
             self.directory, self.directory, self.directory / "models", self.directory, False, generation,
             1000, windows * BLOCK + 1, block_size=BLOCK, evaluate_tokens=10**9, anchor_tokens=ANCHOR * BLOCK,
         )  # fmt: skip
         config = GPTConfig(300, BLOCK, 1, 1, 1, 8, 8, 8)
-        return Judge(job, config, step, np.ones(300, dtype=np.int64), torch.float32, self.events.append)
+        return Evaluator(job, config, step, np.ones(300, dtype=np.int64), torch.float32, self.events.append)
 
     def night(self, night: int, profile: Profile, windows: int | None = None, generation: str = "g") -> bool:
         """One night; whether it published."""
@@ -68,7 +68,7 @@ class Years:
         self.against.append("" if publishes or verdict is None else verdict.against)
         return publishes
 
-    def _served_tonight(self, judge: Judge, night: int) -> Scored | None:
+    def _served_tonight(self, judge: Evaluator, night: int) -> Scored | None:
         """The served model on tonight's windows: old ones cost it what they did, new ones what they would have."""
         if self.served is None:
             return None
@@ -293,7 +293,7 @@ def test_the_judge_scores_real_models_on_all_three_sets(tmp_path: Path) -> None:
 
 
 def test_the_documents_to_choose_by_are_others_than_those_reported_and_stay_so(tmp_path: Path) -> None:
-    def judge(count: int) -> Judge:
+    def judge(count: int) -> Evaluator:
         rows = np.zeros(count, DOCUMENT)
         rows["split"], rows["length"] = VALIDATION, 3 * BLOCK
         rows["offset"] = np.arange(count) * 3 * BLOCK
@@ -304,7 +304,7 @@ def test_the_documents_to_choose_by_are_others_than_those_reported_and_stay_so(t
             block_size=BLOCK, evaluate_tokens=10**9, anchor_tokens=10**6,
         )  # fmt: skip
         config = GPTConfig(300, BLOCK, 1, 1, 1, 8, 8, 8)
-        return Judge(job, config, 0, np.ones(300, dtype=np.int64), torch.float32, lambda event: None)
+        return Evaluator(job, config, 0, np.ones(300, dtype=np.int64), torch.float32, lambda event: None)
 
     few, some, more = judge(FEWEST_DOCUMENTS - 1), judge(20), judge(40)
     assert few.choosing == few.growing

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from model.checkpoints.divergence import Fall, read_falls
+from model.checkpoints.divergence import Rollback, read_falls
 from model.contracts.job import TrainJob
 from model.data.batches import Plan
 from model.data.cohorts import Cohort
@@ -162,9 +162,9 @@ def test_a_gradient_that_is_no_number_is_seen_before_it_reaches_the_weights(
 
 def test_a_lost_or_torn_file_of_falls_costs_nothing_that_a_checkpoint_knows(tmp_path: Path) -> None:
     known = [{"back_to": 20, "at": 33, "reason": "nan"}]
-    assert read_falls(tmp_path, known) == [Fall(20, 33, "nan")]
+    assert read_falls(tmp_path, known) == [Rollback(20, 33, "nan")]
     (tmp_path / "falls.json").write_text('[{"back_to": 2')
-    assert read_falls(tmp_path, known) == [Fall(20, 33, "nan")]
+    assert read_falls(tmp_path, known) == [Rollback(20, 33, "nan")]
 
 
 # -- fp16 ------------------------------------------------------------------------------------------------
