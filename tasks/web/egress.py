@@ -46,8 +46,8 @@ class EgressPolicy:
 
     `opened` holds endpoints as `127.0.0.1:8765` or `search.home.example:8080`: that very address, or that very host
     name wherever it leads, at that very port. Only the user may write them, never a page. `refuse` raises
-    `PageRejected` for the address of a host that a blocklist names: it is not even resolved, so that a page's scripts, frames and
-    redirects reach it no more than we do.
+    `PageRejected` for the address of a host that a blocklist names: it is not even resolved, so that a page's scripts,
+    frames and redirects reach it no more than we do.
     """
 
     def __init__(
