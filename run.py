@@ -230,7 +230,7 @@ def _mend_ledger(layout: Layout) -> None:
 
 
 def run_rebuild(options: argparse.Namespace) -> int:
-    from tasks.derive.derivation import rebuild
+    from tasks.derive.rebuild import rebuild
     from tasks.storage.run_lock import writer_lock
 
     settings, layout = _open(options)

@@ -24,8 +24,8 @@ from typing import Any
 from benchmarks.mojibake import KINDS, SENTENCES, mangled
 from benchmarks.planted import CLOSE, HELD_OUT, LOOKALIKES, OPEN, PLANTED
 from benchmarks.result import circumstances, write_result
+from tasks.clean.normalize import normalize
 from tasks.clean.pii import replace_personal_data
-from tasks.clean.stage import normalize
 
 Json = dict[str, Any]
 CORE = re.compile(f"{OPEN}([^{CLOSE}]*){CLOSE}")

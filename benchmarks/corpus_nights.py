@@ -21,6 +21,7 @@ from tasks.contracts.paths import find_data_directory
 from tasks.contracts.records import Document
 from tasks.contracts.run_record import Silent
 from tasks.contracts.settings import Settings
+from tasks.forget.recovery import ForgettingRecovery
 from tasks.run_context import open_run
 
 Json = dict[str, Any]
@@ -45,8 +46,8 @@ def store(data: Path, upto: int) -> None:
 
 
 def documents_in(data: Path) -> int:
-    with open_run(Settings(), find_data_directory(data), "benchmark", Silent()) as night:
-        return night.corpus.ledger().documents
+    with open_run(Settings(), find_data_directory(data), "benchmark", Silent(), ForgettingRecovery()) as night:
+        return night.catalog.ledger().documents
 
 
 def grow(data: Path, size: int) -> None:

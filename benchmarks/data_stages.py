@@ -20,14 +20,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from tasks.clean.stage import clean
 from tasks.contracts.paths import PROJECT, find_data_directory
 from tasks.contracts.records import Document, Dropped
 from tasks.contracts.run_record import Silent
 from tasks.contracts.settings import CleanSettings, Settings
+from tasks.dedup.stage import dedup
+from tasks.forget.recovery import ForgettingRecovery
 from tasks.raw.validate import validate
 from tasks.run_context import RunContext, open_run
+from tasks.tokenize import token_files
 from tasks.tokenize.encoder import Encoder
-from tasks.tokenize.stage import open_processed, prepare_tokenizer, tokenize
+from tasks.tokenize.stage import open_processed, tokenize
+from tasks.tokenize.tokenizer_record import prepare_tokenizer
 
 Json = dict[str, Any]
 Result = TypeVar("Result")
@@ -52,8 +57,8 @@ def derived_again(data: Path, workers: int) -> Json:
 
 def store_documents(data: Path, documents: Sequence[Document]) -> None:
     """Raw files and ledger lines."""
-    with open_run(Settings(), find_data_directory(data), "benchmark", Silent()) as night:
-        ledger = night.corpus.ledger()
+    with open_run(Settings(), find_data_directory(data), "benchmark", Silent(), ForgettingRecovery()) as night:
+        ledger = night.catalog.ledger()
         for first in range(0, len(documents), STORED_AT_ONCE):
             ledger.append(list(documents[first : first + STORED_AT_ONCE]), 0.02)
 
@@ -78,25 +83,29 @@ class Clock:
 
 def run_stages(night: RunContext, clock: Clock) -> Json:
     """validate -> clean -> dedup -> tokenize on what is new, as the flow does; counts."""
-    derivation, corpus, settings, layout = night.derivation, night.corpus, night.settings, night.layout
-    derivation.start_workers()
-    documents = corpus.unchecked()
+    derivation, settings, layout = night.derivation, night.settings, night.layout
+    catalog = derivation.catalog
+    derivation.prefetch()
+    documents = catalog.unchecked()
     clock.time("validate", lambda: validate(documents, layout.raw))
     if documents:
-        corpus.set_position("validated", documents[-1]["seq"] + 1)
+        catalog.set_position("validated", documents[-1]["seq"] + 1)
     derivation.apply_rules()
     counts: Json = {"documents": 0, "kept": 0, "bytes": 0}
-    while batch := clock.time("clean", derivation.clean_batch):
-        verdicts = clock.time("dedup", partial(derivation.dedup_batch, batch))
+    while batch := clock.time("clean", derivation.next_batch):
+        cleaned = clock.time("clean", partial(clean, batch, settings.clean, derivation.site_lines, derivation.pool))
+        compare = partial(dedup, cleaned, derivation.index, derivation.kept_text, settings.dedup.min_jaccard)
+        verdicts = clock.time("dedup", partial(compare, derivation.pool))
+        clock.time("commit", partial(derivation.commit, batch, verdicts))
         counts["documents"] += len(verdicts)
-        counts["kept"] += sum(not isinstance(verdict, Dropped) for _, verdict in verdicts)
-    clock.time("train the tokenizer", lambda: prepare_tokenizer(layout, corpus, settings.tokenize))
-    meta = open_processed(layout, derivation.rules, corpus.digest_of_forgotten())
-    if meta is not None:
+        counts["kept"] += sum(not isinstance(verdict, Dropped) for verdict in verdicts)
+    clock.time("train the tokenizer", lambda: prepare_tokenizer(layout, catalog, settings.tokenize))
+    manifest = open_processed(layout, derivation.rules, catalog.digest_of_forgotten())
+    if manifest is not None:
         encoder = clock.time("open the tokenizer", lambda: Encoder(layout.tokenizer))
-        while corpus.kept(meta.next_seq, 1):
-            step = partial(tokenize, layout, corpus, meta, encoder, settings.tokenize.batch)
-            meta = clock.time("tokenize", step)
+        while texts := clock.time("tokenize", partial(derivation.next_kept, manifest.next_seq)):
+            ids = clock.time("tokenize", partial(tokenize, texts, encoder))
+            manifest = clock.time("tokenize", partial(token_files.append, layout, manifest, texts, ids))
     counts["bytes"] = sum(row["bytes"] for row in documents)
     return counts
 
@@ -109,7 +118,7 @@ def main() -> None:
     settings = Settings(clean=CleanSettings(workers=arguments.workers))
     clock = Clock()
     cpu, wall = cpu_seconds(), time.perf_counter()
-    with open_run(settings, find_data_directory(arguments.data), "benchmark", Silent()) as night:
+    with open_run(settings, find_data_directory(arguments.data), "benchmark", Silent(), ForgettingRecovery()) as night:
         counts = run_stages(night, clock)
         peak = max((stage.peak_bytes for stage in night.record.stages.values()), default=0)
     figures = {

@@ -28,7 +28,7 @@ import trafilatura
 
 from benchmarks.result import circumstances, write_result
 from tasks.extract import main_content
-from tasks.extract.worker import read_article
+from tasks.extract.worker import read_page
 
 Json = dict[str, Any]
 Extract = Callable[[bytes, str], str]
@@ -44,8 +44,7 @@ def trafilatura_alone(body: bytes, url: str, **settings: Any) -> str:
 
 
 def ours(body: bytes, url: str, *, consensus: bool = True) -> str:
-    text: str = read_article(body, url, None, "text/html", consensus=consensus)["text"]
-    return text
+    return read_page(body, url, None, "text/html", consensus=consensus).text
 
 
 TRAFILATURA: dict[str, Extract] = {

@@ -19,9 +19,9 @@ from benchmarks.result import circumstances, write_result
 from benchmarks.texts import edited, page_of_template, prose
 from tasks.contracts.paths import find_data_directory
 from tasks.contracts.records import Cleaned, Dropped
-from tasks.dedup.minhash import jaccard, shingles, signature_of
+from tasks.dedup.minhash import jaccard, shingles
 from tasks.dedup.signature_index import SignatureIndex
-from tasks.dedup.stage import dedup
+from tasks.dedup.stage import Distinct, dedup
 from tasks.raw.catalog import Catalog
 from tasks.storage.state_db import open_state, transaction
 
@@ -39,10 +39,12 @@ def verdicts_on(texts: list[str]) -> list[bool]:
         db = open_state(layout.database)
         index = SignatureIndex(Catalog(layout, db), layout)
         for first in range(0, len(texts), BATCH):
-            batch = enumerate(texts[first : first + BATCH], first)
-            signed = [(Cleaned(seq, "", text, "en"), signature_of(text)) for seq, text in batch]
+            batch = [Cleaned(seq, "", text, "en") for seq, text in enumerate(texts[first : first + BATCH], first)]
+            verdicts = dedup(batch, index, texts.__getitem__, 0.7)
+            kept = [verdict for verdict in verdicts if isinstance(verdict, Distinct)]
             with transaction(db):
-                dropped += [isinstance(v, Dropped) for v in dedup(signed, index, texts.__getitem__, 0.7)]
+                index.append([one.document.seq for one in kept], [one.signature for one in kept])
+            dropped += [isinstance(verdict, Dropped) for verdict in verdicts]
         db.close()
     return dropped
 

@@ -14,6 +14,7 @@ from tasks.contracts.run_record import Listener
 from tasks.contracts.settings import Settings
 from tasks.extract.stage import LOCAL_TYPES, extract_file
 from tasks.extract.worker_pool import Extractor
+from tasks.forget.recovery import ForgettingRecovery
 from tasks.raw.catalog import Catalog
 from tasks.raw.stage import store
 from tasks.raw.validate import find_unregistered
@@ -42,7 +43,10 @@ def find_files(paths: Iterable[Path]) -> list[Path]:
 def add_files(files: list[Path], settings: Settings, layout: Layout, listener: Listener) -> Counter[str]:
     """Store each file's text. Returns how many ended how; a bad file costs only itself."""
     counts: Counter[str] = Counter()
-    with open_run(settings, layout, "add", listener) as night, Extractor(settings.extract) as extractor:
+    with (
+        open_run(settings, layout, "add", listener, ForgettingRecovery()) as night,
+        Extractor(settings.extract) as extractor,
+    ):
         for start in range(0, len(files), BATCH):
             batch = files[start : start + BATCH]
             results = [extract_file(path, extractor) for path in batch]
@@ -56,7 +60,7 @@ def add_files(files: list[Path], settings: Settings, layout: Layout, listener: L
 
 def add_unregistered(settings: Settings, layout: Layout, listener: Listener) -> int:
     """Give text files dropped under `raw/` their ledger lines. Returns their number."""
-    with open_run(settings, layout, "validate --scan", listener) as night:
+    with open_run(settings, layout, "validate --scan", listener, ForgettingRecovery()) as night:
         good: list[tuple[str, Document]] = []
         for path in find_unregistered(layout, night.corpus.paths()):
             document = _dropped_document(path)

@@ -1,4 +1,4 @@
-"""The steps of a night, in order: grow the dataset, then train the model on it.
+"""A night: grow the dataset, then train the model on it. What each verb does is in `grow.py` and `train.py`.
 
 search -> render -> extract -> | raw | -> clean -> dedup -> tokenize -> | train.bin | -> train-chunk -> publish
 """
@@ -14,6 +14,7 @@ from tasks.contracts.run_record import Listener, RunRecord
 from tasks.contracts.settings import Settings
 from tasks.forget.erasure import ErasureReport
 from tasks.forget.matcher import ReferenceMatcher
+from tasks.forget.recovery import ForgettingRecovery
 from tasks.report.report import Publish, write_report
 from tasks.run_context import open_run
 from tasks.stages import Stages
@@ -30,27 +31,27 @@ def run_steps(
         listen: is told what happens, while it does.
         publish: gets the report; it lies in `reports/<run>/` besides.
     """
-    with open_run(settings, layout, "grow-and-train", listen, _forget_in_prefect) as night:
-        # The picture of all nights takes longer than a small step of the data.
-        picture = len(steps) > 1 or "training" in steps
-        with write_report(night.record, layout, night.corpus.counts, publish, picture=picture):
+    # The picture of all nights takes longer than a small step of the data.
+    picture = len(steps) > 1 or "training" in steps
+    with open_run(settings, layout, "grow-and-train", listen, ForgettingRecovery(_forget_in_prefect)) as run:
+        with write_report(run.record, layout, run.catalog.counts, publish, picture=picture):
             if "training" in steps:
-                finish_cut_chunk(night, stages)
+                finish_cut_chunk(run, stages)
             if "collection" in steps:
-                collect_pages(night, stages)
+                collect_pages(run, stages)
             if "validation" in steps:
-                validate_new(night)
+                validate_new(run)
             if "cleaning" in steps:
-                clean_new(night, stages)
+                clean_new(run, stages)
             if "preparation" in steps:
-                tokenize_new(night, stages)
+                tokenize_new(run, stages)
             if "training" in steps:
-                train_and_publish(night, stages)
-        return night.record
+                train_and_publish(run, stages)
+        return run.record
 
 
-def _forget_in_prefect(mentions: ReferenceMatcher, since: str | None, dry: bool) -> ErasureReport:
+def _forget_in_prefect(matcher: ReferenceMatcher, since: str | None, dry: bool) -> ErasureReport:
     """Prefect's memory of what is forgotten. Imported where a forgetting was cut, and only there: it takes a second."""
     from flows.prefect_server.erase import forget_in_prefect
 
-    return forget_in_prefect(mentions, since, dry)
+    return forget_in_prefect(matcher, since, dry)

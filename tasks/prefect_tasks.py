@@ -1,4 +1,4 @@
-"""Every Prefect task, on one screen: a thin coat of names, retries and cache keys over `tasks.stages`.
+"""Every Prefect task, on one screen: a thin wrapper over `tasks.stages`: names, retries, cache keys.
 
 The data stages need no cache, since the ledger and the committed positions know what is done; training must
 have none. Search and render are cached by content, under versioned keys, as JSON: hashes and paths, no text.
@@ -9,34 +9,41 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import numpy as np
+import numpy.typing as npt
 from prefect import State, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact, create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.runtime import flow_run
 from prefect.tasks import exponential_backoff
+from prefect.utilities.annotations import quote
 
 from model.contracts.job import TrainJob
 from tasks import stages
+from tasks.clean.boilerplate import SiteLines
+from tasks.clean.stage import RawBatch
 from tasks.contracts.errors import MiniatureMemoryError
-from tasks.contracts.records import Dropped, Extracted, Hit, Page, from_json, to_json
+from tasks.contracts.paths import Layout
+from tasks.contracts.records import Cleaned, Dropped, Extracted, Hit, Page, from_json, to_json
 from tasks.contracts.run_record import Listener
-from tasks.derive.derivation import CleanedBatch
+from tasks.contracts.settings import CleanSettings
+from tasks.dedup.signature_index import SignatureIndex
+from tasks.dedup.stage import Distinct
 from tasks.extract.worker_pool import Extractor
+from tasks.processes.process_pool import ProcessPool
 from tasks.render.stage import Renderer
-from tasks.run_context import RunContext
 from tasks.search.queries import SourceQuery, SourceResult
 from tasks.search.stage import Searcher
-from tasks.stages import Verdicts
+from tasks.stages import Event
 from tasks.tokenize.encoder import Encoder
-from tasks.tokenize.token_files import Manifest
-from tasks.train_chunk.stage import Event
+from tasks.tokenize.stage import KeptText
 
 Json = dict[str, Any]
 
@@ -117,28 +124,60 @@ def _pages(values: list[Json]) -> list[Page | Dropped]:
 
 
 @task(name="extract", **ON_DISK)
-def extract(pages: list[Page | Dropped], extractor: Extractor) -> list[Extracted]:
+def _extract(pages: list[Page | Dropped], extractor: Extractor) -> list[Extracted]:
     return stages.extract(pages, extractor)
 
 
 @task(name="clean", **ON_DISK)
-def clean(night: RunContext) -> CleanedBatch:
-    return stages.clean(night)
+def clean(
+    batch: RawBatch, rules: CleanSettings, site_lines: SiteLines, pool: ProcessPool | None
+) -> list[Cleaned | Dropped]:
+    return stages.clean(batch, rules, site_lines, pool)
 
 
 @task(name="dedup", **ON_DISK)
-def dedup(night: RunContext, cleaned: CleanedBatch) -> Verdicts:
-    return stages.dedup(night, cleaned)
+def _dedup(
+    cleaned: Sequence[Cleaned | Dropped],
+    index: SignatureIndex,
+    read: Callable[[int], str],
+    min_jaccard: float,
+    pool: ProcessPool | None,
+) -> list[Distinct | Dropped]:
+    return stages.dedup(cleaned, index, read, min_jaccard, pool)
 
 
 @task(name="tokenize", **ON_DISK)
-def tokenize(night: RunContext, meta: Manifest, encoder: Encoder) -> Manifest:
-    return stages.tokenize(night, meta, encoder)
+def _tokenize(documents: Sequence[KeptText], encoder: Encoder) -> list[npt.NDArray[np.uint16]]:
+    return stages.tokenize(documents, encoder)
 
 
 @task(name="train-chunk", cache_policy=NO_CACHE)
-def train_chunk(night: RunContext, job: TrainJob, hear: Callable[[Event], None]) -> Event:
-    return stages.train_chunk(night, job, hear)
+def train_chunk(job: TrainJob, layout: Layout, lock_handle: int, hear: Callable[[Event], None]) -> Event:
+    return stages.train_chunk(job, layout, lock_handle, hear)
+
+
+def _opaque(data: Any) -> Any:
+    """Prefect looks for futures in what a task is given, down to each field of each record: half a millisecond a
+    document. This says that there are none."""
+    return quote(data)
+
+
+def extract(pages: list[Page | Dropped], extractor: Extractor) -> list[Extracted]:
+    return _extract(_opaque(pages), extractor)
+
+
+def dedup(
+    cleaned: Sequence[Cleaned | Dropped],
+    index: SignatureIndex,
+    read: Callable[[int], str],
+    min_jaccard: float,
+    pool: ProcessPool | None,
+) -> list[Distinct | Dropped]:
+    return _dedup(_opaque(cleaned), index, read, min_jaccard, pool)
+
+
+def tokenize(documents: Sequence[KeptText], encoder: Encoder) -> list[npt.NDArray[np.uint16]]:
+    return _tokenize(_opaque(documents), encoder)
 
 
 class Teller:

@@ -1,18 +1,18 @@
-"""One run over one data directory: locked, mended, open. Everything the flow's steps share."""
+"""One run over one data directory: locked, recovered, open. Everything that the flow's steps share."""
 
 from __future__ import annotations
 
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from typing import Protocol
 
 from tasks.browser.browser import sweep_orphans
 from tasks.contracts.paths import Layout
 from tasks.contracts.run_record import Listener, RunRecord
 from tasks.contracts.settings import Settings
 from tasks.derive.derivation import Derivation
-from tasks.forget import erasure
 from tasks.raw import ledger
 from tasks.raw.catalog import Catalog
 from tasks.search.frontier import Frontier
@@ -32,26 +32,33 @@ class RunContext:
         self.lock_handle = lock_handle  # for the training child to inherit
         self.record = record
         self.derivation = Derivation(settings, layout, db)
-        self.frontier = Frontier(db, settings.search, self.corpus.forgotten)
+        self.frontier = Frontier(db, settings.search, self.catalog.forgotten)
         self.began = time.time()  # no page is visited twice after it
 
     @property
-    def corpus(self) -> Catalog:
-        return self.derivation.corpus
+    def catalog(self) -> Catalog:
+        return self.derivation.catalog
+
+    @property
+    def corpus(self) -> Catalog:  # TEMPORARY
+        return self.derivation.catalog
+
+
+class Recovery(Protocol):
+    """What finishes a forgetting that was cut; `tasks.forget` has it, above us."""
+
+    def before_opening(self, layout: Layout) -> None:
+        """Put the ledger in order. Raises DataDirectoryError where this run may not go on."""
+
+    def finish(self, run: RunContext) -> None:
+        """Carry out what is left, once the run is open."""
 
 
 @contextmanager
 def open_run(
-    settings: Settings,
-    layout: Layout,
-    purpose: str,
-    listen: Listener,
-    elsewhere: erasure.ExternalEraser | None = None,
+    settings: Settings, layout: Layout, purpose: str, listen: Listener, recovery: Recovery
 ) -> Iterator[RunContext]:
-    """Take the lock, mend what a kill left, open the state, and finish a forgetting that was cut.
-
-    Args:
-        elsewhere: clears Prefect's memory of what is forgotten; without it, a forgetting that needs it is refused.
+    """Take the lock, recover from a kill, open the state, and finish a forgetting that was cut.
 
     Raises:
         DataDirectoryError: a forgetting was cut, and this is no run that may finish it.
@@ -61,32 +68,21 @@ def open_run(
     with writer_lock(layout.lock, purpose) as handle:
         record = RunRecord(settings.name, listen)
         with record.watching_memory():
-            erasure.mend_lines(layout, elsewhere)
-            for message in mend(layout):
+            recovery.before_opening(layout)
+            for message in recover(layout):
                 record.say(f"mended: {message}")
             db, damaged = open_state_or_set_aside(layout.database)
-            try:
+            with closing(db):
                 if damaged:
                     record.say(f"mended: {damaged}")
-                night = RunContext(settings, layout, handle, db, record)
-                night.corpus.index_new()
-                try:
-                    _finish_forgetting(night, elsewhere or erasure.nowhere_else)
-                    yield night
-                finally:
-                    night.derivation.workers.close()
-            finally:
-                db.close()
+                run = RunContext(settings, layout, handle, db, record)
+                run.catalog.index_new()
+                with closing(run.derivation):
+                    recovery.finish(run)
+                    yield run
 
 
-def _finish_forgetting(night: RunContext, elsewhere: erasure.ExternalEraser) -> None:
-    if night.layout.intent.exists():
-        night.record.say("a forgetting was cut: finishing it first")
-        for sentence in erasure.finish(night, elsewhere):
-            night.record.say(f"not cleared: {sentence}")
-
-
-def mend(layout: Layout) -> list[str]:
+def recover(layout: Layout) -> list[str]:
     """Bring the files back to their last commit. Says what it found; costs one batch, not the corpus."""
     orphans = sweep_orphans(layout)
     said = [f"{orphans} browser process(es) of a killed run ended"] if orphans else []

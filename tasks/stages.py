@@ -1,33 +1,40 @@
-"""The seven stages as the steps of a night call them: plain functions.
+"""The door: the seven stages as the steps of a night call them. Plain functions: data in, data out.
 
-`tasks.prefect_tasks` has the same seven under its coat; which ones a run takes is settled where it begins, in `run.py`
-and `flows/grow_and_train.py`. Plain, nothing is tried again and no answer is kept: a fault of the disk ends the run,
-and the next one goes on; a search engine whose answer a kill took with it is asked once more.
+What a stage needs besides its data (clock, network, child processes, index) is an argument, made and closed by whoever
+opened the night. `tasks.prefect_tasks` has the same seven as Prefect tasks; which ones a run takes is settled where it
+begins, in `run.py` and `flows/grow_and_train.py`. Plain, nothing is tried again and no answer is kept: a fault of the
+disk ends the run, and the next one goes on; a search engine whose answer a kill took with it is asked once more.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
 
 from model.contracts.job import TrainJob
+from tasks.clean.boilerplate import SiteLines
+from tasks.clean.stage import RawBatch, clean
+from tasks.contracts.paths import Layout
 from tasks.contracts.records import Cleaned, Dropped, Extracted, Hit, Page
-from tasks.derive.derivation import CleanedBatch
+from tasks.contracts.settings import CleanSettings
+from tasks.dedup.signature_index import SignatureIndex
+from tasks.dedup.stage import Distinct, dedup
 from tasks.extract.stage import extract
 from tasks.extract.worker_pool import Extractor
+from tasks.processes.process_pool import ProcessPool
 from tasks.render.stage import Renderer, render
-from tasks.run_context import RunContext
 from tasks.search.queries import SourceQuery, SourceResult
 from tasks.search.stage import Searcher, search
-from tasks.tokenize import stage as tokenize_stage
 from tasks.tokenize.encoder import Encoder
-from tasks.tokenize.token_files import Manifest
-from tasks.train_chunk import stage as train_chunk_stage
-from tasks.train_chunk.stage import Event
+from tasks.tokenize.stage import KeptText, tokenize
+from tasks.train_chunk.stage import train_chunk
 
 __all__ = ["Stages", "clean", "dedup", "extract", "render", "search", "tokenize", "train_chunk"]
 
-Verdicts = list[tuple[int, Cleaned | Dropped]]
+Event = dict[str, Any]
 
 
 class Stages(Protocol):
@@ -39,30 +46,19 @@ class Stages(Protocol):
 
     def extract(self, pages: list[Page | Dropped], extractor: Extractor) -> list[Extracted]: ...
 
-    def clean(self, night: RunContext) -> CleanedBatch: ...
+    def clean(
+        self, batch: RawBatch, rules: CleanSettings, site_lines: SiteLines, pool: ProcessPool | None
+    ) -> list[Cleaned | Dropped]: ...
 
-    def dedup(self, night: RunContext, cleaned: CleanedBatch) -> Verdicts: ...
+    def dedup(
+        self,
+        cleaned: Sequence[Cleaned | Dropped],
+        index: SignatureIndex,
+        read: Callable[[int], str],
+        min_jaccard: float,
+        pool: ProcessPool | None,
+    ) -> list[Distinct | Dropped]: ...
 
-    def tokenize(self, night: RunContext, meta: Manifest, encoder: Encoder) -> Manifest: ...
+    def tokenize(self, documents: Sequence[KeptText], encoder: Encoder) -> list[npt.NDArray[np.uint16]]: ...
 
-    def train_chunk(self, night: RunContext, job: TrainJob, hear: Callable[[Event], None]) -> Event: ...
-
-
-def clean(night: RunContext) -> CleanedBatch:
-    """The next batch in ledger order; empty at the end."""
-    return night.derivation.clean_batch()
-
-
-def dedup(night: RunContext, cleaned: CleanedBatch) -> Verdicts:
-    """Settle that batch and commit it."""
-    return night.derivation.dedup_batch(cleaned)
-
-
-def tokenize(night: RunContext, meta: Manifest, encoder: Encoder) -> Manifest:
-    """Append the next batch of what is kept, and commit it."""
-    return tokenize_stage.tokenize(night.layout, night.corpus, meta, encoder, night.settings.tokenize.batch)
-
-
-def train_chunk(night: RunContext, job: TrainJob, hear: Callable[[Event], None]) -> Event:
-    """One chunk, in a child process."""
-    return train_chunk_stage.train_chunk(job, night.layout, night.lock_handle, hear)
+    def train_chunk(self, job: TrainJob, layout: Layout, lock_handle: int, hear: Callable[[Event], None]) -> Event: ...

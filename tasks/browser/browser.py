@@ -40,12 +40,12 @@ from tasks.browser.chromium import (
     without_sandbox_hint,
 )
 from tasks.browser.network_log import BrowserLog
-from tasks.browser.process_tree import is_alive, kill, tree_of, with_environment
 from tasks.browser.watchdog import Watch, private_bytes
 from tasks.contracts.errors import BrowserError
 from tasks.contracts.outcomes import PageRejected
 from tasks.contracts.paths import Layout
 from tasks.contracts.settings import RenderSettings
+from tasks.processes.process_tree import is_alive, kill, tree_of, with_environment
 from tasks.web import egress_proxy
 from tasks.web.egress import EgressPolicy
 from tasks.web.http_client import Response

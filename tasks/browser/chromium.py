@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-from tasks.browser.process_tree import identity
+from tasks.processes.process_tree import identity
 
 MARKER = "MINIATURE_MEMORY_BROWSER"  # in the environment of each process: the data directory's state folder
 OWNER = "MINIATURE_MEMORY_BROWSER_OWNER"

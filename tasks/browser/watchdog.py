@@ -11,7 +11,7 @@ from typing import Self
 
 import psutil
 
-from tasks.browser.process_tree import kill
+from tasks.processes.process_tree import kill
 
 POLL_SECONDS = 0.1
 # A renderer that starts reserves and gives back gigabytes for a moment, then keeps some 600 MB that it does not use:

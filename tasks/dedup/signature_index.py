@@ -34,13 +34,13 @@ Similar = tuple[float, int]
 class SignatureIndex:
     """All writes belong to the caller's transaction."""
 
-    def __init__(self, corpus: Catalog, layout: Layout) -> None:
-        self.corpus = corpus
+    def __init__(self, catalog: Catalog, layout: Layout) -> None:
+        self.catalog = catalog
         self.folder = layout.state / "dedup"
 
     @property
     def rows(self) -> int:
-        return self.corpus.position(POSITION)
+        return self.catalog.position(POSITION)
 
     def is_whole(self) -> bool:
         """Whether the files hold every committed row."""
@@ -49,7 +49,7 @@ class SignatureIndex:
         return rows == 0 or all(path.exists() and path.stat().st_size >= committed for path, committed in files)
 
     def clear(self) -> None:
-        self.corpus.set_position(POSITION, 0)
+        self.catalog.set_position(POSITION, 0)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def append(self, seqs: list[int], signatures: list[Signature]) -> None:
@@ -67,7 +67,7 @@ class SignatureIndex:
             with open(self.folder / name, "ab") as file:
                 file.truncate(rows * _row_bytes(name))  # rows that were written and not committed
                 file.write(content)
-        self.corpus.set_position(POSITION, rows + len(seqs))
+        self.catalog.set_position(POSITION, rows + len(seqs))
 
     def similar(self, signatures: list[Signature], floor: float) -> list[list[Similar]]:
         """For each of the documents those of the index that share a band with it and are so similar by estimate."""

@@ -7,15 +7,26 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
 from tasks.contracts.records import Cleaned, Dropped
-from tasks.dedup.minhash import Grams, Signature, bands_of, estimate, jaccard, shingles_of_words, values_of
+from tasks.dedup.minhash import (
+    Grams,
+    Signature,
+    bands_of,
+    estimate,
+    jaccard,
+    shingles_of_words,
+    signature_of,
+    values_of,
+)
 from tasks.dedup.signature_index import SignatureIndex, Similar
 from tasks.dedup.words import words_only
+from tasks.processes.process_pool import ProcessPool, Spread
 
 # Raise it with every change here, in `minhash` or in `words` that can change a verdict.
 RULE_VERSION = 4
@@ -29,44 +40,69 @@ MOST_READ = 64
 CACHED = 64
 
 
-def dedup(
-    batch: Sequence[tuple[Cleaned, Signature]], index: SignatureIndex, read: Callable[[int], str], min_jaccard: float
-) -> list[Cleaned | Dropped]:
-    """Compare documents, in ledger order, with all that were kept before; those kept are added to the index.
+@dataclass(frozen=True, slots=True)
+class Distinct:
+    """A document that is no copy of another one, and the signature that later ones are compared with."""
 
-    Call it inside the transaction that also settles the verdicts.
+    document: Cleaned
+    signature: Signature
+
+
+def dedup(
+    cleaned: Sequence[Cleaned | Dropped],
+    index: SignatureIndex,
+    read: Callable[[int], str],
+    min_jaccard: float,
+    pool: ProcessPool | None = None,
+) -> list[Distinct | Dropped]:
+    """Compare documents, in ledger order, with all that were kept before; what was dropped before stays dropped.
+
+    Changes nothing: whoever commits the verdicts adds what is distinct to the index.
 
     Args:
-        read: the cleaned text of a document kept in an earlier batch, by its number in the ledger.
+        read: returns the cleaned text of a document kept in an earlier batch, by its `seq`.
         min_jaccard: from this similarity on a document is a copy.
+        pool: shares the work on single texts, where given.
     """
+    documents = [one for one in cleaned if isinstance(one, Cleaned)]
+    sizes = [len(one.text) for one in documents]
+    signatures = Spread(signature_of, [one.text for one in documents], sizes, pool, urgent=True).results()
+    verdicts = iter(_compare(list(map(Distinct, documents, signatures)), index, read, min_jaccard))
+    return [one if isinstance(one, Dropped) else next(verdicts) for one in cleaned]
+
+
+def _compare(
+    batch: list[Distinct], index: SignatureIndex, read: Callable[[int], str], min_jaccard: float
+) -> list[Distinct | Dropped]:
     if not batch:
         return []
     floor = min_jaccard - ESTIMATE_MARGIN
-    signatures = [signature for _, signature in batch]
+    signatures = [one.signature for one in batch]
     known = index.similar(signatures, floor)
     before = _earlier(bands_of(signatures))
-    fresh: dict[int, int] = {}  # kept ones of this batch: place in it by number in the ledger
-    verdicts: list[Cleaned | Dropped] = []
+    kept: dict[int, str] = {}  # texts of this batch, by seq
+    verdicts: list[Distinct | Dropped] = []
 
     @lru_cache(maxsize=CACHED)
     def words_and_grams(seq: int) -> tuple[bytes, Grams]:
-        words = words_only(batch[fresh[seq]][0].text if seq in fresh else read(seq))
+        words = words_only(kept[seq] if seq in kept else read(seq))
         return words, shingles_of_words(words)
 
-    for place, (document, signature) in enumerate(batch):
-        near = [other for other in sorted(before.get(place, ())) if isinstance(verdicts[other], Cleaned)]
-        similar = known[place] + _similar(signature, [batch[other] for other in near], floor)
-        copy = _copy_of(document.text, similar, words_and_grams, min_jaccard)
+    for place, one in enumerate(batch):
+        near = [other for i in sorted(before.get(place, ())) if isinstance(other := verdicts[i], Distinct)]
+        similar = known[place] + _similar(one.signature, near, floor)
+        copy = _copy_of(one.document.text, similar, words_and_grams, min_jaccard)
         if copy is None:
-            fresh[document.seq] = place
-        verdicts.append(copy or document)
-    index.append(list(fresh), [signatures[place] for place in fresh.values()])
+            kept[one.document.seq] = one.document.text
+        verdicts.append(copy or one)
     return verdicts
 
 
 def _earlier(bands: npt.NDArray[np.uint32]) -> dict[int, set[int]]:
-    """For documents of a batch, (n, 40), the places before theirs that share a band."""
+    """For documents of a batch, (n, 40), the places before theirs that share a band.
+
+    Equal keys stand side by side once sorted: keys 7 7 9 at places 0 2 1 say that document 2 shares a band with 0.
+    """
     order = np.argsort(bands, axis=None, kind="stable")
     keys, places = bands.ravel()[order], order // bands.shape[1]
     starts = np.flatnonzero(np.concatenate(([True], keys[1:] != keys[:-1])))
@@ -97,8 +133,8 @@ def _copy_of(
     return None
 
 
-def _similar(signature: Signature, others: list[tuple[Cleaned, Signature]], floor: float) -> list[Similar]:
+def _similar(signature: Signature, others: list[Distinct], floor: float) -> list[Similar]:
     if not others:
         return []
-    ratings = estimate(values_of([signature])[0], values_of([other for _, other in others]))
-    return [(float(r), document.seq) for r, (document, _) in zip(ratings, others, strict=True) if r >= floor]
+    ratings = estimate(values_of([signature])[0], values_of([other.signature for other in others]))
+    return [(float(r), other.document.seq) for r, other in zip(ratings, others, strict=True) if r >= floor]

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from tasks.contracts.outcomes import PageRejected
 from tasks.contracts.records import Document, Dropped, Extracted, Page, as_text
-from tasks.extract.worker_pool import Extractor, Request
+from tasks.extract.extracted_page import ExtractedPage, PageFile
+from tasks.extract.worker_pool import Extractor
 from tasks.web.usage_rights import forbids_use
 
 LISTING = 0.5  # share of the text that is links, above which a page is a listing
@@ -31,43 +31,40 @@ def extract(pages: Sequence[Page | Dropped], extractor: Extractor) -> list[Extra
     """One result for each page, in the same order; what was dropped before stays dropped."""
     for page in pages:
         if isinstance(page, Page):
-            extractor.begin(_request(page))
+            prefetch(page, extractor)
     return [Extracted(None, page) if isinstance(page, Dropped) else extract_page(page, extractor) for page in pages]
 
 
-def read_ahead(page: Page, extractor: Extractor) -> None:
-    """Let a child read the page while others are fetched; `extract` comes for it later."""
-    extractor.begin_ahead(_request(page))
+def prefetch(page: Page, extractor: Extractor) -> None:
+    """Let a child extract the page while others are fetched; `extract` collects the result later."""
+    extractor.prefetch(_file_of(page, extractor))
 
 
-def _request(page: Page) -> Request:
-    """Only a site's links are followed (`search.follow`)."""
-    links = page.hit.provider == "site"
-    return Request(page.body_path, page.final_url, page.charset, page.media_type, links)
+def _file_of(page: Page, extractor: Extractor) -> PageFile:
+    links = page.hit.provider == "site"  # only a site's links are followed (`search.follow`)
+    return extractor.file(page.body_path, page.final_url, page.charset, page.media_type, links=links)
 
 
 def extract_page(page: Page, extractor: Extractor) -> Extracted:
     """A document, or the reason why there is none; a listing has no text of its own but has links."""
+    links: tuple[str, ...] = ()
     try:
-        article = extractor.read(_request(page))
-    except PageRejected as refused:
-        return Extracted(None, refused.dropped("extract"))
-    links = tuple(article["links"])
-    try:
-        _refuse_media(article, page.media_type)
-        _refuse_poor(article, extractor.settings.min_characters)
-    except PageRejected as refused:
-        return Extracted(None, refused.dropped("extract"), links)
+        found = extractor.extract(_file_of(page, extractor))
+        links = found.links
+        _refuse_media(found, page.media_type)
+        _refuse_poor(found, extractor.settings.min_characters)
+    except PageRejected as rejected:
+        return Extracted(None, rejected.dropped("extract"), links)
     document = Document(
-        text=article["text"],
+        text=found.text,
         url=page.hit.url,
         final_url=page.final_url,
         provider=page.hit.provider,
         query=page.hit.query,
         fetched_at=page.fetched_at,
-        extractor=article["extractor"],
-        robots=f"{page.robots}; meta: {article['robots'] or '-'}",
-        **_facts(article),
+        extractor=found.extractor,
+        robots=f"{page.robots}; meta: {found.metadata.robots or '-'}",
+        **_claims(found),
     )
     return Extracted(document, None, links)
 
@@ -89,46 +86,47 @@ def extract_file(path: Path, extractor: Extractor) -> Extracted:
         return Extracted(None, Dropped("extract", "unreadable", f"{as_text(str(path))}: {error.strerror}"))
     url = path.resolve().as_uri()
     try:
-        article = extractor.read(Request(str(path.resolve()), url, None, media_type, links=False))
-        _refuse_media(article, path.name)
-        if not article["text"].strip():
+        found = extractor.extract(extractor.file(str(path.resolve()), url, None, media_type, links=False))
+        _refuse_media(found, path.name)
+        if not found.text.strip():
             raise PageRejected("no_text", path.name)
-        if "\0" in article["text"]:
+        if "\0" in found.text:
             raise PageRejected("unreadable", f"{path.name}: not a text file")
     except PageRejected as refused:
         return Extracted(None, refused.dropped("extract"))
     document = Document(
-        text=article["text"],
+        text=found.text,
         url=url,
         final_url=url,
         provider="local",
         query=as_text(str(path)),
         fetched_at=modified.isoformat(timespec="seconds"),
-        extractor=article["extractor"],
+        extractor=found.extractor,
         robots="-",
-        **_facts(article, title=as_text(path.name)),
+        **_claims(found, title=as_text(path.name)),
     )
     return Extracted(document, None)
 
 
-def _facts(article: dict[str, Any], title: str | None = None) -> dict[str, str | None]:
+def _claims(found: ExtractedPage, title: str | None = None) -> dict[str, str | None]:
     """What the page says of itself, for the ledger."""
-    facts = {name: article[name] for name in ("title", "published", "author", "language", "licence", "rights")}
-    return facts | {"title": facts["title"] or title}
+    names = ("title", "published", "author", "language", "licence", "rights")
+    claims = {name: getattr(found.metadata, name) for name in names}
+    return claims | {"title": claims["title"] or title}
 
 
-def _refuse_media(article: dict[str, Any], label: str) -> None:
-    if article["media"]:
-        raise PageRejected("unsupported_media_type", f"{label}: it is {article['media']}")
+def _refuse_media(found: ExtractedPage, label: str) -> None:
+    if found.media:
+        raise PageRejected("unsupported_media_type", f"{label}: it is {found.media}")
 
 
-def _refuse_poor(article: dict[str, Any], min_characters: int) -> None:
-    text = article["text"].strip()
-    if forbids_use(article["robots"]):
-        raise PageRejected("noindex", f"meta robots: {article['robots']}")
+def _refuse_poor(found: ExtractedPage, min_characters: int) -> None:
+    text = found.text.strip()
+    if forbids_use(found.metadata.robots):
+        raise PageRejected("noindex", f"meta robots: {found.metadata.robots}")
     if not text:
         raise PageRejected("no_text")
-    if article["link_density"] > LISTING:
-        raise PageRejected("listing", f"{article['link_density']:.0%} of the text is links")
+    if found.link_density > LISTING:
+        raise PageRejected("listing", f"{found.link_density:.0%} of the text is links")
     if len(text) < min_characters:
         raise PageRejected("too_short", f"{len(text)} characters")

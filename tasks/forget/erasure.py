@@ -18,24 +18,22 @@ import json
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING
 
 from model.contracts import erasure_marks
 from tasks.contracts.errors import DataDirectoryError
 from tasks.contracts.paths import Layout
 from tasks.contracts.records import LedgerEntry
-from tasks.derive.derivation import derive_all, remove_cleaned
+from tasks.derive.derivation import remove_cleaned
+from tasks.derive.rebuild import derive_all
 from tasks.forget.ledger_redaction import Line, lines_of_others, overwrite, redacted
 from tasks.forget.matcher import ReferenceMatcher
 from tasks.forget.scrub import remove_raw, scrub_files, scrub_state, wipe_free_pages
 from tasks.forget.scrub_frontier import scrub_frontier
 from tasks.raw.ledger import read_entries, require_no_cut_forgetting
+from tasks.run_context import RunContext
 from tasks.storage.atomic_files import sync_folder, write_json
 from tasks.storage.state_db import transaction
 from tasks.tokenize import token_files
-
-if TYPE_CHECKING:
-    from tasks.run_context import RunContext
 
 SCRUB, REDACT, DERIVE = "scrub", "redact", "derive"
 

@@ -18,7 +18,7 @@ from tasks.contracts.records import LedgerEntry
 from tasks.contracts.run_record import Listener
 from tasks.contracts.settings import Settings
 from tasks.contracts.urls import url_key
-from tasks.derive.derivation import compare_all
+from tasks.derive.rebuild import compare_all
 from tasks.forget.erasure import (
     ExternalEraser,
     Intent,
@@ -31,6 +31,7 @@ from tasks.forget.erasure import (
     write_intent,
 )
 from tasks.forget.matcher import ReferenceMatcher
+from tasks.forget.recovery import ForgettingRecovery
 from tasks.forget.scrub import scrub_files, scrub_state
 from tasks.forget.scrub_frontier import scrub_frontier
 from tasks.raw.ledger import read_entries, require_no_cut_forgetting
@@ -109,7 +110,7 @@ def forget(
         require_no_cut_forgetting(layout)
     if not pending and not request.has_target and not request.retrain:
         raise SettingsError("forget what? Give --url, --domain or --seq; or --retrain, for what was forgotten before.")
-    with open_run(settings, layout, "forget", listener, elsewhere) as night:
+    with open_run(settings, layout, "forget", listener, ForgettingRecovery(elsewhere)) as night:
         if request.dry_run:
             return _look(night, request, elsewhere)
         # Outside of the report: that nothing is known of an address is said, and not written down.

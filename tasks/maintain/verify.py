@@ -10,7 +10,7 @@ from tasks.raw.catalog import Catalog
 from tasks.raw.ledger import read_entries
 from tasks.raw.validate import check_file, find_unregistered
 from tasks.tokenize import token_files
-from tasks.tokenize.stage import read_tokenizer_record
+from tasks.tokenize.tokenizer_record import read_tokenizer_record
 
 
 def verify(layout: Layout, corpus: Catalog) -> Iterator[str]:

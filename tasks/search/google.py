@@ -20,10 +20,10 @@ from urllib.parse import parse_qs, urlencode, urljoin, urlsplit
 from lxml import etree, html
 
 from tasks.browser.chromium import CHROMIUMS, OWNER, PREFERENCES, PROFILE, environment, find_binaries, sandboxed
-from tasks.browser.process_tree import kill, tree_of, with_environment
 from tasks.contracts.outcomes import PageRejected
 from tasks.contracts.paths import PROJECT, Layout
 from tasks.contracts.records import Hit
+from tasks.processes.process_tree import kill, tree_of, with_environment
 from tasks.search.queries import SourceQuery, SourceResult
 from tasks.web import egress_proxy
 from tasks.web.egress import EgressPolicy

@@ -20,7 +20,7 @@ from typing import Any
 import psutil
 from selenium.common.exceptions import WebDriverException
 
-from tasks.browser.process_tree import kill
+from tasks.processes.process_tree import kill
 
 SETTLE_SECONDS = 1.0
 POLL_SECONDS = 0.25

@@ -1,131 +1,50 @@
-"""Tokenize: kept text becomes ids, appended to `train.bin` and `val.bin` in ledger order.
-
-The tokenizer is truth, not derived: it is trained on the first night, once more when 2 MB of text are kept,
-and then frozen for ever, since every id in every model rests on it. Until then it is provisional, and so is
-the model.
-"""
+"""tokenize: kept texts become ids, which `token_files.append` adds to `train.bin` and `val.bin` in ledger order."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from model.data.tokenizer import END_OF_TEXT_ID, tokenizer_digest, train_tokenizer
-from tasks.contracts.errors import TruthDamagedError
-from tasks.contracts.paths import Layout, read_cleaned
-from tasks.contracts.settings import TokenizeSettings
-from tasks.raw.catalog import Catalog
-from tasks.storage.atomic_files import write_atomically, write_json
+from model.data.tokenizer import END_OF_TEXT_ID
+from tasks.contracts.paths import Layout
 from tasks.tokenize import token_files
 from tasks.tokenize.encoder import Encoder
 from tasks.tokenize.token_files import Manifest, generation_of
+from tasks.tokenize.tokenizer_record import read_tokenizer_record
 
 
 @dataclass(frozen=True, slots=True)
-class TokenizerRecord:
-    """`raw/tokenizer.meta.json`: the commit record of `raw/tokenizer.json`."""
+class KeptText:
+    """A document that was kept: its ledger number, its split and its cleaned text."""
 
-    sha256: str
-    vocab_size: int
-    frozen: bool
-    trained_on_documents: int
-    trained_on_bytes: int
+    seq: int
+    split: str  # train or validation
+    text: str
 
 
-def read_tokenizer_record(layout: Layout) -> TokenizerRecord | None:
-    """The record, or None where no tokenizer was committed yet.
-
-    Raises:
-        TruthDamagedError: the frozen tokenizer is missing or another one.
-    """
-    if not layout.tokenizer_record.exists():
-        return None
-    try:
-        record = TokenizerRecord(**json.loads(layout.tokenizer_record.read_text()))
-    except (ValueError, TypeError) as error:
-        raise TruthDamagedError(
-            f"{layout.tokenizer_record} is damaged ({error}). Restore raw/ from your backup."
-        ) from error
-    if layout.tokenizer.exists() and tokenizer_digest(layout.tokenizer) == record.sha256:
-        return record
-    if record.frozen:
-        raise TruthDamagedError(
-            f"{layout.tokenizer} is missing or is not the frozen tokenizer (sha256 {record.sha256[:12]}...). "
-            "Restore raw/ from your backup: every token file and model rests on it."
-        )
-    return None  # cut between the tokenizer and its record while provisional: trained again
-
-
-def prepare_tokenizer(layout: Layout, corpus: Catalog, settings: TokenizeSettings) -> list[str]:
-    """Train the tokenizer where there is none, or freeze it once enough text is kept. Says what it did."""
-    record = read_tokenizer_record(layout)
-    if record is not None and record.frozen:
-        return []
-    available = corpus.kept_bytes()
-    if available == 0 or (record is not None and available < settings.freeze_bytes):
-        return []
-    texts = _Texts(layout, corpus, settings.freeze_bytes)
-    tokenizer = train_tokenizer(texts, settings.vocab_size)
-    frozen = available >= settings.freeze_bytes
-    write_atomically(layout.tokenizer, tokenizer.to_str().encode(), mode=0o444)
-    record = TokenizerRecord(
-        tokenizer_digest(layout.tokenizer), tokenizer.get_vocab_size(), frozen, texts.documents, texts.bytes
-    )
-    write_json(layout.tokenizer_record, {name: getattr(record, name) for name in record.__slots__})
-    state = "frozen for ever" if frozen else f"provisional until {settings.freeze_bytes / 1e6:g} MB of text are kept"
-    return [f"tokenizer of {record.vocab_size} ids trained on {texts.bytes / 1e6:.2f} MB: {state}"]
-
-
-class _Texts:
-    """Kept texts in ledger order, up to `limit` bytes: how a night was cut never shows in the tokenizer."""
-
-    def __init__(self, layout: Layout, corpus: Catalog, limit: int) -> None:
-        self.layout, self.corpus, self.limit = layout, corpus, limit
-        self.documents = self.bytes = 0
-
-    def __iter__(self) -> Iterator[str]:
-        seq = 0
-        while rows := self.corpus.kept(seq, 200):
-            for row in rows:
-                if self.bytes >= self.limit:
-                    return
-                self.documents += 1
-                self.bytes += row["kept_bytes"]
-                yield read_cleaned(self.layout, row["path"])
-            seq = rows[-1]["seq"] + 1
+def tokenize(documents: Sequence[KeptText], encoder: Encoder) -> list[npt.NDArray[np.uint16]]:
+    """Returns the ids of each text, (n,), with the end-of-text token behind."""
+    return [np.append(ids, np.uint16(END_OF_TEXT_ID)) for ids in encoder.encode(one.text for one in documents)]
 
 
 def open_processed(layout: Layout, rules: str, forgotten: str) -> Manifest | None:
-    """The commit record that this night appends to; token files of another generation are removed first.
+    """Returns the commit record to append to, or None while there is no tokenizer.
 
-    `rules` and `forgotten` are digests: of what decides the texts, and of which documents are forgotten.
+    Token files of another generation are removed first.
 
-    None while there is no tokenizer.
+    Args:
+        rules: digest of what decides the texts.
+        forgotten: digest of which documents are forgotten.
     """
     record = read_tokenizer_record(layout)
     if record is None:
         return None
     generation = generation_of(rules, record.sha256, forgotten)
-    meta = token_files.read_manifest(layout)
-    if meta is not None and meta.generation == generation:
-        return meta
+    manifest = token_files.read_manifest(layout)
+    if manifest is not None and manifest.generation == generation:
+        return manifest
     token_files.reset(layout)
     return Manifest(generation, rules, record.sha256, record.vocab_size, 0, 0, 0, 0)
-
-
-def tokenize(layout: Layout, corpus: Catalog, meta: Manifest, encoder: Encoder, batch: int) -> Manifest:
-    """Append the next batch of kept documents and commit it. Returns the same record when nothing is left."""
-    rows = corpus.kept(meta.next_seq, batch)
-    if not rows:
-        return meta
-    ids = [_closed(one) for one in encoder.encode(read_cleaned(layout, row["path"]) for row in rows)]
-    documents = [(row["seq"], row["split"]) for row in rows]
-    return token_files.append(layout, meta, documents, ids, next_seq=rows[-1]["seq"] + 1)
-
-
-def _closed(ids: npt.NDArray[np.uint16]) -> npt.NDArray[np.uint16]:
-    return np.append(ids, np.uint16(END_OF_TEXT_ID))

@@ -10,8 +10,10 @@ import hashlib
 import json
 import os
 import shutil
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -40,6 +42,16 @@ class Manifest:
 
     def tokens(self, split: str) -> int:
         return self.train_tokens if split == "train" else self.val_tokens
+
+
+class InSplit(Protocol):
+    """A document: its ledger number, and which split it belongs to."""
+
+    @property
+    def seq(self) -> int: ...
+
+    @property
+    def split(self) -> str: ...
 
 
 def generation_of(rules: str, tokenizer: str, forgotten: str) -> str:
@@ -101,33 +113,30 @@ def reset(layout: Layout) -> None:
 def append(
     layout: Layout,
     meta: Manifest,
-    documents: list[tuple[int, str]],
+    documents: Sequence[InSplit],
     tokens: list[npt.NDArray[np.uint16]],
-    next_seq: int,
 ) -> Manifest:
-    """Append a batch of (seq, split) documents with their ids, then commit. Returns the new record."""
+    """Append the ids of the next documents, then commit. Returns the new record."""
     rows = np.zeros(len(documents), dtype=DOCUMENT)
     ends = {split: meta.tokens(split) for split in SPLITS}
-    for row, (seq, split), ids in zip(rows, documents, tokens, strict=True):
-        row["seq"], row["offset"], row["length"], row["split"] = seq, ends[split], len(ids), SPLITS.index(split)
-        ends[split] += len(ids)
+    for row, one, ids in zip(rows, documents, tokens, strict=True):
+        row["seq"], row["length"], row["split"] = one.seq, len(ids), SPLITS.index(one.split)
+        row["offset"] = ends[one.split]
+        ends[one.split] += len(ids)
     layout.processed.mkdir(parents=True, exist_ok=True)
     for path, committed in committed_sizes(layout, meta).items():
         _cut(path, committed)  # a batch that failed halfway and is tried again
     for split in SPLITS:
-        parts = [ids for (_, own), ids in zip(documents, tokens, strict=True) if own == split]
+        parts = [ids for one, ids in zip(documents, tokens, strict=True) if one.split == split]
         content = np.concatenate(parts).astype("<u2").tobytes() if parts else b""
         append_durably(layout.processed / FILES[split], content)
     append_durably(layout.processed / TABLE, rows.tobytes())
-    new = Manifest(
-        meta.generation,
-        meta.rules,
-        meta.tokenizer,
-        meta.vocab_size,
-        next_seq,
-        meta.documents + len(documents),
-        ends["train"],
-        ends["validation"],
+    new = replace(
+        meta,
+        next_seq=documents[-1].seq + 1,
+        documents=meta.documents + len(documents),
+        train_tokens=ends["train"],
+        val_tokens=ends["validation"],
     )
     record = {"format": FORMAT, "dtype": "<u2", "separator": "<|endoftext|>", **asdict(new)}
     write_json(layout.processed / "meta.json", record)

@@ -25,8 +25,8 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 
 from tasks.browser.chromium import find_binaries
-from tasks.browser.process_tree import kill, with_environment
 from tasks.demo_site import DemoSite
+from tasks.processes.process_tree import kill, with_environment
 from tasks.storage.run_lock import writer_lock
 from tests.end_to_end.conftest import PROJECT, free_port, profile_of
 

@@ -11,16 +11,20 @@ from pathlib import Path
 from typing import Any
 
 from flows.add import add_unregistered
+from tasks.clean.stage import clean
 from tasks.contracts.paths import Layout, find_data_directory
 from tasks.contracts.records import Document
 from tasks.contracts.run_record import Silent
 from tasks.contracts.settings import CleanSettings, Settings, TokenizeSettings
-from tasks.derive.derivation import Derivation, rebuild
+from tasks.dedup.stage import dedup
+from tasks.derive.derivation import Derivation
+from tasks.derive.rebuild import rebuild
 from tasks.raw import ledger
 from tasks.storage.state_db import open_state_or_set_aside
 from tasks.tokenize import token_files
 from tasks.tokenize.encoder import Encoder
-from tasks.tokenize.stage import open_processed, prepare_tokenizer, tokenize
+from tasks.tokenize.stage import open_processed, tokenize
+from tasks.tokenize.tokenizer_record import prepare_tokenizer
 from tests.support.corpora import mixed
 
 
@@ -42,32 +46,34 @@ def grow(layout: Layout, documents: Sequence[Document], chosen: Settings, stop_a
     left = stop_after if stop_after is not None else 10**9
     try:
         derivation = Derivation(chosen, layout, db)
-        derivation.corpus.index_new()
-        new = [one for one in documents if not derivation.corpus.has(one.url, one.sha256)]
+        derivation.catalog.index_new()
+        new = [one for one in documents if not derivation.catalog.has(one.url, one.sha256)]
         if new:
-            derivation.corpus.ledger().append(new, 0.1)
-            derivation.corpus.index_new()
+            derivation.catalog.ledger().append(new, 0.1)
+            derivation.catalog.index_new()
         said += [message] if (message := derivation.apply_rules()) else []
-        while left > 0 and (batch := derivation.clean_batch()):
-            derivation.dedup_batch(batch)
+        while left > 0 and (batch := derivation.next_batch()):
+            cleaned = clean(batch, chosen.clean, derivation.site_lines, derivation.pool)
+            verdicts = dedup(cleaned, derivation.index, derivation.kept_text, chosen.dedup.min_jaccard, derivation.pool)
+            derivation.commit(batch, verdicts)
             left -= 1
         if left > 0:
-            said += prepare_tokenizer(layout, derivation.corpus, chosen.tokenize)
-            said += _tokenize(layout, derivation, chosen, left)
-        derivation.workers.close()
+            said += prepare_tokenizer(layout, derivation.catalog, chosen.tokenize)
+            _tokenize(layout, derivation, left)
+        derivation.close()
     finally:
         db.close()
     return said
 
 
-def _tokenize(layout: Layout, derivation: Derivation, chosen: Settings, left: int) -> list[str]:
-    meta = open_processed(layout, derivation.rules, derivation.corpus.digest_of_forgotten())
-    if meta is None:
-        return []
+def _tokenize(layout: Layout, derivation: Derivation, left: int) -> None:
+    manifest = open_processed(layout, derivation.rules, derivation.catalog.digest_of_forgotten())
+    if manifest is None:
+        return
     encoder = Encoder(layout.tokenizer)
-    while left > 0 and (new := tokenize(layout, derivation.corpus, meta, encoder, chosen.tokenize.batch)) != meta:
-        meta, left = new, left - 1
-    return []
+    while left > 0 and (documents := derivation.next_kept(manifest.next_seq)):
+        manifest = token_files.append(layout, manifest, documents, tokenize(documents, encoder))
+        left -= 1
 
 
 def derived_bytes(root: Path) -> dict[str, bytes]:

@@ -91,7 +91,7 @@ def test_only_the_gate_and_the_proxy_open_connections() -> None:
     """What else asked the web would go past the gate. Workers talk to us over a pair of sockets of our own."""
     outwards = {"socket", "urllib.request", "http.client", "requests", "asyncio"}
     files = {"/".join(path.parts[-2:]) for path in files_of("tasks") if imported(path) & outwards}
-    assert files == {"web/egress.py", "web/egress_proxy.py", "derive/process_pool.py", "demo_site/server.py"}
+    assert files == {"web/egress.py", "web/egress_proxy.py", "processes/process_pool.py", "demo_site/server.py"}
 
 
 def test_the_prefect_tasks_have_the_stages_names() -> None:

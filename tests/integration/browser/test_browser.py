@@ -18,13 +18,13 @@ import pytest
 
 from tasks.browser.browser import Browser, sweep_orphans
 from tasks.browser.chromium import MARKER, Binaries, find_binaries, without_sandbox_hint
-from tasks.browser.process_tree import tree_of
 from tasks.contracts.errors import BrowserError
 from tasks.contracts.outcomes import PageRejected
 from tasks.contracts.paths import PROJECT, Layout
 from tasks.contracts.records import Dropped, Hit, Page
 from tasks.contracts.run_record import tree_bytes
 from tasks.contracts.settings import RenderSettings, SearchSettings, Settings
+from tasks.processes.process_tree import tree_of
 from tasks.render.stage import Renderer, render
 from tasks.storage.state_db import open_state
 from tasks.web.blocklists import open_blocklists

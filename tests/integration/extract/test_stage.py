@@ -15,7 +15,7 @@ import pytest
 from tasks.contracts.paths import PROJECT
 from tasks.contracts.records import Dropped, Extracted, Hit, Page
 from tasks.contracts.settings import ExtractSettings
-from tasks.extract.stage import extract, extract_file, read_ahead
+from tasks.extract.stage import extract, extract_file, prefetch
 from tasks.extract.worker_pool import LARGE, Extractor
 from tests.support.loopback import article
 
@@ -123,9 +123,9 @@ def test_hostile_pages_end_in_one_named_outcome(tmp_path: Path, body: bytes) -> 
 
 def test_the_child_is_reused(tmp_path: Path, extractor: Extractor) -> None:
     extract([page(tmp_path, article())], extractor)
-    before = extractor.pids
+    before = extractor.pool.pids
     extract([page(tmp_path, article("Other"))], extractor)
-    assert before and extractor.pids == before
+    assert before and extractor.pool.pids == before
 
 
 def test_a_page_that_takes_too_long_is_killed(tmp_path: Path) -> None:
@@ -148,18 +148,18 @@ def test_a_page_that_takes_too_much_memory_costs_only_itself(tmp_path: Path) -> 
 def test_a_child_that_dies_is_replaced(tmp_path: Path) -> None:
     with Extractor(ExtractSettings(workers=1)) as extractor:
         extract([page(tmp_path, article())], extractor)
-        os.kill(extractor.pids[0], signal.SIGKILL)
+        os.kill(extractor.pool.pids[0], signal.SIGKILL)
         results = extract([page(tmp_path, article()), page(tmp_path, article("Next"))], extractor)
         assert [reason(result) for result in results] == ["extract_failed", "document"]
 
 
-def test_several_children_read_ahead_and_the_results_come_in_order(tmp_path: Path) -> None:
+def test_several_children_prefetch_and_the_results_come_in_order(tmp_path: Path) -> None:
     pages = [page(tmp_path, article(f"Number {number}")) for number in range(12)]
     with Extractor(ExtractSettings(workers=3)) as extractor:
         for one in reversed(pages):
-            read_ahead(one, extractor)
+            prefetch(one, extractor)
         results = extract(pages, extractor)
-        children = [psutil.Process(pid) for pid in extractor.pids]
+        children = [psutil.Process(pid) for pid in extractor.pool.pids]
         assert len(children) == 3
     assert [one.document.title for one in results if one.document] == [f"Number {number}" for number in range(12)]
     assert not any(child.is_running() for child in children)
@@ -168,22 +168,22 @@ def test_several_children_read_ahead_and_the_results_come_in_order(tmp_path: Pat
 def test_what_was_begun_is_dropped_when_the_night_ends(tmp_path: Path) -> None:
     with Extractor(ExtractSettings(workers=2)) as extractor:
         for number in range(6):
-            read_ahead(page(tmp_path, b"<html><body>" + b"<p>word</p><br>" * 30_000 + b"x" * number), extractor)
+            prefetch(page(tmp_path, b"<html><body>" + b"<p>word</p><br>" * 30_000 + b"x" * number), extractor)
         started = time.monotonic()
-        while not extractor.pids and time.monotonic() - started < 30:
+        while not extractor.pool.pids and time.monotonic() - started < 30:
             time.sleep(0.05)
-        children = [psutil.Process(pid) for pid in extractor.pids]
-    assert children and not any(child.is_running() for child in children) and extractor.pids == []
+        children = [psutil.Process(pid) for pid in extractor.pool.pids]
+    assert children and not any(child.is_running() for child in children) and extractor.pool.pids == []
 
 
-def test_large_pages_are_not_read_ahead_and_one_at_a_time(tmp_path: Path) -> None:
+def test_large_pages_are_not_prefetch_and_one_at_a_time(tmp_path: Path) -> None:
     large = [page(tmp_path, article(f"Number {number}") + b" " * LARGE) for number in range(4)]
     with Extractor(ExtractSettings(workers=2)) as extractor:
         for one in large:
-            read_ahead(one, extractor)
-        assert extractor.pids == []
+            prefetch(one, extractor)
+        assert extractor.pool.pids == []
         results = extract(large, extractor)
-        assert len(extractor.pids) == 1
+        assert len(extractor.pool.pids) == 1
     assert [one.document.title for one in results if one.document] == [f"Number {number}" for number in range(4)]
 
 
@@ -196,12 +196,13 @@ def test_links_are_looked_for_where_they_are_followed(tmp_path: Path, extractor:
 @pytest.mark.parametrize("busy", [False, True], ids=["idle", "busy"])
 def test_the_child_does_not_outlive_us(tmp_path: Path, busy: bool) -> None:
     script = (
-        "import sys, time\nfrom tasks.extract.worker_pool import Extractor, Request\n"
+        "import sys, time\nfrom tasks.extract.extracted_page import PageFile\n"
+        "from tasks.extract.worker_pool import Extractor\n"
         "from tasks.contracts.settings import ExtractSettings\n"
         "extractor = Extractor(ExtractSettings(workers=1))\n"
-        "first, then = [Request(path, 'https://a.example/', None, 'text/html') for path in sys.argv[1:]]\n"
-        "extractor.read(first)\nextractor.begin(then)\ntime.sleep(0.5)\n"
-        "print(extractor.pids[0], flush=True)\ntime.sleep(60)\n"
+        "first, then = [PageFile(path, 'https://a.example/', None, 'text/html') for path in sys.argv[1:]]\n"
+        "extractor.extract(first)\nextractor.prefetch(then)\ntime.sleep(0.5)\n"
+        "print(extractor.pool.pids[0], flush=True)\ntime.sleep(60)\n"
     )
     slow = b"<html><body>" + b"<p>word</p><br>" * 100_000
     paths = [page(tmp_path, body).body_path for body in (article(), slow if busy else article("Next"))]

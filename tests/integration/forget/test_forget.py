@@ -247,7 +247,7 @@ def test_one_document_and_what_it_was_a_copy_of(layout: Layout, tmp_path: Path) 
 def test_a_night_after_it_pays_for_the_new_and_equals_the_rebuild(layout: Layout, tmp_path: Path) -> None:
     ask(layout, Request(domain="gone.example"))
     db = open_state(layout.database)
-    assert not Derivation(CHOSEN, layout, db).anything_uncleaned()
+    assert Derivation(CHOSEN, layout, db).catalog.uncleaned_count() == 0
     db.close()
     before = {path: path.stat().st_mtime_ns for path in (layout.root / "processed").iterdir()}
     assert grow(layout, [], CHOSEN) == []
@@ -333,7 +333,7 @@ def test_everything_can_be_forgotten(layout: Layout, tmp_path: Path) -> None:
     require_gone(layout, CORPUS)
     require_derived_from_truth(layout, tmp_path / "rebuilt")
     db = open_state(layout.database)
-    assert not Derivation(CHOSEN, layout, db).anything_uncleaned()
+    assert Derivation(CHOSEN, layout, db).catalog.uncleaned_count() == 0
     db.close()
     grow(layout, [page(500, "new.example")], CHOSEN)
     require_derived_from_truth(layout, tmp_path / "rebuilt2")

@@ -17,6 +17,7 @@ from tasks.contracts.paths import PROJECT, Layout, find_data_directory
 from tasks.contracts.run_record import Silent
 from tasks.forget import erasure
 from tasks.forget.ledger_redaction import Line
+from tasks.forget.recovery import ForgettingRecovery
 from tasks.forget.request import Request, forget
 from tasks.maintain.verify import verify
 from tasks.raw.catalog import Catalog
@@ -113,7 +114,7 @@ def test_a_kill_at_any_moment_is_made_good(grown: Path, tmp_path_factory: pytest
         elif moment % 2:
             forget(Request(), CHOSEN, layout, Silent(), erasure.nowhere_else)
         else:  # as the next night does
-            with open_run(CHOSEN, layout, "a night", Silent(), erasure.nowhere_else):
+            with open_run(CHOSEN, layout, "a night", Silent(), ForgettingRecovery(erasure.nowhere_else)):
                 pass
         require_done(layout, folder / "rebuilt")
     assert {"scrub", "redact", "derive"} <= phases
@@ -146,7 +147,7 @@ def test_a_line_that_is_half_redacted_is_mended(
     with monkeypatch.context() as patch, pytest.raises(OSError, match="power"):
         patch.setattr(erasure, "overwrite", half)
         forget(Request(domain="gone.example"), CHOSEN, layout, Silent(), erasure.nowhere_else)
-    with open_run(CHOSEN, layout, "a night", Silent()):
+    with open_run(CHOSEN, layout, "a night", Silent(), ForgettingRecovery()):
         pass
     require_done(layout, tmp_path / "rebuilt")
 
@@ -158,5 +159,5 @@ def test_until_it_is_finished_nothing_reads_what_is_half_there(layout: Layout) -
     intent = erasure.read_intent(layout)
     assert intent and intent.phase == erasure.SCRUB
     with pytest.raises(DataDirectoryError, match="forgetting was cut"):
-        with open_run(CHOSEN, layout, "add", Silent()):
+        with open_run(CHOSEN, layout, "add", Silent(), ForgettingRecovery()):
             pass

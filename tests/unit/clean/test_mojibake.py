@@ -5,7 +5,7 @@ import time
 import pytest
 
 from tasks.clean.mojibake import fix_mojibake
-from tasks.clean.stage import normalize
+from tasks.clean.normalize import normalize
 
 TEXTS = (
     "The café on the corner serves crème brûlée until nine.",

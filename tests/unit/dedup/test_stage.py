@@ -12,7 +12,7 @@ from tasks.contracts.paths import Layout, find_data_directory
 from tasks.contracts.records import Cleaned, Dropped
 from tasks.dedup.minhash import bands_of, estimate, jaccard, shingles, sign, signature_of, values_of
 from tasks.dedup.signature_index import SignatureIndex
-from tasks.dedup.stage import dedup
+from tasks.dedup.stage import Distinct, dedup
 from tasks.dedup.words import words_only
 from tasks.raw.catalog import Catalog
 from tasks.storage.state_db import open_state, transaction
@@ -45,9 +45,11 @@ class Compared:
         """The verdicts on one batch."""
         first = len(self.texts)
         self.texts |= dict(enumerate(texts, first))
-        batch = [(Cleaned(seq, "", text, "en"), signature_of(text)) for seq, text in list(self.texts.items())[first:]]
+        batch = [Cleaned(seq, "", text, "en") for seq, text in list(self.texts.items())[first:]]
+        verdicts = dedup(batch, self.index, self.texts.__getitem__, 0.7)
+        kept = [verdict for verdict in verdicts if isinstance(verdict, Distinct)]
         with transaction(self.db):
-            verdicts = dedup(batch, self.index, self.texts.__getitem__, 0.7)
+            self.index.append([one.document.seq for one in kept], [one.signature for one in kept])
         return [verdict.reason if isinstance(verdict, Dropped) else "kept" for verdict in verdicts]
 
 

@@ -16,7 +16,8 @@ from tasks.contracts.settings import DedupSettings
 from tasks.derive.derivation import Derivation
 from tasks.storage.state_db import open_state
 from tasks.tokenize import token_files
-from tasks.tokenize.stage import open_processed, read_tokenizer_record
+from tasks.tokenize.stage import KeptText, open_processed
+from tasks.tokenize.tokenizer_record import read_tokenizer_record
 from tests.support.corpora import mixed
 from tests.support.growth import derived_bytes, grow, rebuilt_bytes, settings
 
@@ -182,10 +183,10 @@ def test_rebuild_refuses_a_folder_that_is_not_empty(layout: Layout, tmp_path: Pa
 def test_a_batch_that_failed_halfway_and_is_tried_again_is_in_once(layout: Layout) -> None:
     meta = token_files.Manifest("g", "r", "t", 300, 0, 0, 0, 0)
     first, second = np.arange(5, dtype=np.uint16), np.arange(7, dtype=np.uint16)
-    meta = token_files.append(layout, meta, [(0, "train")], [first], 1)
+    meta = token_files.append(layout, meta, [KeptText(0, "train", "")], [first])
     with open(layout.processed / "train.bin", "ab") as file:
         file.write(second.tobytes())  # then the disk was full
-    meta = token_files.append(layout, meta, [(1, "train")], [second], 2)
+    meta = token_files.append(layout, meta, [KeptText(1, "train", "")], [second])
     assert np.fromfile(layout.processed / "train.bin", "<u2").tolist() == [*range(5), *range(7)]
     assert meta.train_tokens == 12
 

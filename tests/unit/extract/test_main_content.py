@@ -6,7 +6,7 @@ import lxml.html
 import pytest
 
 from tasks.extract.text_blocks import page_blocks
-from tasks.extract.worker import read_article
+from tasks.extract.worker import read_page
 
 URL = "https://a.example/page"
 BOATS = "The tide leaves the harbour twice a day, and twice a day the boats lie down on the mud like tired dogs. "
@@ -16,8 +16,8 @@ OTHER = "Another story altogether begins here with a market square, three bakers
 
 
 def page(body: str, head: str = "<title>Low tide at the old harbour</title>") -> str:
-    found = read_article(f"<html><head>{head}</head><body>{body}</body></html>".encode(), URL, None, "text/html")
-    return str(found["text"])
+    found = read_page(f"<html><head>{head}</head><body>{body}</body></html>".encode(), URL, None, "text/html")
+    return found.text
 
 
 def paragraphs(*texts: str) -> str:
@@ -114,8 +114,8 @@ def test_another_story_below_the_article_is_left_out() -> None:
 
 def test_a_page_without_prose_is_what_trafilatura_makes_of_it() -> None:
     body = "<html><body><main>" + "<p>Short line.</p>" * 20 + "</main></body></html>"
-    found = read_article(body.encode(), URL, None, "text/html")
-    assert "Short line." in found["text"] and found["extractor"].startswith("trafilatura ")
+    found = read_page(body.encode(), URL, None, "text/html")
+    assert "Short line." in found.text and found.extractor.startswith("trafilatura ")
 
 
 def test_text_without_spaces_between_words_counts_too() -> None:
