@@ -54,7 +54,7 @@ OWN: dict[str, dict[str, object]] = {
         "hold_steps": 5,
         "average_shares": [0.1, 1],
         "decay_fraction": 0.25,
-        "checkpoint_seconds": 60,
+        "checkpoint_seconds": 600,
         "evaluate_tokens": 4000,
         "dtype": "float32",
         "compile": "off",

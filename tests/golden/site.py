@@ -72,7 +72,7 @@ class Site:
             f"[[search.sources]]\nprovider = 'feed'\nurl = '{self.url}/feed.xml'\n"
             f"[[search.sources]]\nprovider = 'sitemap'\nurl = '{self.url}/sitemap.xml'\n"
             f"[[search.sources]]\nprovider = 'searxng'\nbase_url = '{self.url}'\npause_seconds = 0\n"
-            "[render]\nbrowser = 'never'\ndelay_seconds = 0\nretries = 0\nmax_page_bytes = 30000\n"
+            "[render]\nbrowser = 'never'\ndelay_seconds = 0\nretries = 0\nmax_page_bytes = 30000\nbatch = 7\n"
             "contact = 'golden@example.org'\n"
         )
 

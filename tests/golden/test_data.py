@@ -15,6 +15,7 @@ from tests.golden.conftest import OWN, Trained
 from tests.golden.support import EXPECTED, WRITE, House, check, read_lines, shape, table_rows, tensors
 
 TOLD = ("seq", "path", "bytes", "split", "url", "extractor")
+SETTLED = ("config", "seed", "batch_size", "new_share", "cohorts", "first_step", "optimizer", "average_shares")
 DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -137,14 +138,13 @@ def test_record_of_a_chunk_under_way(trained: Trained) -> None:
 def test_checkpoint(trained: Trained) -> None:
     folder = trained.house.data / "checkpoints" / "step_64"
     metadata = json.loads((folder / "metadata.json").read_text())
-    settled = ("config", "seed", "batch_size", "new_share", "cohorts", "first_step", "optimizer", "average_shares")
     check(
         "checkpoint",
         {
             "folders": sorted(path.name for path in folder.parent.iterdir()),
             "files": sorted(path.name for path in folder.iterdir()),
             "metadata.json": shape(metadata),
-            "values": {name: metadata[name] for name in settled},
+            "values": {name: metadata[name] for name in SETTLED},
             "model.safetensors": tensors(folder / "model.safetensors"),
             "optimizer.safetensors": tensors(folder / "optimizer.safetensors"),
             "random.safetensors": tensors(folder / "random.safetensors"),
@@ -152,6 +152,14 @@ def test_checkpoint(trained: Trained) -> None:
             "steps in curve.jsonl": len(read_lines(folder.parent / "curve.jsonl")),
         },
     )
+
+
+def test_checkpoint_of_the_default_settings(default: House) -> None:
+    """All but what would take time, or depends on the processor."""
+    small = [word for one in ("n_layer=1", "compile='off'", "dtype='float32'") for word in ("--set", f"train.{one}")]
+    default.run(*small, "train", "--steps", "1")
+    metadata = default.record("checkpoints/step_1/metadata.json")
+    check("checkpoint_of_defaults", {name: metadata[name] for name in SETTLED})
 
 
 def test_published_model(trained: Trained) -> None:

@@ -74,7 +74,11 @@ def _file(number: int) -> tuple[str, bytes]:
             return "too_short.txt", f"Only {number} words.\n".encode()
         case 6:
             broken = text.replace("river", "cafÃ© de la rivière").replace("stone", "â€œstoneâ€\x9d")
-            return "mojibake.txt", f"{NOTICE}\n{broken}".encode()
+            # Names and words that were read in the code pages of other languages.
+            names = ("Müller sagt, daß es schön ist", "Čeština je hezká řeč", "Привет, как дела")
+            codecs = zip(names, ("cp1251", "iso-8859-2", "cp1252"), strict=True)
+            read = "\n".join(name.encode().decode(codec, "ignore") for name, codec in codecs)
+            return "mojibake.txt", f"{NOTICE}\n{broken}\n{read}\n".encode()
         case 7:
             return "special_token.txt", text.replace("bridge", "<|endoftext|>").encode()
         case 8:
