@@ -93,8 +93,8 @@ def run_stages(night: RunContext, clock: Clock) -> Json:
     derivation.apply_rules()
     counts: Json = {"documents": 0, "kept": 0, "bytes": 0}
     while batch := clock.time("clean", derivation.next_batch):
-        cleaned = clock.time("clean", partial(clean, batch, settings.clean, derivation.site_lines, derivation.pool))
-        compare = partial(dedup, cleaned, derivation.index, derivation.kept_text, settings.dedup.min_jaccard)
+        cleaned = clock.time("clean", partial(clean, batch, settings.clean, derivation.site_lines))
+        compare = partial(dedup, cleaned, derivation.index, settings.dedup.min_jaccard)
         verdicts = clock.time("dedup", partial(compare, derivation.pool))
         clock.time("commit", partial(derivation.commit, batch, verdicts))
         counts["documents"] += len(verdicts)

@@ -31,16 +31,26 @@ WORDS = (80, 400)
 BATCH = 500
 
 
+class _Index(SignatureIndex):
+    """Reads the texts from memory."""
+
+    texts: list[str]
+
+    def kept_text(self, seq: int) -> str:
+        return self.texts[seq]
+
+
 def verdicts_on(texts: list[str]) -> list[bool]:
     """For each text whether it was dropped as a copy of one before it."""
     dropped: list[bool] = []
     with tempfile.TemporaryDirectory() as folder:
         layout = find_data_directory(folder)
         db = open_state(layout.database)
-        index = SignatureIndex(Catalog(layout, db), layout)
+        index = _Index(Catalog(layout, db), layout)
+        index.texts = texts
         for first in range(0, len(texts), BATCH):
             batch = [Cleaned(seq, "", text, "en") for seq, text in enumerate(texts[first : first + BATCH], first)]
-            verdicts = dedup(batch, index, texts.__getitem__, 0.7)
+            verdicts = dedup(batch, index, 0.7)
             kept = [verdict for verdict in verdicts if isinstance(verdict, Distinct)]
             with transaction(db):
                 index.append([one.document.seq for one in kept], [one.signature for one in kept])

@@ -138,11 +138,9 @@ def clean_new(run: RunContext, stages: Stages) -> None:
         batch = derivation.next_batch()
     while batch:
         with record.stage("clean"):
-            cleaned = stages.clean(batch, rules.clean, derivation.site_lines, derivation.pool)
+            cleaned = stages.clean(batch, rules.clean, derivation.site_lines)
         with record.stage("dedup"):
-            verdicts = stages.dedup(
-                cleaned, derivation.index, derivation.kept_text, rules.dedup.min_jaccard, derivation.pool
-            )
+            verdicts = stages.dedup(cleaned, derivation.index, rules.dedup.min_jaccard, derivation.pool)
             derivation.commit(batch, verdicts)
             for verdict in verdicts:
                 if isinstance(verdict, Dropped):

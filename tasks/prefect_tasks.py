@@ -9,15 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 from uuid import UUID
 
-import numpy as np
-import numpy.typing as npt
 from prefect import State, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact, create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
@@ -25,27 +23,17 @@ from prefect.runtime import flow_run
 from prefect.tasks import exponential_backoff
 from prefect.utilities.annotations import quote
 
-from model.contracts.job import TrainJob
 from tasks import stages
-from tasks.clean.boilerplate import SiteLines
-from tasks.clean.stage import RawBatch
 from tasks.contracts.errors import MiniatureMemoryError
-from tasks.contracts.paths import Layout
-from tasks.contracts.records import Cleaned, Dropped, Extracted, Hit, Page, from_json, to_json
+from tasks.contracts.records import Dropped, Hit, Page, from_json, to_json
 from tasks.contracts.run_record import Listener
-from tasks.contracts.settings import CleanSettings
-from tasks.dedup.signature_index import SignatureIndex
-from tasks.dedup.stage import Distinct
-from tasks.extract.worker_pool import Extractor
-from tasks.processes.process_pool import ProcessPool
 from tasks.render.stage import Renderer
 from tasks.search.queries import SourceQuery, SourceResult
 from tasks.search.stage import Searcher
-from tasks.stages import Event
-from tasks.tokenize.encoder import Encoder
-from tasks.tokenize.stage import KeptText
 
 Json = dict[str, Any]
+P = ParamSpec("P")
+R = TypeVar("R")
 
 # Raise one when what its stage gives for the same input changes.
 SEARCH_VERSION = 2
@@ -123,61 +111,23 @@ def _pages(values: list[Json]) -> list[Page | Dropped]:
     return [from_json(one, Page) if one["kind"] == "Page" else from_json(one, Dropped) for one in values]
 
 
-@task(name="extract", **ON_DISK)
-def _extract(pages: list[Page | Dropped], extractor: Extractor) -> list[Extracted]:
-    return stages.extract(pages, extractor)
+def _as_task(name: str, stage: Callable[P, R], **options: Any) -> Callable[P, R]:
+    """The stage as a task. `quote` says that its arguments hold no futures: Prefect looks for them down to each field
+    of each record, which takes half a millisecond a document."""
+    run: Callable[..., R] = task(name=name, **options)(stage)
+
+    def call(*arguments: P.args, **named: P.kwargs) -> R:
+        assert not named, "stages are called by position"
+        return run(*map(quote, arguments))
+
+    return call
 
 
-@task(name="clean", **ON_DISK)
-def clean(
-    batch: RawBatch, rules: CleanSettings, site_lines: SiteLines, pool: ProcessPool | None
-) -> list[Cleaned | Dropped]:
-    return stages.clean(batch, rules, site_lines, pool)
-
-
-@task(name="dedup", **ON_DISK)
-def _dedup(
-    cleaned: Sequence[Cleaned | Dropped],
-    index: SignatureIndex,
-    read: Callable[[int], str],
-    min_jaccard: float,
-    pool: ProcessPool | None,
-) -> list[Distinct | Dropped]:
-    return stages.dedup(cleaned, index, read, min_jaccard, pool)
-
-
-@task(name="tokenize", **ON_DISK)
-def _tokenize(documents: Sequence[KeptText], encoder: Encoder) -> list[npt.NDArray[np.uint16]]:
-    return stages.tokenize(documents, encoder)
-
-
-@task(name="train-chunk", cache_policy=NO_CACHE)
-def train_chunk(job: TrainJob, layout: Layout, lock_handle: int, hear: Callable[[Event], None]) -> Event:
-    return stages.train_chunk(job, layout, lock_handle, hear)
-
-
-def _opaque(data: Any) -> Any:
-    """Prefect looks for futures in what a task is given, down to each field of each record: half a millisecond a
-    document. This says that there are none."""
-    return quote(data)
-
-
-def extract(pages: list[Page | Dropped], extractor: Extractor) -> list[Extracted]:
-    return _extract(_opaque(pages), extractor)
-
-
-def dedup(
-    cleaned: Sequence[Cleaned | Dropped],
-    index: SignatureIndex,
-    read: Callable[[int], str],
-    min_jaccard: float,
-    pool: ProcessPool | None,
-) -> list[Distinct | Dropped]:
-    return _dedup(_opaque(cleaned), index, read, min_jaccard, pool)
-
-
-def tokenize(documents: Sequence[KeptText], encoder: Encoder) -> list[npt.NDArray[np.uint16]]:
-    return _tokenize(_opaque(documents), encoder)
+extract = _as_task("extract", stages.extract, **ON_DISK)
+clean = _as_task("clean", stages.clean, **ON_DISK)
+dedup = _as_task("dedup", stages.dedup, **ON_DISK)
+tokenize = _as_task("tokenize", stages.tokenize, **ON_DISK)
+train_chunk = _as_task("train-chunk", stages.train_chunk, cache_policy=NO_CACHE)
 
 
 class Teller:

@@ -46,17 +46,10 @@ class Stages(Protocol):
 
     def extract(self, pages: list[Page | Dropped], extractor: Extractor) -> list[Extracted]: ...
 
-    def clean(
-        self, batch: RawBatch, rules: CleanSettings, site_lines: SiteLines, pool: ProcessPool | None
-    ) -> list[Cleaned | Dropped]: ...
+    def clean(self, batch: RawBatch, rules: CleanSettings, site_lines: SiteLines) -> list[Cleaned | Dropped]: ...
 
     def dedup(
-        self,
-        cleaned: Sequence[Cleaned | Dropped],
-        index: SignatureIndex,
-        read: Callable[[int], str],
-        min_jaccard: float,
-        pool: ProcessPool | None,
+        self, cleaned: Sequence[Cleaned | Dropped], index: SignatureIndex, min_jaccard: float, pool: ProcessPool | None
     ) -> list[Distinct | Dropped]: ...
 
     def tokenize(self, documents: Sequence[KeptText], encoder: Encoder) -> list[npt.NDArray[np.uint16]]: ...

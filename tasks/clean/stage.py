@@ -42,7 +42,7 @@ class RawBatch:
     """Documents in ledger order; other processes begin at once to normalize their texts, where there is a pool."""
 
     def __init__(self, documents: Sequence[RawDocument], pool: ProcessPool | None = None) -> None:
-        self.documents = documents
+        self.documents, self.pool = documents, pool
         files, sizes = [one.file for one in documents], [one.bytes for one in documents]
         self.normalized = Spread(normalize_file, files, sizes, pool)
 
@@ -54,14 +54,11 @@ def normalize_file(path: str) -> Normalized:
     return Normalized(text, line_keys(text))
 
 
-def clean(
-    batch: RawBatch, rules: CleanSettings, site_lines: SiteLines, pool: ProcessPool | None = None
-) -> list[Cleaned | Dropped]:
+def clean(batch: RawBatch, rules: CleanSettings, site_lines: SiteLines) -> list[Cleaned | Dropped]:
     """Returns the cleaned text of each document, or the rule that it breaks, in the same order.
 
     Args:
         site_lines: what each site repeats, as seen in all documents before; this batch is added, and not yet saved.
-        pool: shares the work on single texts, where given.
     """
     site_lines.begin()
     texts = [
@@ -69,7 +66,7 @@ def clean(
         for document, normalized in zip(batch.documents, batch.normalized.results(), strict=True)
     ]
     judge = partial(apply_quality_filters, settings=rules)
-    verdicts = Spread(judge, texts, map(len, texts), pool, urgent=True).results()
+    verdicts = Spread(judge, texts, map(len, texts), batch.pool, urgent=True).results()
     return [
         verdict if isinstance(verdict, Dropped) else Cleaned(document.seq, document.path, text, verdict)
         for document, text, verdict in zip(batch.documents, texts, verdicts, strict=True)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tasks.contracts.paths import Layout
+from tasks.contracts.paths import Layout, read_cleaned
 from tasks.dedup.minhash import BANDS, VALUES, Signature, bands_of, estimate, values_of
 from tasks.raw.catalog import Catalog
 
@@ -35,7 +35,7 @@ class SignatureIndex:
     """All writes belong to the caller's transaction."""
 
     def __init__(self, catalog: Catalog, layout: Layout) -> None:
-        self.catalog = catalog
+        self.catalog, self.layout = catalog, layout
         self.folder = layout.state / "dedup"
 
     @property
@@ -51,6 +51,10 @@ class SignatureIndex:
     def clear(self) -> None:
         self.catalog.set_position(POSITION, 0)
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def kept_text(self, seq: int) -> str:
+        """The cleaned text of a document of an earlier batch."""
+        return read_cleaned(self.layout, self.catalog.path(seq))
 
     def append(self, seqs: list[int], signatures: list[Signature]) -> None:
         """Add kept documents; they count once the caller's transaction commits."""

@@ -51,7 +51,6 @@ class Distinct:
 def dedup(
     cleaned: Sequence[Cleaned | Dropped],
     index: SignatureIndex,
-    read: Callable[[int], str],
     min_jaccard: float,
     pool: ProcessPool | None = None,
 ) -> list[Distinct | Dropped]:
@@ -60,20 +59,17 @@ def dedup(
     Changes nothing: whoever commits the verdicts adds what is distinct to the index.
 
     Args:
-        read: returns the cleaned text of a document kept in an earlier batch, by its `seq`.
         min_jaccard: from this similarity on a document is a copy.
         pool: shares the work on single texts, where given.
     """
     documents = [one for one in cleaned if isinstance(one, Cleaned)]
     sizes = [len(one.text) for one in documents]
     signatures = Spread(signature_of, [one.text for one in documents], sizes, pool, urgent=True).results()
-    verdicts = iter(_compare(list(map(Distinct, documents, signatures)), index, read, min_jaccard))
+    verdicts = iter(_compare(list(map(Distinct, documents, signatures)), index, min_jaccard))
     return [one if isinstance(one, Dropped) else next(verdicts) for one in cleaned]
 
 
-def _compare(
-    batch: list[Distinct], index: SignatureIndex, read: Callable[[int], str], min_jaccard: float
-) -> list[Distinct | Dropped]:
+def _compare(batch: list[Distinct], index: SignatureIndex, min_jaccard: float) -> list[Distinct | Dropped]:
     if not batch:
         return []
     floor = min_jaccard - ESTIMATE_MARGIN
@@ -85,7 +81,7 @@ def _compare(
 
     @lru_cache(maxsize=CACHED)
     def words_and_grams(seq: int) -> tuple[bytes, Grams]:
-        words = words_only(kept[seq] if seq in kept else read(seq))
+        words = words_only(kept[seq] if seq in kept else index.kept_text(seq))
         return words, shingles_of_words(words)
 
     for place, one in enumerate(batch):

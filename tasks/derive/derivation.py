@@ -133,10 +133,6 @@ class Derivation:
             for row in rows[: max(1, fitting)]
         ]
 
-    def kept_text(self, seq: int) -> str:
-        """The cleaned text of a document that was kept."""
-        return read_cleaned(self.layout, self.catalog.path(seq))
-
     def commit(self, batch: RawBatch, verdicts: Sequence[Distinct | Dropped]) -> None:
         """Write the cleaned texts, what is remembered of them, and where each document ended; all or nothing."""
         kept = [verdict for verdict in verdicts if isinstance(verdict, Distinct)]

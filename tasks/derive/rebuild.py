@@ -58,8 +58,8 @@ def compare_all(derivation: Derivation, progress: Progress = lambda done, of: No
     """Clean and compare all that is not yet."""
     settings, catalog = derivation.settings, derivation.catalog
     while batch := derivation.next_batch():
-        cleaned = clean(batch, settings.clean, derivation.site_lines, derivation.pool)
-        verdicts = dedup(cleaned, derivation.index, derivation.kept_text, settings.dedup.min_jaccard, derivation.pool)
+        cleaned = clean(batch, settings.clean, derivation.site_lines)
+        verdicts = dedup(cleaned, derivation.index, settings.dedup.min_jaccard, derivation.pool)
         derivation.commit(batch, verdicts)
         progress(catalog.position("cleaned"), catalog.position("ledger_lines"))
 

@@ -53,8 +53,8 @@ def grow(layout: Layout, documents: Sequence[Document], chosen: Settings, stop_a
             derivation.catalog.index_new()
         said += [message] if (message := derivation.apply_rules()) else []
         while left > 0 and (batch := derivation.next_batch()):
-            cleaned = clean(batch, chosen.clean, derivation.site_lines, derivation.pool)
-            verdicts = dedup(cleaned, derivation.index, derivation.kept_text, chosen.dedup.min_jaccard, derivation.pool)
+            cleaned = clean(batch, chosen.clean, derivation.site_lines)
+            verdicts = dedup(cleaned, derivation.index, chosen.dedup.min_jaccard, derivation.pool)
             derivation.commit(batch, verdicts)
             left -= 1
         if left > 0:

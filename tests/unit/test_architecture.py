@@ -95,7 +95,7 @@ def test_only_the_gate_and_the_proxy_open_connections() -> None:
 
 
 def test_the_prefect_tasks_have_the_stages_names() -> None:
-    names = re.findall(r'@task\(name="([^"]+)"', (PROJECT / "tasks" / "prefect_tasks.py").read_text())
+    names = re.findall(r'(?:@task\(name=|_as_task\()"([^"]+)"', (PROJECT / "tasks" / "prefect_tasks.py").read_text())
     assert names == [stage.replace("_", "-") for stage in STAGES]
 
 

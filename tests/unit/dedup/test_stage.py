@@ -33,23 +33,26 @@ def layout(tmp_path: Path) -> Layout:
     return find_data_directory(tmp_path / "data")
 
 
-class Compared:
-    """An index that remembers the texts it has kept."""
+class Compared(SignatureIndex):
+    """An index that remembers the texts it has seen."""
 
     def __init__(self, layout: Layout) -> None:
         self.db = open_state(layout.database)
-        self.index = SignatureIndex(Catalog(layout, self.db), layout)
+        super().__init__(Catalog(layout, self.db), layout)
         self.texts: dict[int, str] = {}
+
+    def kept_text(self, seq: int) -> str:
+        return self.texts[seq]
 
     def settle(self, texts: list[str]) -> list[str]:
         """The verdicts on one batch."""
         first = len(self.texts)
         self.texts |= dict(enumerate(texts, first))
         batch = [Cleaned(seq, "", text, "en") for seq, text in list(self.texts.items())[first:]]
-        verdicts = dedup(batch, self.index, self.texts.__getitem__, 0.7)
+        verdicts = dedup(batch, self, 0.7)
         kept = [verdict for verdict in verdicts if isinstance(verdict, Distinct)]
         with transaction(self.db):
-            self.index.append([one.document.seq for one in kept], [one.signature for one in kept])
+            self.append([one.document.seq for one in kept], [one.signature for one in kept])
         return [verdict.reason if isinstance(verdict, Dropped) else "kept" for verdict in verdicts]
 
 
@@ -137,7 +140,7 @@ def test_rows_that_were_written_and_not_committed_do_not_count(compared: Compare
     texts = [prose(seed) for seed in range(6)]
     assert compared.settle(texts[:2]) == ["kept"] * 2
     compared.db.execute("BEGIN")
-    compared.index.append([77], [signature_of(texts[2])])
+    compared.append([77], [signature_of(texts[2])])
     compared.db.execute("ROLLBACK")
     assert compared.settle(texts[2:]) == ["kept"] * 4
     assert compared.settle(texts) == ["duplicate_exact"] * 6
@@ -145,10 +148,10 @@ def test_rows_that_were_written_and_not_committed_do_not_count(compared: Compare
 
 def test_a_file_of_the_index_that_is_cut_short_is_noticed(compared: Compared) -> None:
     compared.settle([prose(seed) for seed in range(3)])
-    assert compared.index.is_whole()
-    path = compared.index.folder / "bands.bin"
+    assert compared.is_whole()
+    path = compared.folder / "bands.bin"
     path.write_bytes(path.read_bytes()[:-1])
-    assert not compared.index.is_whole()
+    assert not compared.is_whole()
 
 
 def test_a_large_site_of_one_template_loses_nothing(compared: Compared) -> None:
