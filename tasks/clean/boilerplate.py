@@ -65,10 +65,13 @@ class SiteLines:
         rows = [(name, site.pages, _as_bytes(site)) for name, site in self._sites.items()]
         self.db.executemany("INSERT OR REPLACE INTO site_lines VALUES (?, ?, ?)", rows)
 
-    def see(self, name: str, text: str, keys: list[int], counts: bool = True) -> str:
-        """The text of a page without the lines that its site is known to repeat; then it `counts` for the next ones.
+    def strip(self, name: str, text: str, keys: list[int], counts: bool = True) -> str:
+        """Returns a page's text without the lines that its site is known to repeat, and counts its lines for the next.
 
-        `keys`: its `line_keys`.
+        Args:
+            name: the site.
+            keys: the text's `line_keys`.
+            counts: whether the page's own lines count.
         """
         site = self._open(name)
         repeated = _repeated(site, keys)

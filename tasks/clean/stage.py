@@ -62,7 +62,7 @@ def clean(batch: RawBatch, rules: CleanSettings, site_lines: SiteLines) -> list[
     """
     site_lines.begin()
     texts = [
-        site_lines.see(document.site, normalized.text, normalized.line_keys, document.counts)
+        site_lines.strip(document.site, normalized.text, normalized.line_keys, document.counts)
         for document, normalized in zip(batch.documents, batch.normalized.results(), strict=True)
     ]
     judge = partial(apply_quality_filters, settings=rules)

@@ -32,7 +32,7 @@ Similar = tuple[float, int]
 
 
 class SignatureIndex:
-    """All writes belong to the caller's transaction."""
+    """`append` and `clear` must be called inside the caller's transaction."""
 
     def __init__(self, catalog: Catalog, layout: Layout) -> None:
         self.catalog, self.layout = catalog, layout
@@ -89,28 +89,29 @@ class SignatureIndex:
         return found
 
     def _candidates(self, bands: npt.NDArray[np.uint32]) -> list[Rows]:
-        """For each of n documents, (n, 40), the rows that share a band with it, ascending."""
-        keys, slot_of = np.unique(bands, return_inverse=True)
-        may_be_there = np.zeros(2**FILTER_BITS, dtype=bool)
-        may_be_there[keys >> FILTER_SHIFT] = True
-        found_slots, found_rows = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
-        for first, block in self._blocks():
-            places = np.flatnonzero(may_be_there[block >> FILTER_SHIFT])
+        """Returns for each of n documents, (n, 40), the rows that share a band with it, ascending.
+
+        A bitmap of the upper bits of all wanted keys (a Bloom filter with one hash) passes over nearly every stored
+        key; the few left are looked up exactly.
+        """
+        keys, key_of = np.unique(bands, return_inverse=True)  # (k,) sorted; (n * 40,) into keys
+        wanted = np.zeros(2**FILTER_BITS, dtype=bool)
+        wanted[keys >> FILTER_SHIFT] = True
+        found_keys, found_rows = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]  # pairs (place in keys, row)
+        for first, block in self._blocks():  # (rows * 40,) stored keys
+            places = np.flatnonzero(wanted[block >> FILTER_SHIFT])
             values = block[places]
-            slots = np.minimum(np.searchsorted(keys, values), len(keys) - 1)
-            hits = keys[slots] == values
-            found_slots.append(slots[hits])
-            found_rows.append(first + places[hits] // BANDS)
-        slots, rows = np.concatenate(found_slots), np.concatenate(found_rows)
-        order = np.argsort(slots, kind="stable")
-        slots, rows = slots[order], rows[order]
-        starts = np.searchsorted(slots, np.arange(len(keys) + 1))
-        sizes = np.diff(starts)
+            nearest = np.minimum(np.searchsorted(keys, values), len(keys) - 1)
+            equal = keys[nearest] == values
+            found_keys.append(nearest[equal])
+            found_rows.append(first + places[equal] // BANDS)
+        pairs, rows = np.concatenate(found_keys), np.concatenate(found_rows)
+        order = np.argsort(pairs, kind="stable")
+        rows, starts = rows[order], np.searchsorted(pairs[order], np.arange(len(keys) + 1))
+        shared = np.diff(starts) > 0  # (k,): keys that a stored row has
         return [
-            np.unique(np.concatenate([rows[starts[slot] : starts[slot + 1]] for slot in own]))
-            if (own := mine[sizes[mine] > 0]).size
-            else rows[:0]
-            for mine in slot_of.reshape(bands.shape)
+            np.unique(np.concatenate([rows[:0], *(rows[starts[key] : starts[key + 1]] for key in own[shared[own]])]))
+            for own in key_of.reshape(bands.shape)
         ]
 
     def _read(self, name: str, rows: Rows) -> npt.NDArray[Any]:

@@ -68,33 +68,33 @@ def read_manifest(layout: Layout) -> Manifest | None:
         return None
 
 
-def committed_sizes(layout: Layout, meta: Manifest) -> dict[Path, int]:
+def committed_sizes(layout: Layout, manifest: Manifest) -> dict[Path, int]:
     """The bytes of each file that count."""
-    sizes = {layout.processed / FILES[split]: 2 * meta.tokens(split) for split in SPLITS}
-    sizes[layout.processed / TABLE] = DOCUMENT.itemsize * meta.documents
+    sizes = {layout.processed / FILES[split]: 2 * manifest.tokens(split) for split in SPLITS}
+    sizes[layout.processed / TABLE] = DOCUMENT.itemsize * manifest.documents
     return sizes
 
 
-def mend(layout: Layout) -> list[str]:
-    """Cut what was not committed; begin anew where committed bytes are missing. Says what it did."""
+def recover(layout: Layout) -> list[str]:
+    """Cut what was not committed; remove everything where committed bytes are missing. Returns what was done."""
     if not layout.processed.exists():
         return []
-    meta = read_manifest(layout)
-    if meta is None:
+    manifest = read_manifest(layout)
+    if manifest is None:
         if any(layout.processed.iterdir()):
             reset(layout)
             return ["processed/ had no readable meta.json: made anew"]
         return []
-    said = []
-    for path, committed in committed_sizes(layout, meta).items():
+    messages = []
+    for path, committed in committed_sizes(layout, manifest).items():
         size = path.stat().st_size if path.exists() else -1
         if size < committed:
             reset(layout)
             return [f"processed/{path.name} has {max(size, 0)} of {committed} committed bytes: processed/ is made anew"]
         if size > committed:
             _cut(path, committed)
-            said.append(f"processed/{path.name}: {size - committed} bytes of a batch that was cut are removed")
-    return said
+            messages.append(f"processed/{path.name}: {size - committed} bytes of a batch that was cut are removed")
+    return messages
 
 
 def _cut(path: Path, size: int) -> None:
@@ -112,19 +112,19 @@ def reset(layout: Layout) -> None:
 
 def append(
     layout: Layout,
-    meta: Manifest,
+    manifest: Manifest,
     documents: Sequence[InSplit],
     tokens: list[npt.NDArray[np.uint16]],
 ) -> Manifest:
     """Append the ids of the next documents, then commit. Returns the new record."""
     rows = np.zeros(len(documents), dtype=DOCUMENT)
-    ends = {split: meta.tokens(split) for split in SPLITS}
+    ends = {split: manifest.tokens(split) for split in SPLITS}
     for row, one, ids in zip(rows, documents, tokens, strict=True):
         row["seq"], row["length"], row["split"] = one.seq, len(ids), SPLITS.index(one.split)
         row["offset"] = ends[one.split]
         ends[one.split] += len(ids)
     layout.processed.mkdir(parents=True, exist_ok=True)
-    for path, committed in committed_sizes(layout, meta).items():
+    for path, committed in committed_sizes(layout, manifest).items():
         _cut(path, committed)  # a batch that failed halfway and is tried again
     for split in SPLITS:
         parts = [ids for one, ids in zip(documents, tokens, strict=True) if one.split == split]
@@ -132,9 +132,9 @@ def append(
         append_durably(layout.processed / FILES[split], content)
     append_durably(layout.processed / TABLE, rows.tobytes())
     new = replace(
-        meta,
+        manifest,
         next_seq=documents[-1].seq + 1,
-        documents=meta.documents + len(documents),
+        documents=manifest.documents + len(documents),
         train_tokens=ends["train"],
         val_tokens=ends["validation"],
     )
@@ -143,14 +143,14 @@ def append(
     return new
 
 
-def document_at(layout: Layout, meta: Manifest, split: str, position: int) -> int:
+def document_at(layout: Layout, manifest: Manifest, split: str, position: int) -> int:
     """The number in the ledger of the document that the token at a position of a split belongs to."""
-    table = read_table(layout, meta)
+    table = read_table(layout, manifest)
     rows = table[table["split"] == SPLITS.index(split)]
     return int(rows["seq"][np.searchsorted(rows["offset"], position, side="right") - 1])
 
 
-def read_table(layout: Layout, meta: Manifest) -> npt.NDArray[np.void]:
+def read_table(layout: Layout, manifest: Manifest) -> npt.NDArray[np.void]:
     """The committed rows of the table of documents."""
     path = layout.processed / TABLE
-    return np.fromfile(path, dtype=DOCUMENT, count=meta.documents) if meta.documents else np.zeros(0, DOCUMENT)
+    return np.fromfile(path, dtype=DOCUMENT, count=manifest.documents) if manifest.documents else np.zeros(0, DOCUMENT)

@@ -19,7 +19,7 @@ def lines(tmp_path: Path) -> SiteLines:
 
 
 def see(lines: SiteLines, site: str, page: str, counts: bool = True) -> str:
-    return lines.see(site, page, line_keys(page), counts)
+    return lines.strip(site, page, line_keys(page), counts)
 
 
 def test_a_repeated_line_is_removed_once_it_was_seen_often_enough(lines: SiteLines) -> None:
