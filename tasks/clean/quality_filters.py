@@ -3,12 +3,16 @@
 The rules suit small corpora: the full Gopher and FineWeb set keeps 17 % of real documentation pages.
 Sources of the thresholds: Gopher (Rae et al. 2021, appendix A1.1), C4 (Raffel et al. 2020), FineWeb (Penedo et al.
 2024).
+
+A rule is a function of a text and the settings. It returns what is wrong in a few words, or None; its name is the
+outcome. One of your own: a file in this room, and its name in RULES.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import cached_property
 
 from tasks.clean.language import detect_language
 from tasks.contracts.records import Dropped
@@ -24,61 +28,128 @@ CJK = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]")
 CJK_WORD = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]|[^\s\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]+")
 
 
+class Text:
+    """A cleaned text, with what several rules need of it."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    @cached_property
+    def words(self) -> list[str]:
+        return CJK_WORD.findall(self.text) if CJK.search(self.text) else self.text.split()
+
+    @cached_property
+    def mean_word_length(self) -> float:
+        """Characters a word."""
+        text = self.text
+        letters = len(text) - sum(map(text.count, " \n\t")) if text.isascii() else sum(map(len, self.words))
+        return letters / max(1, len(self.words))
+
+    @cached_property
+    def lines(self) -> list[str]:
+        """The lines that are not blank, without the spaces around them."""
+        return [line for line in map(str.strip, self.text.split("\n")) if line]
+
+    def share_of_lines(self, holds: Callable[[str], bool]) -> float:
+        return sum(map(holds, self.lines)) / max(1, len(self.lines))
+
+
+def too_short(text: Text, settings: CleanSettings) -> str | None:
+    return f"{len(text.words)} words" if len(text.words) < settings.min_words else None
+
+
+def too_long(text: Text, settings: CleanSettings) -> str | None:
+    return f"{len(text.words)} words" if len(text.words) > settings.max_words else None
+
+
+def short_words(text: Text, settings: CleanSettings) -> str | None:
+    mean = text.mean_word_length
+    return f"{mean:.1f} characters a word" if mean < settings.min_mean_word_length else None
+
+
+def long_words(text: Text, settings: CleanSettings) -> str | None:
+    mean = text.mean_word_length
+    return f"{mean:.1f} characters a word" if mean > settings.max_mean_word_length else None
+
+
+def symbols(text: Text, settings: CleanSettings) -> str | None:
+    share = sum(map(text.text.count, ("#", *ELLIPSES))) / max(1, len(text.words))
+    return f"{share:.2f} a word" if share > settings.max_symbol_ratio else None
+
+
+def not_alphabetic(text: Text, settings: CleanSettings) -> str | None:
+    share = sum(map(str.isalpha, text.words)) / max(1, len(text.words))
+    if share < settings.min_alphabetic_ratio:  # then those with a comma or a quote are worth a look too
+        share = sum(LETTER.search(word) is not None for word in text.words) / max(1, len(text.words))
+    return f"{share:.2f} of the words" if share < settings.min_alphabetic_ratio else None
+
+
+def lorem_ipsum(text: Text, settings: CleanSettings) -> str | None:
+    place = text.text.lower().find("lorem ipsum") if settings.refuse_lorem_ipsum else -1
+    return f"at character {place}" if place >= 0 else None
+
+
+def ellipsis_lines(text: Text, settings: CleanSettings) -> str | None:
+    share = text.share_of_lines(lambda line: line.endswith(ELLIPSES))
+    return f"{share:.2f} of the lines" if share > settings.max_ellipsis_line_ratio else None
+
+
+def bullet_lines(text: Text, settings: CleanSettings) -> str | None:
+    share = text.share_of_lines(lambda line: line.startswith(BULLETS))
+    return f"{share:.2f} of the lines" if share > settings.max_bullet_line_ratio else None
+
+
+def short_lines(text: Text, settings: CleanSettings) -> str | None:
+    if settings.max_short_line_ratio >= 1.0:
+        return None
+    share = text.share_of_lines(lambda line: len(line) < SHORT_LINE)
+    return f"{share:.2f} of the lines" if share > settings.max_short_line_ratio else None
+
+
+def unfinished_lines(text: Text, settings: CleanSettings) -> str | None:
+    if settings.min_stopped_line_ratio <= 0.0:
+        return None
+    share = text.share_of_lines(lambda line: line.endswith(STOPS))
+    return f"only {share:.2f} of the lines end in a stop" if share < settings.min_stopped_line_ratio else None
+
+
+def repetitive(text: Text, settings: CleanSettings) -> str | None:
+    """Characters in lines that stood before, as a share of all."""
+    distinct = set(text.lines)
+    share = 1.0 - sum(map(len, distinct)) / sum(map(len, text.lines)) if len(distinct) < len(text.lines) else 0.0
+    return f"{share:.2f} of the characters" if share > settings.max_repeated_line_ratio else None
+
+
+Rule = Callable[[Text, CleanSettings], str | None]
+# In this order: the first rule that a text breaks is its outcome.
+RULES: tuple[Rule, ...] = (
+    too_short,
+    too_long,
+    short_words,
+    long_words,
+    symbols,
+    not_alphabetic,
+    lorem_ipsum,
+    ellipsis_lines,
+    bullet_lines,
+    short_lines,
+    unfinished_lines,
+    repetitive,
+)
+
+
+def added_rules() -> list[str]:
+    """The rules from other files. They belong to the digest of the rules: who adds one need not think of it."""
+    return [f"{rule.__module__}.{rule.__name__}" for rule in RULES if rule.__module__ != __name__]
+
+
 def apply_quality_filters(text: str, settings: CleanSettings) -> str | Dropped:
     """Returns the language of a good text (ISO 639), or the first rule that the text breaks."""
-    if broken := _broken_rule(text, settings):
-        return broken
+    looked_at = Text(text)
+    for rule in RULES:
+        if (detail := rule(looked_at, settings)) is not None:
+            return Dropped("clean", rule.__name__, detail)
     language, score = detect_language(text)
     if settings.languages and (language not in settings.languages or score < settings.min_language_score):
         return Dropped("clean", "language", f"{language}, score {score:.2f}")
     return language
-
-
-def _broken_rule(text: str, settings: CleanSettings) -> Dropped | None:
-    words = CJK_WORD.findall(text) if CJK.search(text) else text.split()
-    count = len(words)
-    if count < settings.min_words:
-        return Dropped("clean", "too_short", f"{count} words")
-    if count > settings.max_words:
-        return Dropped("clean", "too_long", f"{count} words")
-    mean = (len(text) - sum(map(text.count, " \n\t")) if text.isascii() else sum(map(len, words))) / count
-    if mean < settings.min_mean_word_length:
-        return Dropped("clean", "short_words", f"{mean:.1f} characters a word")
-    if mean > settings.max_mean_word_length:
-        return Dropped("clean", "long_words", f"{mean:.1f} characters a word")
-    symbols = (text.count("#") + text.count("...") + text.count("\u2026")) / count
-    if symbols > settings.max_symbol_ratio:
-        return Dropped("clean", "symbols", f"{symbols:.2f} a word")
-    alphabetic = sum(map(str.isalpha, words)) / count
-    if alphabetic < settings.min_alphabetic_ratio:  # then those with a comma or a quote are worth a look too
-        alphabetic = sum(LETTER.search(word) is not None for word in words) / count
-    if alphabetic < settings.min_alphabetic_ratio:
-        return Dropped("clean", "not_alphabetic", f"{alphabetic:.2f} of the words")
-    if settings.refuse_lorem_ipsum and (place := text.lower().find("lorem ipsum")) >= 0:
-        return Dropped("clean", "lorem_ipsum", f"at character {place}")
-    return _broken_line_rule([line for line in map(str.strip, text.split("\n")) if line], settings)
-
-
-def _broken_line_rule(lines: list[str], settings: CleanSettings) -> Dropped | None:
-    def share(holds: Callable[[str], bool]) -> float:
-        return sum(map(holds, lines)) / len(lines)
-
-    if (part := share(lambda line: line.endswith(ELLIPSES))) > settings.max_ellipsis_line_ratio:
-        return Dropped("clean", "ellipsis_lines", f"{part:.2f} of the lines")
-    if (part := share(lambda line: line.startswith(BULLETS))) > settings.max_bullet_line_ratio:
-        return Dropped("clean", "bullet_lines", f"{part:.2f} of the lines")
-    short, stopped = settings.max_short_line_ratio, settings.min_stopped_line_ratio
-    if short < 1.0 and (part := share(lambda line: len(line) < SHORT_LINE)) > short:
-        return Dropped("clean", "short_lines", f"{part:.2f} of the lines")
-    if stopped > 0.0 and (part := share(lambda line: line.endswith(STOPS))) < stopped:
-        return Dropped("clean", "unfinished_lines", f"only {part:.2f} of the lines end in a stop")
-    repeated = _repeated_line_ratio(lines)
-    if repeated > settings.max_repeated_line_ratio:
-        return Dropped("clean", "repetitive", f"{repeated:.2f} of the characters")
-    return None
-
-
-def _repeated_line_ratio(lines: list[str]) -> float:
-    """Characters in lines that stood before, as a share of all."""
-    distinct = set(lines)
-    return 1.0 - sum(map(len, distinct)) / sum(map(len, lines)) if len(distinct) < len(lines) else 0.0

