@@ -1,7 +1,7 @@
-"""Where the site's text comes from: the Python that runs it, its installed packages, and a few pages of ours.
+"""The site's articles: the Python that runs it, its installed packages, and the pages of `own_pages.toml`.
 
-Nothing that is documented is imported: modules are read with `ast`, packages through their metadata. The same
-machine therefore gives the same articles, in the same order, every time.
+No documented module is imported: `ast` reads modules, their metadata describes packages. The same machine therefore
+makes the same articles, in the same order, every time.
 """
 
 import ast
@@ -9,6 +9,7 @@ import gc
 import hashlib
 import re
 import sysconfig
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,23 +18,15 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 from pydoc_data.topics import topics
+from typing import Any, Literal
 
-from tasks.demo_site.own_pages import Variant, own_pages
-
+Variant = Literal["plain", "app", "mojibake", "latin1", "flaky", "near_copy", "exact_copy", "short", "empty"]
 SECTIONS = {"language": "The language", "library": "The library", "packages": "Packages", "notes": "Notes"}
 SHORTEST = 800
 """Characters of text below which a module or a package gets no page."""
 
-_SKIPPED_FOLDERS = {
-    "test",
-    "tests",
-    "idlelib",
-    "idle_test",
-    "lib2to3",
-    "turtledemo",
-    "site-packages",
-    "dist-packages",
-}
+_OWN_PAGES = Path(__file__).with_name("own_pages.toml")
+_SKIPPED = {"test", "tests", "idlelib", "idle_test", "lib2to3", "turtledemo", "site-packages", "dist-packages"}
 _LONGEST_SUBTITLE, _LONGEST_SUMMARY = 90, 160
 _QUOTED = re.compile(r"(\"{3}|'{3})(.*?)\1", re.DOTALL)
 _FIRST_DAY = datetime(2019, 1, 1, 6, tzinfo=UTC)
@@ -105,7 +98,7 @@ def _library() -> Iterator[Article]:
     with _no_garbage_collection():
         for file in sorted(root.rglob("*.py")):
             inside = file.relative_to(root)
-            if _SKIPPED_FOLDERS.isdisjoint(inside.parts) and (parts := tuple(_docstrings(file))):
+            if _SKIPPED.isdisjoint(inside.parts) and (parts := tuple(_docstrings(file))):
                 name = ".".join(inside.with_suffix("").parts).removesuffix(".__init__")
                 summary = _summary(parts[0].text)
                 named = not parts[0].heading and len(summary) < _LONGEST_SUBTITLE
@@ -162,9 +155,25 @@ def _packages() -> Iterator[Article]:
 
 
 def _notes() -> Iterator[Article]:
-    for page in own_pages():
-        parts = (Part("", page.text),) if page.text else ()
-        yield Article("notes", page.slug, page.title, _summary(page.text), parts, "Apache-2.0", variant=page.variant)
+    """Our own few texts."""
+    pages = tomllib.loads(_OWN_PAGES.read_text(encoding="utf-8"))
+    for slug, page in pages.items():
+        text = _own_text(page, pages)
+        parts = (Part("", text),) if text else ()
+        yield Article("notes", slug, page["title"], _summary(text), parts, "Apache-2.0", variant=page["variant"])
+
+
+def _own_text(page: dict[str, Any], pages: dict[str, Any]) -> str:
+    text: str = pages[page["copy_of"]]["text"] if "copy_of" in page else page["text"]
+    if changes := page.get("changes"):
+        text = re.sub(r"(?<!\n)\n(?!\n)", " ", text)  # a line end must not split a phrase
+        for old, new in changes.items():
+            assert old in text, old
+            text = text.replace(old, new)
+    if page["variant"] == "mojibake":  # the most frequent kind on the web: UTF-8, read as cp1252 and stored again
+        typeset = text.replace("'", "\N{RIGHT SINGLE QUOTATION MARK}").replace("--", "\N{EN DASH}")
+        text = typeset.encode().decode("cp1252")
+    return text
 
 
 def _slug(name: str) -> str:
