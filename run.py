@@ -17,7 +17,8 @@ from typing import Any
 
 from tasks.contracts.errors import DataDirectoryError, MiniatureMemoryError, SettingsError
 from tasks.contracts.paths import Layout, find_data_directory
-from tasks.contracts.settings import Settings, load_settings, parse_override
+from tasks.contracts.profiles import load_settings, parse_override
+from tasks.contracts.settings import Settings
 from tasks.report.terminal import Terminal
 
 INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
