@@ -47,7 +47,7 @@ def article_json(article: Article) -> str:
 
 def index_pages(articles: list[Article]) -> dict[str, str]:
     """Returns every index page by its path: the front page, the pages after it, and the same for each section."""
-    pages = _listing("/", "Everything we keep", articles, _read("odds.html"))
+    pages = _listing("/", "Everything we keep", articles, _read("odds.html").strip())
     for section, title in SECTIONS.items():
         pages |= _listing(f"/{section}/", title, [a for a in articles if a.section == section], "")
     return pages
@@ -85,7 +85,7 @@ def _page(title: str, description: str, content: str, head: str = "", has_charse
         style=_read("style.css"),
         cookie_notice=COOKIE_NOTICE,
         sections="\n".join(f'<li><a href="/{key}/">{name}</a></li>' for key, name in SECTIONS.items()),
-        content=content,
+        content=content.strip(),
     )
 
 
