@@ -361,8 +361,8 @@ def make_parser(width: int | None = None) -> argparse.ArgumentParser:
     for action in _shared_options()._actions:
         parser._add_action(action)
     for step in STEPS:
-        parser.add_argument(f"--skip-{step}", action="store_true", help=f"leave {step} out")
-    parser.add_argument("--collect", action="store_true", help="collect even though another step is left out")
+        parser.add_argument(f"--skip-{step}", action="store_true", help=f"skip {step}")
+    parser.add_argument("--collect", action="store_true", help="collect even though another step is skipped")
 
     _add_commands(parser)
     return parser
@@ -378,12 +378,12 @@ def _add_commands(parser: argparse.ArgumentParser) -> None:
 
     command("collect", run_step, "search, render and extract pages; store their text")
     argument = command("validate", run_step, "read the new raw files back")
-    argument("--scan", action="store_true", help="first take in text files dropped under raw/")
+    argument("--scan", action="store_true", help="first add text files that you put under raw/")
     command("clean", run_step, "clean new texts and compare them with all that are kept")
     command("prepare", run_step, "turn newly kept texts into tokens")
     command("train", run_step, "train one chunk and publish the model")
 
-    argument = command("add", run_add, "take in text, Markdown or HTML files of your own")
+    argument = command("add", run_add, "add text, Markdown or HTML files of your own")
     argument("paths", nargs="+", metavar="PATH", help="files or folders")
     argument = command("stats", run_stats, "show what the data directory holds, in numbers")
     argument("--reason", metavar="NAME", help="list the documents that ended for this reason instead")
@@ -401,13 +401,13 @@ def _add_commands(parser: argparse.ArgumentParser) -> None:
     argument("--seq", type=int, metavar="N", help="one document, by its number in the ledger")
     argument("--keep-copies", action="store_true", help="keep near copies under other addresses")
     argument("--retrain", action="store_true", help="go back to the newest checkpoint from before it")
-    argument("--dry-run", action="store_true", help="list what would go, and change nothing")
+    argument("--dry-run", action="store_true", help="list what would be removed, and change nothing")
 
     argument = command("sample", run_sample, "let the published model write")
     argument("--prompt", default="The ", help="how the text begins")
     argument("--tokens", type=int, default=200, help="how many tokens to write")
     argument("--temperature", type=float, default=0.8, help="0 takes the likeliest token")
-    argument("--top-k", type=int, default=50, help="choose among so many tokens")
+    argument("--top-k", type=int, default=50, help="choose among this many tokens")
     argument("--seed", type=int, default=0, help="same seed, same text")
     argument = command("export", run_export, "copy the published model, for llama.cpp too, or write the kept texts")
     formats = "hf: a folder for transformers; gguf: a file for llama.cpp; dataset: a Parquet file of the kept texts"
@@ -419,7 +419,7 @@ def _add_commands(parser: argparse.ArgumentParser) -> None:
     argument("run_id", nargs="?", metavar="RUN", help="a folder name in reports/")
     argument = command("init", run_init, "write a commented profile of your own")
     argument("path", nargs="?", default="my.toml", metavar="PATH", help="a new .toml file (my.toml)")
-    command("doctor", run_doctor, "say what is missing on this machine, and how to fix it")
+    command("doctor", run_doctor, "show what is missing on this machine, and how to fix it")
 
 
 def _shared_options() -> argparse.ArgumentParser:
