@@ -1,4 +1,4 @@
-"""miniature-memory on the command line. `python run.py` is one night; `python run.py --help` lists the rest."""
+"""miniature-memory on the command line. `python run.py` runs one night; `python run.py --help` lists all commands."""
 
 from __future__ import annotations
 
@@ -10,23 +10,30 @@ import shutil
 import signal
 import sqlite3
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from tasks.contracts.errors import DataDirectoryError, MiniatureMemoryError, SettingsError
 from tasks.contracts.paths import Layout, find_data_directory
-from tasks.contracts.settings import Settings, load_settings, parse_override
+from tasks.contracts.profiles import load_settings, parse_override
+from tasks.contracts.settings import Settings
 from tasks.report.terminal import Terminal
 
 INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
 STEPS = ("collection", "validation", "cleaning", "preparation", "training")
 STEP_COMMANDS = dict(zip(("collect", "validate", "clean", "prepare", "train"), STEPS, strict=True))
+PREFECT = {
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "DO_NOT_TRACK": "1",
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",  # the terminal shows our own lines
+    "PREFECT_CLI_WRAP_LINES": "false",
+}
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM, as `kill` and systemd send it. It ends the night as Ctrl-C does: browser and training child go first."""
+    """SIGTERM, as `kill` and systemd send it. Like Ctrl-C it first ends the browser and the training child."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -46,46 +53,45 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _explain(error: Exception, data_dir: str | None) -> str:
-    """What a failure of the disk or the database means for the user."""
+    """Returns what a failure of the disk or the database means for the user."""
     full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
     if full or "disk is full" in str(error):
-        return f"no space left ({error}). Make room and run again: what was stored is whole."
+        return f"no space left ({error}). Make room and run again: everything stored is intact."
     if isinstance(error, sqlite3.DatabaseError):
         database = find_data_directory(data_dir).database
         return (
             f"{database} cannot be used ({error}). If it is damaged, remove it and run again: "
-            "it is made anew, and no document is lost."
+            "the next run rebuilds it, and no document is lost."
         )
-    return f"{error}. What was stored is whole; mend the cause and run again."
+    return f"{error}. Everything stored is intact; fix the cause and run again."
 
 
 # -- the night and its steps -----------------------------------------------------------------------------
 
 
-def run_night(options: argparse.Namespace) -> int:
-    """All steps but the skipped ones."""
+def run_night(options: argparse.Namespace) -> None:
+    """Runs all steps but the skipped ones."""
     skipped = {step for step in STEPS if getattr(options, f"skip_{step}")}
-    # Asked to leave out a data step, a person works on what is there.
+    # A person who skips a data step wants to work on the data that is there.
     if skipped & {"validation", "cleaning", "preparation"} and not options.collect:
         skipped.add("collection")
-    return _run([step for step in STEPS if step not in skipped], options, needs_prefect=True)
+    _run([step for step in STEPS if step not in skipped], options, needs_prefect=True)
 
 
-def run_step(options: argparse.Namespace) -> int:
-    """One step of the night alone."""
+def run_step(options: argparse.Namespace) -> None:
+    """Runs one step of the night alone."""
     if getattr(options, "scan", False):
         _scan(options)
-    return _run([STEP_COMMANDS[options.command]], options, needs_prefect=False)
+    _run([STEP_COMMANDS[options.command]], options, needs_prefect=False)
 
 
-def _run(steps: list[str], options: argparse.Namespace, *, needs_prefect: bool) -> int:
-    """Within a Prefect flow where its server answers or is needed; a step alone is as well done without."""
+def _run(steps: list[str], options: argparse.Namespace, *, needs_prefect: bool) -> None:
+    """Runs the steps in a Prefect flow where a server answers or is needed, else as plain functions."""
     from flows.prefect_server.configured import answers, configured_url
 
-    settings = load_settings(options.profile, _overrides(options))  # a bad profile is said before anything starts
-    layout = find_data_directory(options.data_dir)
+    settings, layout = _open(options)  # fails on a bad profile before anything starts
     terminal = Terminal()
-    _prepare_prefect()
+    prepare_prefect()
     url = configured_url()
     is_there = bool(url) and answers(url)
     if url and not is_there:
@@ -93,75 +99,62 @@ def _run(steps: list[str], options: argparse.Namespace, *, needs_prefect: bool) 
     if is_there or needs_prefect:
         report = _run_flow(steps, options, layout, terminal, is_there)
     else:
-        report = _run_plainly(steps, settings, layout, terminal)
+        from flows.steps import run_steps
+        from tasks import stages
+
+        report = run_steps(settings, layout, steps, stages, terminal, lambda markdown: None).as_dict()
     if options.json:
         print(json.dumps(report, ensure_ascii=False))
     else:
         print((layout.reports / report["run"] / "report.md").read_text(encoding="utf-8"), end="")
-    return 0
-
-
-def _run_plainly(steps: list[str], settings: Settings, layout: Layout, terminal: Terminal) -> dict[str, Any]:
-    from flows.steps import run_steps
-    from tasks import stages
-
-    return run_steps(settings, layout, steps, stages, terminal, lambda markdown: None).as_dict()
 
 
 def _run_flow(
     steps: list[str], options: argparse.Namespace, layout: Layout, terminal: Terminal, is_there: bool
 ) -> dict[str, Any]:
-    """With the server that is there, or one that ends with us."""
+    """Uses the server that is there, or starts one that ends with this process."""
     from flows.prefect_server.ephemeral import short_server
 
-    _say_at_once_if_locked(layout)
-    with ExitStack() as opened:
-        wait_for_server = None if is_there else opened.enter_context(short_server())
-        # Imported while it starts: both take two seconds.
+    _require_no_lock(layout)
+    server: AbstractContextManager[Callable[[], None]] = nullcontext(lambda: None) if is_there else short_server()
+    with server as wait_for_server:
+        # These imports and the server's start take two seconds each, at the same time.
         from flows.grow_and_train import grow_and_train
         from tasks.prefect_tasks import tell
 
         tell.terminal = terminal
-        if wait_for_server:
-            wait_for_server()
+        wait_for_server()
         wanted = {step: step in steps for step in STEPS}
-        # Called directly, a flow that returns a state gives the state's data.
+        # Called directly, a flow that returns a state returns the state's data.
         report: Any = grow_and_train(options.profile, str(layout.root), _overrides(options), **wanted)
     return dict(report)
 
 
-def _say_at_once_if_locked(layout: Layout) -> None:
-    """The flow takes the lock itself; asking here spares the start of Prefect."""
+def _require_no_lock(layout: Layout) -> None:
+    """Fails at once where another run has the lock. The flow takes the lock itself, but only after Prefect's start."""
     from tasks.storage.run_lock import writer_lock
 
     with writer_lock(layout.lock, "start"):
         pass
 
 
-def _prepare_prefect() -> None:
-    """Settings that Prefect reads when it is imported: no telemetry, our own lines on the terminal."""
-    defaults = {
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "DO_NOT_TRACK": "1",
-        "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
-        "PREFECT_CLI_WRAP_LINES": "false",
-    }
-    for name, value in defaults.items():
+def prepare_prefect() -> None:
+    """Sets what Prefect reads when it is imported; the user's own values win."""
+    for name, value in PREFECT.items():
         os.environ.setdefault(name, value)
 
 
 # -- data ------------------------------------------------------------------------------------------------
 
 
-def run_add(options: argparse.Namespace) -> int:
-    """Text from the user's own disk, into the truth like any other."""
+def run_add(options: argparse.Namespace) -> None:
+    """Stores text from the user's own disk in raw/, like any other text."""
     from flows.add import add_files, find_files
 
     files = find_files([Path(path) for path in options.paths])
     settings, layout = _open(options)
     counts = add_files(files, settings, layout, Terminal())
     print(", ".join(f"{number} {reason}" for reason, number in sorted(counts.items())) or "no files")
-    return 0
 
 
 def _scan(options: argparse.Namespace) -> None:
@@ -169,10 +162,10 @@ def _scan(options: argparse.Namespace) -> None:
 
     settings, layout = _open(options)
     number = add_unregistered(settings, layout, Terminal())
-    print(f"{number} file(s) dropped under {layout.raw} are in the ledger now")
+    print(f"added {number} file(s) found under {layout.raw} to the ledger")
 
 
-def run_stats(options: argparse.Namespace) -> int:
+def run_stats(options: argparse.Namespace) -> None:
     from tasks.report.stats import as_text, collect_stats, refused
 
     layout = find_data_directory(options.data_dir)
@@ -181,22 +174,21 @@ def run_stats(options: argparse.Namespace) -> int:
             where = f"raw/{document['path']}" if document["path"] else f"document {document['seq']}"
             line = f"{where}  {document['url']}  {document['detail'] or ''}".rstrip()
             print(json.dumps(document, ensure_ascii=False) if options.json else line)
-        return 0
+        return
     stats = collect_stats(layout)
     if options.plots is not None:
         from tasks.report.corpus_plots import draw_corpus
 
         written = draw_corpus(stats, Path(options.plots or layout.reports / "corpus"))
-        said = f"{len(written)} plots in {written[0].parent}" if written else "no documents yet, so no plots"
-        print(said, file=sys.stderr)
+        plots = f"{len(written)} plots in {written[0].parent}" if written else "no documents yet, so no plots"
+        print(plots, file=sys.stderr)
     print(json.dumps(stats, ensure_ascii=False, indent=2) if options.json else as_text(stats))
-    return 0
 
 
 def run_trace(options: argparse.Namespace) -> int:
     from tasks.report.trace import as_text, trace, url_of_token
 
-    with _said_plainly():
+    with _value_errors_as_ours():
         layout = find_data_directory(options.data_dir)
         found = trace(url_of_token(options.target, layout), layout)
     print(json.dumps(found, ensure_ascii=False, indent=2) if options.json else as_text(found))
@@ -211,17 +203,14 @@ def run_verify(options: argparse.Namespace) -> int:
 
     layout = find_data_directory(options.data_dir)
     with writer_lock(layout.lock, "verify"):
-        _mend_ledger(layout)
-        db = open_state(layout.database)
-        try:
+        _recover_ledger(layout)
+        with closing(open_state(layout.database)) as db:
             problems = list(verify(layout, Catalog(layout, db)))
-        finally:
-            db.close()
     print("\n".join(problems) or "all is as it was written")
     return 1 if problems else 0
 
 
-def _mend_ledger(layout: Layout) -> None:
+def _recover_ledger(layout: Layout) -> None:
     from tasks.raw import ledger
 
     ledger.require_no_cut_forgetting(layout)
@@ -229,27 +218,26 @@ def _mend_ledger(layout: Layout) -> None:
         print(f"mended: {message}", file=sys.stderr)
 
 
-def run_rebuild(options: argparse.Namespace) -> int:
+def run_rebuild(options: argparse.Namespace) -> None:
     from tasks.derive.rebuild import rebuild
     from tasks.storage.run_lock import writer_lock
 
     settings, layout = _open(options)
     with writer_lock(layout.lock, "rebuild"):
-        _mend_ledger(layout)
+        _recover_ledger(layout)
         meta = rebuild(settings, layout, Path(options.to))
     tokens = f"{meta.documents} documents, {meta.train_tokens + meta.val_tokens} tokens" if meta else "no tokens yet"
     print(f"rebuilt into {options.to}: {tokens}")
-    return 0
 
 
 def run_forget(options: argparse.Namespace) -> int:
-    """A page, a domain or a document leaves for good. Fails where something could not be looked into."""
+    """Removes a page, a domain or a document for good. Returns 1 where something could not be searched."""
     from tasks.forget.request import Request, as_text, forget
 
     request = Request(options.url, options.domain, options.seq, options.keep_copies, options.retrain, options.dry_run)
     settings, layout = _open(options)
-    _say_at_once_if_locked(layout)
-    _prepare_prefect()
+    _require_no_lock(layout)
+    prepare_prefect()
     from flows.prefect_server.erase import forget_in_prefect
 
     result = forget(request, settings, layout, Terminal(), forget_in_prefect)
@@ -261,61 +249,48 @@ def run_forget(options: argparse.Namespace) -> int:
 
 
 @contextmanager
-def _said_plainly() -> Iterator[None]:
-    """What the model package calls a wrong value, as an error of ours."""
+def _value_errors_as_ours() -> Iterator[None]:
+    """Turns a ValueError about the user's input into the error that `main` shows in one line."""
     try:
         yield
     except ValueError as error:
         raise SettingsError(str(error)) from error
 
 
-def run_sample(options: argparse.Namespace) -> int:
+def run_sample(options: argparse.Namespace) -> None:
     from model.data.tokenizer import load_tokenizer
     from model.publishing.hf_export import load_published
     from model.publishing.sample import sample
 
     folder = _published(find_data_directory(options.data_dir))
-    with _said_plainly():
-        text = sample(
-            load_published(folder),
-            load_tokenizer(folder / "tokenizer.json"),
-            options.prompt,
-            options.tokens,
-            options.temperature,
-            options.top_k,
-            options.seed,
-        )
-    print(text)
-    return 0
+    with _value_errors_as_ours():
+        model, tokenizer = load_published(folder), load_tokenizer(folder / "tokenizer.json")
+        how = (options.temperature, options.top_k, options.seed)
+        print(sample(model, tokenizer, options.prompt, options.tokens, *how))
 
 
-def run_export(options: argparse.Namespace) -> int:
+def run_export(options: argparse.Namespace) -> None:
     layout = find_data_directory(options.data_dir)
-    if options.format == "gguf":
-        return _export_gguf(layout, options)
-    if options.to is None:
+    if options.format != "gguf" and options.to is None:
         raise SettingsError(f"export {options.format} needs --to PATH: a new folder (hf) or file (dataset).")
-    target = Path(options.to)
     if options.format == "dataset":
         from tasks.export.dataset import export_dataset
 
-        print(f"exported {export_dataset(layout, target)} documents to {target}: open it with pandas.read_parquet")
-        return 0
-    folder = _published(layout)
+        number = export_dataset(layout, Path(options.to))
+        print(f"exported {number} documents to {options.to}: open it with pandas.read_parquet")
+        return
+    folder = _published(layout).resolve()  # one model, even if another one is published meanwhile
+    if options.format == "gguf":
+        from tasks.export.gguf import default_name, export_gguf
+
+        target = export_gguf(folder, Path(options.to or default_name(folder, options.dtype)), options.dtype)
+        print(f"exported to {target}: run it with llama-cli -m {target} -no-cnv -p 'The '")
+        return
+    target = Path(options.to)
     if target.exists() and any(target.iterdir()):
         raise DataDirectoryError(f"{target} is not empty: give export --to a new folder.")
-    shutil.copytree(folder.resolve(), target, dirs_exist_ok=True)
+    shutil.copytree(folder, target, dirs_exist_ok=True)
     print(f"exported to {target}: open it with transformers.AutoModelForCausalLM.from_pretrained({str(target)!r})")
-    return 0
-
-
-def _export_gguf(layout: Layout, options: argparse.Namespace) -> int:
-    from tasks.export.gguf import default_name, export_gguf
-
-    folder = _published(layout).resolve()  # one model, even if another is published meanwhile
-    target = export_gguf(folder, Path(options.to or default_name(folder, options.dtype)), options.dtype)
-    print(f"exported to {target}: run it with llama-cli -m {target} -no-cnv -p 'The '")
-    return 0
 
 
 def _published(layout: Layout) -> Path:
@@ -325,10 +300,10 @@ def _published(layout: Layout) -> Path:
     return folder
 
 
-# -- the house -------------------------------------------------------------------------------------------
+# -- reports, profile, machine ---------------------------------------------------------------------------
 
 
-def run_report(options: argparse.Namespace) -> int:
+def run_report(options: argparse.Namespace) -> None:
     layout = find_data_directory(options.data_dir)
     runs = sorted(path.parent.name for path in layout.reports.glob("*/report.json"))
     name = options.run_id or (runs[-1] if runs else "")
@@ -337,16 +312,14 @@ def run_report(options: argparse.Namespace) -> int:
         known = f"Known: {', '.join(runs[-5:])}." if runs else "No run has been reported yet."
         raise DataDirectoryError(f"no report {name!r} in {layout.reports}. {known}")
     print((folder / ("report.json" if options.json else "report.md")).read_text(encoding="utf-8"), end="")
-    return 0
 
 
-def run_init(options: argparse.Namespace) -> int:
+def run_init(options: argparse.Namespace) -> None:
     from tasks.maintain.profile_template import write_profile
 
     path = Path(options.path)
     write_profile(path)
-    print(f"{path} is yours to change. One night of it: python run.py --profile {path}")
-    return 0
+    print(f"wrote {path}: change it as you like. Run a night of it with: python run.py --profile {path}")
 
 
 def run_doctor(options: argparse.Namespace) -> int:
@@ -356,8 +329,7 @@ def run_doctor(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps([finding.as_dict() for finding in findings], indent=2))
     else:
-        for finding in findings:
-            print(f"{'ok  ' if finding.fine else 'MEND'} {finding.what}: {finding.says}")
+        print("\n".join(f"{'ok  ' if one.fine else 'FIX '} {one.what}: {one.says}" for one in findings))
     return 0 if all(finding.fine for finding in findings) else 1
 
 
@@ -369,12 +341,9 @@ def _open(options: argparse.Namespace) -> tuple[Settings, Layout]:
 
 
 def _overrides(options: argparse.Namespace) -> dict[str, Any]:
-    overrides = dict(parse_override(text) for text in options.set)
-    if options.steps is not None:
-        overrides["train.steps"] = options.steps
-    if options.minutes is not None:
-        overrides["train.minutes"] = options.minutes
-    return overrides
+    bounds = {"train.steps": options.steps, "train.minutes": options.minutes}
+    given = {name: value for name, value in bounds.items() if value is not None}
+    return dict(map(parse_override, options.set)) | given
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -382,70 +351,75 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
 
 
 def make_parser(width: int | None = None) -> argparse.ArgumentParser:
-    """The whole command line. Options that many commands share may stand before or after the command."""
+    """Returns the whole command line. Options that many commands share may stand before or after the command."""
     parser = argparse.ArgumentParser(
         prog="run.py",
         description="Grow a text dataset and train a small GPT on it. Without a command: one night.",
         formatter_class=lambda prog: argparse.HelpFormatter(prog, width=width),
     )
     parser.set_defaults(run=run_night, profile="nightly", data_dir=None, set=[], steps=None, minutes=None, json=False)
-    shared = _shared_options()
-    for action in shared._actions:
+    for action in _shared_options()._actions:
         parser._add_action(action)
     for step in STEPS:
-        parser.add_argument(f"--skip-{step}", action="store_true", help=f"leave {step} out")
-    parser.add_argument("--collect", action="store_true", help="collect even though another step is left out")
+        parser.add_argument(f"--skip-{step}", action="store_true", help=f"skip {step}")
+    parser.add_argument("--collect", action="store_true", help="collect even though another step is skipped")
 
+    _add_commands(parser)
+    return parser
+
+
+def _add_commands(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
 
-    def command(name: str, run: Any, help: str) -> argparse.ArgumentParser:
+    def command(name: str, run: Callable[[argparse.Namespace], int | None], help: str) -> Callable[..., Any]:
         added = commands.add_parser(name, parents=[_shared_options()], help=help, description=help)
         added.set_defaults(run=run)
-        return added
+        return added.add_argument
 
     command("collect", run_step, "search, render and extract pages; store their text")
-    one = command("validate", run_step, "read the new raw files back")
-    one.add_argument("--scan", action="store_true", help="first take in text files dropped under raw/")
-    command("clean", run_step, "clean what is new and compare it with all that is kept")
-    command("prepare", run_step, "turn what is newly kept into tokens")
+    argument = command("validate", run_step, "read the new raw files back")
+    argument("--scan", action="store_true", help="first add text files that you put under raw/")
+    command("clean", run_step, "clean new texts and compare them with all that are kept")
+    command("prepare", run_step, "turn newly kept texts into tokens")
     command("train", run_step, "train one chunk and publish the model")
-    one = command("add", run_add, "take in text, Markdown or HTML files of your own")
-    one.add_argument("paths", nargs="+", metavar="PATH", help="files or folders")
-    one = command("stats", run_stats, "what there is, in numbers")
-    one.add_argument("--reason", metavar="NAME", help="list the documents that ended for this reason instead")
-    one.add_argument("--plots", nargs="?", const="", metavar="DIR", help="also draw them, as PNG (reports/corpus)")
-    one = command("trace", run_trace, "the whole way of one page")
-    one.add_argument("target", metavar="URL|FILE:TOKEN", help="a page, or a place such as train.bin:123456")
-    command("verify", run_verify, "hold everything on disk against what was written")
-    one = command("rebuild", run_rebuild, "derive cleaned/ and processed/ from raw/ alone, into a new folder")
-    one.add_argument("--to", required=True, metavar="DIR", help="a new or empty folder")
-    one = command("forget", run_forget, "remove a page, a domain or a document for good; alone, finish what was cut")
-    one.add_argument("--url", metavar="URL", help="all texts of this page, asked or reached by a redirect")
-    one.add_argument("--domain", metavar="DOMAIN", help="all pages of a domain and of those below it")
-    one.add_argument("--seq", type=int, metavar="N", help="one document, by its number in the ledger")
-    one.add_argument("--keep-copies", action="store_true", help="let near copies under other addresses stay")
-    one.add_argument("--retrain", action="store_true", help="go back to the newest checkpoint from before it")
-    one.add_argument("--dry-run", action="store_true", help="list what would go, and change nothing")
-    one = command("sample", run_sample, "let the published model write")
-    one.add_argument("--prompt", default="The ", help="how the text begins")
-    one.add_argument("--tokens", type=int, default=200, help="how many tokens to write")
-    one.add_argument("--temperature", type=float, default=0.8, help="0 takes the likeliest token")
-    one.add_argument("--top-k", type=int, default=50, help="choose among so many tokens")
-    one.add_argument("--seed", type=int, default=0, help="same seed, same text")
-    one = command("export", run_export, "copy the published model, for llama.cpp too, or write the kept texts")
-    one.add_argument(
-        "format",
-        choices=("hf", "gguf", "dataset"),
-        help="hf: a folder for transformers; gguf: a file for llama.cpp; dataset: a Parquet file of the kept texts",
+
+    argument = command("add", run_add, "add text, Markdown or HTML files of your own")
+    argument("paths", nargs="+", metavar="PATH", help="files or folders")
+    argument = command("stats", run_stats, "show what the data directory holds, in numbers")
+    argument("--reason", metavar="NAME", help="list the documents that ended for this reason instead")
+    argument("--plots", nargs="?", const="", metavar="DIR", help="also draw them, as PNG (reports/corpus)")
+    argument = command("trace", run_trace, "show what happened to one page, from search to tokens")
+    argument("target", metavar="URL|FILE:TOKEN", help="a page, or a place such as train.bin:123456")
+    command("verify", run_verify, "compare everything on disk with what was written")
+    argument = command("rebuild", run_rebuild, "derive cleaned/ and processed/ from raw/ alone, into a new folder")
+    argument("--to", required=True, metavar="DIR", help="a new or empty folder")
+    argument = command(
+        "forget", run_forget, "remove a page, domain or document for good; alone: finish an interrupted one"
     )
-    one.add_argument("--to", "--parquet", metavar="PATH", help="a new folder (hf) or file (dataset, gguf: optional)")
-    one.add_argument("--dtype", choices=("f32", "f16", "bf16", "q8_0"), default="f32", help="gguf: of the matrices")
-    one = command("report", run_report, "what a night did; the last one by default")
-    one.add_argument("run_id", nargs="?", metavar="RUN", help="a folder name in reports/")
-    one = command("init", run_init, "write a commented profile of your own")
-    one.add_argument("path", nargs="?", default="my.toml", metavar="PATH", help="a new .toml file (my.toml)")
-    command("doctor", run_doctor, "what is missing on this machine, and how to mend it")
-    return parser
+    argument("--url", metavar="URL", help="all texts of this page, requested or reached by a redirect")
+    argument("--domain", metavar="DOMAIN", help="all pages of a domain and of its subdomains")
+    argument("--seq", type=int, metavar="N", help="one document, by its number in the ledger")
+    argument("--keep-copies", action="store_true", help="keep near copies under other addresses")
+    argument("--retrain", action="store_true", help="go back to the newest checkpoint from before it")
+    argument("--dry-run", action="store_true", help="list what would be removed, and change nothing")
+
+    argument = command("sample", run_sample, "let the published model write")
+    argument("--prompt", default="The ", help="how the text begins")
+    argument("--tokens", type=int, default=200, help="how many tokens to write")
+    argument("--temperature", type=float, default=0.8, help="0 takes the likeliest token")
+    argument("--top-k", type=int, default=50, help="choose among this many tokens")
+    argument("--seed", type=int, default=0, help="same seed, same text")
+    argument = command("export", run_export, "copy the published model, for llama.cpp too, or write the kept texts")
+    formats = "hf: a folder for transformers; gguf: a file for llama.cpp; dataset: a Parquet file of the kept texts"
+    argument("format", choices=("hf", "gguf", "dataset"), help=formats)
+    argument("--to", "--parquet", metavar="PATH", help="a new folder (hf) or file (dataset, gguf: optional)")
+    argument("--dtype", choices=("f32", "f16", "bf16", "q8_0"), default="f32", help="gguf: of the matrices")
+
+    argument = command("report", run_report, "show what a night did; the last one by default")
+    argument("run_id", nargs="?", metavar="RUN", help="a folder name in reports/")
+    argument = command("init", run_init, "write a commented profile of your own")
+    argument("path", nargs="?", default="my.toml", metavar="PATH", help="a new .toml file (my.toml)")
+    command("doctor", run_doctor, "show what is missing on this machine, and how to fix it")
 
 
 def _shared_options() -> argparse.ArgumentParser:
@@ -460,7 +434,7 @@ def _shared_options() -> argparse.ArgumentParser:
 
 
 def _terminate(*_: object) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one must not cut the clean-up
     raise Terminated
 
 
@@ -468,7 +442,7 @@ if __name__ == "__main__":
     signal.signal(signal.SIGTERM, _terminate)
     status = main()
     if status in (INTERRUPTED, TERMINATED):
-        # Prefect would wait at exit for a server that is being taken down; everything of ours is on disk.
+        # At exit Prefect would wait for a server that is ending. Our own files are all written.
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)

@@ -34,8 +34,8 @@ from flows.steps import run_steps
 from run import STEPS
 from tasks import stages
 from tasks.contracts.paths import PROJECT, find_data_directory
+from tasks.contracts.profiles import load_settings
 from tasks.contracts.run_record import Silent
-from tasks.contracts.settings import load_settings
 from tasks.demo_site import DemoSite
 
 Json = dict[str, Any]

@@ -1,4 +1,4 @@
-"""`python -m deployments.demo_site`: the demo site by itself; it lives in `tasks.demo_site`."""
+"""`python -m deployments.demo_site` serves the demo site alone; its code is in `tasks.demo_site`."""
 
 import sys
 

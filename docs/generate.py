@@ -1,6 +1,6 @@
-"""Writes the tables of DEVELOPER_GUIDE.md that the code already knows: `python -m docs.generate`.
+"""Writes the tables of DEVELOPER_GUIDE.md from the code: `python -m docs.generate`.
 
-A test holds the guide against the code, so that they cannot drift apart.
+A test compares the guide with the code, so that they cannot disagree.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ TABLES: dict[str, Callable[[], str]] = {
 
 
 def fill(guide: str) -> str:
-    """The guide with each block between its two markers made anew."""
+    """Returns the guide with each block between two markers written again."""
     for name, make in TABLES.items():
         begin, end = f"<!-- {name} -->\n", f"\n<!-- end of {name} -->"
         before, found, rest = guide.partition(begin)

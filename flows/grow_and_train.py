@@ -13,7 +13,7 @@ from pydantic import Field
 from flows.steps import run_steps
 from tasks import prefect_tasks
 from tasks.contracts.paths import find_data_directory
-from tasks.contracts.settings import load_settings
+from tasks.contracts.profiles import load_settings
 from tasks.prefect_tasks import publish_report, tell
 
 

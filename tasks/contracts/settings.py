@@ -1,45 +1,31 @@
-"""A run is a file: a TOML profile, read into frozen, validated settings.
+"""What a setting is: its name, type, default, meaning and bounds. `profiles.py` reads them from a TOML file.
 
-Every field carries its meaning, unit and bounds, so that the error messages, the settings table in the
-docs and the code cannot disagree. Secrets are never settings; they come from the environment.
+Every field carries its meaning, with its unit, so that error messages, the settings table of the guide and the code
+cannot disagree. Secrets are never settings; they come from the environment.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import math
 import re
-import tomllib
-import types
-import typing
+from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from tasks.contracts.addresses import endpoint, is_loopback, is_on_this_machine, is_web_address
 from tasks.contracts.errors import SettingsError
-from tasks.contracts.paths import PROJECT
 
 ENGINES = ("google", "searxng", "brave")
 LISTINGS = ("feed", "sitemap")
 PROVIDERS = (*ENGINES, *LISTINGS, "site", "urls")
 BASE_URLS = {"google": "https://www.google.com", "brave": "https://api.search.brave.com"}
 
+Bound = float | None
 
-def setting(
-    default: Any,
-    doc: str,
-    *,
-    minimum: float | None = None,
-    maximum: float | None = None,
-    choices: tuple[str, ...] | None = None,
-) -> Any:
-    """A dataclass field with its meaning and what is allowed."""
-    metadata = {"doc": doc, "minimum": minimum, "maximum": maximum, "choices": choices}
-    if isinstance(default, list | dict):
-        raise TypeError("settings are immutable: give a tuple")
-    return field(default=default, metadata=metadata)
+
+def setting(default: Any, doc: str, minimum: Bound = None, maximum: Bound = None, choices: tuple[str, ...] = ()) -> Any:
+    """A dataclass field with its meaning and what is allowed; in a list, what is allowed for each item."""
+    return field(default=default, metadata={"doc": doc, "minimum": minimum, "maximum": maximum, "choices": choices})
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,25 +33,17 @@ class Source:
     """One entry of `[[search.sources]]`: where hits come from."""
 
     provider: str = setting("site", "Who proposes URLs.", choices=PROVIDERS)
-    url: str = setting(
-        "", "site: the start page, whose links are followed within its host; feed, sitemap: its address."
-    )
+    url: str = setting("", "site: the start page; its links are followed within its host. feed, sitemap: its address.")
     urls: tuple[str, ...] = setting((), "urls: the pages to fetch.")
     file: str = setting("", "urls: a file with one URL a line (# starts a comment), relative to the profile.")
-    max_depth: int = setting(3, "site: links to follow from the start page.", minimum=0, maximum=100)
-    max_urls: int = setting(
-        2000, "site: pages of it that are ever asked; feed, sitemap: new addresses taken from one visit.", minimum=1
-    )
-    base_url: str = setting("", "google, searxng, brave: where it answers; only searxng has no default.")
+    max_depth: int = setting(3, "site: links to follow from the start page.", 0, 100)
+    max_urls: int = setting(2000, "site: pages of it ever fetched; feed, sitemap: new addresses from one visit.", 1)
+    base_url: str = setting("", "google, searxng, brave: its address; only searxng has no default.")
     hl: str = setting("en", "google, searxng, brave: the language to ask in.")
     lr: str = setting("", "google: the language of the results, such as lang_en.")
     cr: str = setting("", "google: the country of the results, such as countryGB.")
-    pause_seconds: float = setting(
-        30.0, "google, searxng, brave: least pause between two queries; up to half as much is added.", minimum=0.0
-    )
-    max_result_pages: int = setting(
-        5, "google, searxng, brave: how deep into the result pages of one topic.", minimum=1, maximum=10
-    )
+    pause_seconds: float = setting(30.0, "google, searxng, brave: pause between queries, made up to 50 % longer.", 0.0)
+    max_result_pages: int = setting(5, "google, searxng, brave: result pages of one topic at most.", 1, 10)
     headless: bool = setting(True, "google: false shows the window (it needs a display), which Google trusts more.")
 
     def __post_init__(self) -> None:
@@ -86,12 +64,12 @@ class Source:
 
     @property
     def base(self) -> str:
-        """Where a search engine answers, without a slash at the end."""
+        """Returns the address of a search engine, without a slash at the end."""
         return (self.base_url or BASE_URLS.get(self.provider, "")).rstrip("/")
 
     @property
     def opened(self) -> tuple[str, ...]:
-        """What the gate opens for a search engine: the user's own choice, often on this machine or in the house."""
+        """Returns the endpoint that the egress policy opens: the user chose it, often on this machine or network."""
         parts = urlsplit(self.base_url)
         if self.provider not in ENGINES or not parts.hostname:
             return ()
@@ -100,7 +78,7 @@ class Source:
 
     @property
     def name(self) -> str:
-        """How reports call it, and what a search engine's cool-down is remembered under."""
+        """Returns its name in reports; a search engine's cool-down is stored under it."""
         own = self.base if self.provider in ENGINES and self.base != BASE_URLS.get(self.provider) else self.url
         return f"{self.provider} {own}".strip()
 
@@ -113,44 +91,33 @@ class SearchSettings:
         (), "Where hits come from. Search engines are tried in this order until one answers; all others are asked."
     )
     topics: tuple[str, ...] = setting((), "What search engines are asked for; the least recently asked comes first.")
-    queries_per_night: int = setting(
-        6, "Result pages asked of search engines in one night (from noon to noon).", minimum=0, maximum=1000
-    )
-    block_hours: float = setting(
-        12.0, "Hours a search engine that blocks us is left alone; doubles with each block, up to a week.", minimum=0.0
-    )
-    max_pages: int = setting(300, "Pages to visit in one night.", minimum=1, maximum=1_000_000)
+    queries_per_night: int = setting(6, "Result pages asked of search engines in one night (noon to noon).", 0, 1000)
+    block_hours: float = setting(12.0, "Hours without an engine that blocks us; doubles each time, up to a week.", 0.0)
+    max_pages: int = setting(300, "Pages to visit in one night.", 1, 1_000_000)
     revisit_listing_hours: float = setting(
-        20.0,
-        "Hours before a start page, a page of links, a feed or a sitemap is asked again (conditionally).",
-        minimum=0.0,
+        20.0, "Hours before a start page, list, feed or sitemap is fetched again.", 0.0
     )
-    revisit_days: float = setting(30.0, "Days before an article is asked again.", minimum=0.0)
-    retry_hours: float = setting(
-        6.0, "Hours before what failed is asked again; doubles with each failure.", minimum=0.0
-    )
-    max_failures: int = setting(5, "Failures in a row after which a URL is given up.", minimum=1, maximum=100)
+    revisit_days: float = setting(30.0, "Days before an article is fetched again.", 0.0)
+    retry_hours: float = setting(6.0, "Hours before a failed URL is fetched again; doubles with each failure.", 0.0)
+    max_failures: int = setting(5, "Failures in a row after which a URL is given up.", 1, 100)
     blocklists: tuple[str, ...] = setting(
         (),
-        "Files of domains and URL patterns, or folders of UT1 such as ut1/adult, that are never asked; "
-        "relative to the profile.",
+        "Never fetched: files of domains and URL patterns, or UT1 folders such as ut1/adult, relative to the profile.",
     )
-    block_adult: bool = setting(True, "Also never ask what the own short list of adult content names.")
+    block_adult: bool = setting(True, "Also never fetch what the project's own short list of adult sites names.")
     allow_loopback: tuple[str, ...] = setting(
-        (), "Addresses of this machine, each with its port, that may be fetched all the same: 127.0.0.1:8765."
+        (), "Addresses of this machine that may be fetched, such as 127.0.0.1:8765."
     )
 
     def __post_init__(self) -> None:
         for text in self.allow_loopback:
-            try:
-                good = is_loopback(endpoint(text)[0])
-            except ValueError:
-                good = False
-            if not good:
-                raise SettingsError(
-                    f"search.allow_loopback: {text!r} must be an address of this machine with a port, "
-                    "such as '127.0.0.1:8765' or '[::1]:8765'"
-                )
+            with suppress(ValueError):
+                if is_loopback(endpoint(text)[0]):
+                    continue
+            raise SettingsError(
+                f"search.allow_loopback: {text!r} must be an address of this machine with a port, "
+                "such as '127.0.0.1:8765' or '[::1]:8765'"
+            )
         if not all(topic.strip() for topic in self.topics):
             raise SettingsError("search.topics: a topic is empty")
         engines = [source.provider for source in self.sources if source.provider in ENGINES]
@@ -164,34 +131,22 @@ class RenderSettings:
 
     user_agent: str = setting(
         "miniature-memory/0.1 (a small personal language model; robots.txt obeyed)",
-        "How we introduce ourselves, and the name that robots.txt may speak to.",
+        "Our name in each request, and the name that robots.txt may speak to.",
     )
-    contact: str = setting(
-        "", "An address where the owners of sites reach you, such as you@example.org; sent along with user_agent."
-    )
-    delay_seconds: float = setting(2.0, "Pause between two requests to one host, in seconds.", minimum=0.0)
-    hosts_at_once: int = setting(
-        8, "Hosts asked at the same time; each of them is asked for one page at a time.", minimum=1, maximum=64
-    )
-    timeout_seconds: float = setting(30.0, "Deadline of one page, in seconds, all redirects included.", minimum=1.0)
-    max_page_bytes: int = setting(
-        2_000_000, "Larger pages are dropped; bytes after decompression.", minimum=10_000, maximum=50_000_000
-    )
-    retries: int = setting(2, "Further tries at once when a server fails (a 503, a reset).", minimum=0, maximum=10)
-    browser: str = setting(
-        "auto",
-        "auto: Chromium where a page has no text without it; never; always.",
-        choices=("auto", "never", "always"),
-    )
-    browser_pages: int = setting(100, "Pages after which Chromium is started afresh.", minimum=1)
-    browser_megabytes: int = setting(
-        300, "Private memory that one page may take in Chromium; then Chromium is ended.", minimum=50, maximum=16_000
-    )
+    contact: str = setting("", "Where site owners reach you, such as you@example.org; sent along with user_agent.")
+    delay_seconds: float = setting(2.0, "Pause between two requests to one host, in seconds.", 0.0)
+    hosts_at_once: int = setting(8, "Hosts fetched from at the same time, one page of each at a time.", 1, 64)
+    timeout_seconds: float = setting(30.0, "Deadline of one page, in seconds, all redirects included.", 1.0)
+    max_page_bytes: int = setting(2_000_000, "Larger pages are dropped; bytes after decompression.", 10_000, 50_000_000)
+    retries: int = setting(2, "Further tries at once when a server fails (a 503, a reset).", 0, 10)
+    browser: str = setting("auto", "When Chromium runs; auto: pages without text.", choices=("auto", "never", "always"))
+    browser_pages: int = setting(100, "Pages after which Chromium starts afresh.", 1)
+    browser_megabytes: int = setting(300, "Private memory of one page at which Chromium is ended.", 50, 16_000)
     browser_page_megabytes: int = setting(
-        10, "What one page may load in Chromium, with its scripts and frames; then the rest is cut.", minimum=1
+        10, "Most that one page loads in Chromium, scripts included; the rest is cut.", 1
     )
-    cache_megabytes: int = setting(200, "Bound of the page cache; the oldest pages leave first.", minimum=1)
-    batch: int = setting(40, "Pages in one task run.", minimum=1, maximum=1000)
+    cache_megabytes: int = setting(200, "Bound of the page cache; the oldest pages leave first.", 1)
+    batch: int = setting(40, "Pages in one task run.", 1, 1000)
 
     def __post_init__(self) -> None:
         for name in ("user_agent", "contact"):
@@ -200,7 +155,7 @@ class RenderSettings:
 
     @property
     def introduction(self) -> str:
-        """The header User-Agent: who asks, and whom to tell when it is too much."""
+        """Returns the header User-Agent: our name, and where site owners reach us."""
         return f"{self.user_agent} (contact: {self.contact})" if self.contact else self.user_agent
 
 
@@ -208,141 +163,91 @@ class RenderSettings:
 class ExtractSettings:
     """How the text is taken from a page."""
 
-    timeout_seconds: float = setting(20.0, "Deadline of one page; then its process is killed.", minimum=0.5)
-    memory_megabytes: int = setting(600, "Address space of an extraction process.", minimum=200)
-    workers: int = setting(
-        0,
-        "Extraction processes, at work while other pages come; 0: one a core, two at most.",
-        minimum=0,
-        maximum=64,
-    )
-    min_characters: int = setting(200, "Shorter texts are no documents.", minimum=0)
-    consensus: bool = setting(
-        True, "Let the page's structure complete and trim what trafilatura finds; false takes its fast run as it is."
-    )
+    timeout_seconds: float = setting(20.0, "Deadline of one page; then its process is killed.", 0.5)
+    memory_megabytes: int = setting(600, "Address space of an extraction process.", 200)
+    workers: int = setting(0, "Extraction processes; 0: one a core, two at most.", 0, 64)
+    min_characters: int = setting(200, "A shorter text is no document.", 0)
+    consensus: bool = setting(True, "Complete and trim trafilatura's text by the page's structure; false: leave it.")
 
 
 @dataclass(frozen=True, slots=True)
 class CleanSettings:
     """Which texts are good enough. Thresholds suit small corpora; each refusal is counted by its name."""
 
-    min_words: int = setting(50, "Fewer words: too_short (Gopher, MassiveText, has 50).", minimum=0)
-    max_words: int = setting(100_000, "More words: too_long (Gopher has 100,000).", minimum=1)
-    min_mean_word_length: float = setting(
-        1.0, "Below: short_words (Gopher has 3; Chinese, counted by character, has 1).", minimum=0.0
-    )
-    max_mean_word_length: float = setting(12.0, "Above: long_words (Gopher has 10).", minimum=0.0)
-    max_symbol_ratio: float = setting(0.2, "More '#' or ellipses per word: symbols (Gopher has 0.1).", minimum=0.0)
-    min_alphabetic_ratio: float = setting(
-        0.5, "Fewer words with a letter: not_alphabetic (Gopher has 0.8).", minimum=0.0, maximum=1.0
-    )
-    max_repeated_line_ratio: float = setting(
-        0.5, "More characters in repeated lines: repetitive (Gopher has 0.2).", minimum=0.0, maximum=1.0
-    )
-    max_ellipsis_line_ratio: float = setting(
-        0.3, "More lines that end in an ellipsis: ellipsis_lines (Gopher has 0.3).", minimum=0.0, maximum=1.0
-    )
-    max_bullet_line_ratio: float = setting(
-        0.9, "More lines that begin with a bullet: bullet_lines (Gopher has 0.9).", minimum=0.0, maximum=1.0
-    )
-    max_short_line_ratio: float = setting(
-        1.0,
-        "More lines under 30 characters: short_lines (FineWeb has 0.67; lists of terms are fine here).",
-        minimum=0.0,
-        maximum=1.0,
-    )
+    min_words: int = setting(50, "Fewer words: too_short (Gopher, MassiveText, has 50).", 0)
+    max_words: int = setting(100_000, "More words: too_long (Gopher: 100,000).", 1)
+    min_mean_word_length: float = setting(1.0, "Below: short_words (Gopher: 3; Chinese, by character, has 1).", 0.0)
+    max_mean_word_length: float = setting(12.0, "Above: long_words (Gopher: 10).", 0.0)
+    max_symbol_ratio: float = setting(0.2, "More '#' or ellipses per word: symbols (Gopher: 0.1).", 0.0)
+    min_alphabetic_ratio: float = setting(0.5, "Fewer words with a letter: not_alphabetic (Gopher: 0.8).", 0.0, 1.0)
+    max_repeated_line_ratio: float = setting(0.5, "More text in repeated lines: repetitive (Gopher: 0.2).", 0.0, 1.0)
+    max_ellipsis_line_ratio: float = setting(0.3, "More lines end in ...: ellipsis_lines (Gopher: 0.3).", 0.0, 1.0)
+    max_bullet_line_ratio: float = setting(0.9, "More lines begin with a bullet: bullet_lines (Gopher: 0.9).", 0.0, 1.0)
+    # Off by default: lists of terms have short lines; verse and code have no full stops.
+    max_short_line_ratio: float = setting(1.0, "More lines under 30 characters: short_lines (FineWeb: 0.67).", 0.0, 1.0)
     min_stopped_line_ratio: float = setting(
-        0.0,
-        "Fewer lines that end in . ! ? or a quote: unfinished_lines (FineWeb has 0.12; verse and code have none).",
-        minimum=0.0,
-        maximum=1.0,
+        0.0, "Fewer lines end in .!? or a quote: unfinished_lines (FineWeb: 0.12).", 0.0, 1.0
     )
     refuse_lorem_ipsum: bool = setting(True, "Dummy text: lorem_ipsum (C4).")
     languages: tuple[str, ...] = setting((), "ISO 639 codes to keep, such as en and de; empty keeps all.")
-    min_language_score: float = setting(
-        0.4, "Below, the language counts as unsure, and as another one (FineWeb has 0.65).", minimum=0.0, maximum=1.0
-    )
-    batch: int = setting(2000, "Documents in one task run.", minimum=1, maximum=100_000)
-    workers: int = setting(
-        0,
-        "Processes that clean, 1 for none beside this; 0: two where there is much and a second core.",
-        minimum=0,
-        maximum=64,
-    )
+    min_language_score: float = setting(0.4, "Below, the language counts as another one (FineWeb: 0.65).", 0.0, 1.0)
+    batch: int = setting(2000, "Documents in one task run.", 1, 100_000)
+    workers: int = setting(0, "Processes that clean; 1: this one alone; 0: two for much text on two cores.", 0, 64)
 
 
 @dataclass(frozen=True, slots=True)
 class DedupSettings:
     """When two documents are the same."""
 
-    min_jaccard: float = setting(
-        0.7, "Share of common word 3-grams from which a document is a near copy.", minimum=0.05, maximum=1.0
-    )
+    min_jaccard: float = setting(0.7, "Share of common word 3-grams from which a document is a near copy.", 0.05, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
 class TokenizeSettings:
     """How text becomes ids."""
 
-    vocab_size: int = setting(
-        4096, "Byte-level BPE vocabulary, the special token included.", minimum=300, maximum=65535
-    )
-    freeze_bytes: int = setting(
-        2_000_000, "Kept text at which the tokenizer is trained once more and frozen for ever.", minimum=1
-    )
-    validation_fraction: float = setting(
-        0.02, "Share of documents held out, settled when a document is stored.", minimum=0.0, maximum=0.5
-    )
-    batch: int = setting(2000, "Documents between two commits.", minimum=1, maximum=100_000)
+    vocab_size: int = setting(4096, "Byte-level BPE vocabulary, the special token included.", 300, 65535)
+    freeze_bytes: int = setting(2_000_000, "Kept text at which the tokenizer is trained a last time, then frozen.", 1)
+    validation_fraction: float = setting(0.02, "Share of documents held out, decided on storing.", 0.0, 0.5)
+    batch: int = setting(2000, "Documents between two commits.", 1, 100_000)
 
 
 @dataclass(frozen=True, slots=True)
 class TrainSettings:
     """The model and one night's chunk of training."""
 
-    n_layer: int = setting(4, "Transformer blocks.", minimum=1, maximum=48)
-    n_head: int = setting(4, "Attention heads.", minimum=1, maximum=64)
-    n_kv_head: int = setting(4, "Key and value heads (fewer: grouped-query attention).", minimum=1, maximum=64)
-    n_embd: int = setting(256, "Width.", minimum=16, maximum=4096)
-    block_size: int = setting(256, "Context, in tokens.", minimum=8, maximum=8192)
-    batch_size: int = setting(16, "Windows in one step.", minimum=1, maximum=4096)
-    new_share: float = setting(
-        0.4,
-        "Share of the windows kept for the newest documents until they were read once; the others are of all text.",
-        minimum=0.0,
-        maximum=0.9,
-    )
-    steps: int = setting(1000, "Steps in one night.", minimum=1, maximum=10_000_000)
-    minutes: float = setting(0.0, "Bound of the chunk in minutes; 0 leaves it to steps.", minimum=0.0)
-    muon_learning_rate: float = setting(0.02, "Full rate of the block matrices (Muon).", minimum=1e-6, maximum=1.0)
-    adamw_learning_rate: float = setting(
-        0.004, "Full rate of the embeddings and norms (AdamW).", minimum=1e-6, maximum=1.0
-    )
-    weight_decay: float = setting(0.03, "Decoupled weight decay of the matrices.", minimum=0.0)
-    warmup_steps: int = setting(20, "Steps of linear warm-up at the start of a lineage.", minimum=0)
-    hold_steps: int = setting(
-        1000, "From this step of a lineage on the rates fall, slowly, to a tenth; 0: never.", minimum=0
-    )
+    n_layer: int = setting(4, "Transformer blocks.", 1, 48)
+    n_head: int = setting(4, "Attention heads.", 1, 64)
+    n_kv_head: int = setting(4, "Key and value heads (fewer: grouped-query attention).", 1, 64)
+    n_embd: int = setting(256, "Width.", 16, 4096)
+    block_size: int = setting(256, "Context, in tokens.", 8, 8192)
+    batch_size: int = setting(16, "Windows in one step.", 1, 4096)
+    new_share: float = setting(0.4, "Share of windows for the newest documents, until each was read once.", 0.0, 0.9)
+    steps: int = setting(1000, "Steps in one night.", 1, 10_000_000)
+    minutes: float = setting(0.0, "Bound of the chunk in minutes; 0: steps alone bound it.", 0.0)
+    muon_learning_rate: float = setting(0.02, "Full rate of the block matrices (Muon).", 1e-6, 1.0)
+    adamw_learning_rate: float = setting(0.004, "Full rate of the embeddings and norms (AdamW).", 1e-6, 1.0)
+    weight_decay: float = setting(0.03, "Decoupled weight decay of the matrices.", 0.0)
+    warmup_steps: int = setting(20, "Steps of linear warm-up at the start of a lineage.", 0)
+    hold_steps: int = setting(1000, "From this step of a lineage on, the rates decay slowly, to a tenth; 0: never.", 0)
     average_shares: tuple[float, ...] = setting(
         (0.08, 0.12, 0.18),
         "Running averages, each over about this share of all steps so far; the best is published.",
-        minimum=0.001,
-        maximum=1.0,
+        0.001,
+        1.0,
     )
-    decay_fraction: float = setting(
-        0.0, "Steps of a decay branch that competes too, as a share of the chunk's.", minimum=0.0, maximum=0.3
-    )
-    checkpoint_seconds: float = setting(180.0, "Seconds between checkpoints within a chunk.", minimum=0.1)
-    evaluate_tokens: int = setting(200_000, "Held-out tokens scored at most.", minimum=1000)
+    decay_fraction: float = setting(0.0, "Steps of a competing decay branch, as a share of the chunk.", 0.0, 0.3)
+    checkpoint_seconds: float = setting(180.0, "Seconds between checkpoints within a chunk.", 0.1)
+    evaluate_tokens: int = setting(200_000, "Held-out tokens scored at most.", 1000)
     dtype: str = setting(
         "auto",
-        "Arithmetic; auto settles it once for a lineage. float16 is for GPUs without bfloat16.",
+        "Arithmetic; auto decides it once for a lineage. float16 is for GPUs without bfloat16.",
         choices=("auto", "float32", "bfloat16", "float16"),
     )
     compile: str = setting("auto", "torch.compile where a compiler is there.", choices=("auto", "off"))
-    threads: int = setting(0, "CPU threads; 0 takes all cores.", minimum=0, maximum=256)
-    seed: int = setting(1337, "Of initialisation and sampling.", minimum=0, maximum=2**31 - 1)
-    prompts: tuple[str, ...] = setting(("The ",), "What the sample in the report begins with.")
+    threads: int = setting(0, "CPU threads; 0 takes all cores.", 0, 256)
+    seed: int = setting(1337, "Of initialization and sampling.", 0, 2**31 - 1)
+    prompts: tuple[str, ...] = setting(("The ",), "How the samples in the report begin.")
 
     def __post_init__(self) -> None:
         if self.n_embd % self.n_head or (self.n_embd // self.n_head) % 2:
@@ -356,8 +261,8 @@ class DemoSettings:
     """The site that the demo profile serves from this machine; no part of a real night."""
 
     serve: bool = setting(False, "Serve the demo site while the night runs, and collect it.")
-    port: int = setting(8765, "Its loopback port.", minimum=1, maximum=65535)
-    night: int = setting(3, "How much of it is there: 1, 2 or 3 (all).", minimum=1, maximum=3)
+    port: int = setting(8765, "Its loopback port.", 1, 65535)
+    night: int = setting(3, "How much of it is there: 1, 2 or 3 (all).", 1, 3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -377,118 +282,3 @@ class Settings:
     def __post_init__(self) -> None:
         if not re.fullmatch(r"\w[\w.-]{0,59}", self.name):
             raise SettingsError(f"name {self.name!r} must be letters, digits, '.', '_' and '-', 60 at most")
-
-
-def find_profile(name_or_path: str) -> Path:
-    """`demo` -> `deployments/demo.toml`; anything with a slash or `.toml` is a path."""
-    path = Path(name_or_path).expanduser()
-    if path.suffix != ".toml" and len(path.parts) == 1:
-        path = PROJECT / "deployments" / f"{name_or_path}.toml"
-    if not path.is_file():
-        shipped = ", ".join(sorted(p.stem for p in (PROJECT / "deployments").glob("*.toml")))
-        raise SettingsError(f"no profile {name_or_path!r} ({path} is not there). Shipped ones: {shipped}.")
-    return path
-
-
-def load_settings(profile: str = "nightly", overrides: dict[str, Any] | None = None) -> Settings:
-    """Read a profile. `overrides` are dotted names ("train.steps") with values that win over the file.
-
-    Raises:
-        SettingsError: names the file, the field, and what is allowed.
-    """
-    path = find_profile(profile)
-    try:
-        with open(path, "rb") as file:
-            values = tomllib.load(file)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path} is not valid TOML: {error}") from error
-    except OSError as error:
-        raise SettingsError(f"cannot read {path}: {error.strerror}") from error
-    values.setdefault("name", re.sub(r"[^\w.-]+", "_", path.stem)[:60])
-    for name, value in (overrides or {}).items():
-        _put(values, name, value)
-    settings: Settings = _build(Settings, values, str(path), "")
-    search = _with_absolute_files(settings.search, path.parent)
-    if settings.demo.serve:
-        start = Source("site", url=f"http://127.0.0.1:{settings.demo.port}/", max_depth=6)
-        opened = (*search.allow_loopback, f"127.0.0.1:{settings.demo.port}")
-        search = dataclasses.replace(search, sources=(start, *search.sources), allow_loopback=opened)
-    return dataclasses.replace(settings, search=search)
-
-
-def parse_override(text: str) -> tuple[str, Any]:
-    """`train.steps=50` -> ("train.steps", 50). The value is TOML; what is no TOML is taken as a string."""
-    name, equals, value = text.partition("=")
-    if not equals or not name.strip():
-        raise SettingsError(f"--set {text!r}: write it as section.field=value, for example train.steps=50")
-    try:
-        return name.strip(), tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
-        return name.strip(), value
-
-
-def _put(values: dict[str, Any], dotted: str, value: Any) -> None:
-    *sections, last = dotted.split(".")
-    for section in sections:
-        values = values.setdefault(section, {})
-        if not isinstance(values, dict):
-            raise SettingsError(f"--set {dotted}: {section} is no section")
-    values[last] = value
-
-
-def _with_absolute_files(search: SearchSettings, folder: Path) -> SearchSettings:
-    sources = tuple(
-        dataclasses.replace(source, file=str((folder / Path(source.file).expanduser()).resolve()))
-        if source.file
-        else source
-        for source in search.sources
-    )
-    blocklists = tuple(str((folder / Path(path).expanduser()).resolve()) for path in search.blocklists)
-    return dataclasses.replace(search, sources=sources, blocklists=blocklists)
-
-
-def _build(kind: Any, values: Any, origin: str, prefix: str) -> Any:
-    """A dataclass from a TOML table; every complaint names origin and field."""
-    if not isinstance(values, dict):
-        raise SettingsError(f"{origin}: {prefix.rstrip('.')} must be a table, not {values!r}")
-    types_of = typing.get_type_hints(kind)
-    fields = {f.name: f for f in dataclasses.fields(kind)}
-    for name in values:
-        if name not in fields:
-            raise SettingsError(f"{origin}: unknown setting {prefix}{name}. Allowed here: {', '.join(sorted(fields))}.")
-    built = {
-        name: _convert(types_of[name], value, fields[name], origin, f"{prefix}{name}") for name, value in values.items()
-    }
-    try:
-        return kind(**built)
-    except SettingsError as error:
-        raise SettingsError(f"{origin}: {prefix.rstrip('.')}: {error}") from error
-
-
-def _convert(kind: Any, value: Any, described: dataclasses.Field[Any], origin: str, name: str) -> Any:
-    if dataclasses.is_dataclass(kind):
-        return _build(kind, value, origin, f"{name}.")
-    if typing.get_origin(kind) is tuple:
-        element = typing.get_args(kind)[0]
-        if not isinstance(value, list):
-            raise SettingsError(f"{origin}: {name} must be a list, not {value!r}")
-        return tuple(_convert(element, item, described, origin, f"{name}[{i}]") for i, item in enumerate(value))
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    if isinstance(kind, types.UnionType) or not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise SettingsError(f"{origin}: {name} must be {kind.__name__}, not {value!r}")
-    _check_bounds(value, described, origin, name)
-    return value
-
-
-def _check_bounds(value: Any, described: dataclasses.Field[Any], origin: str, name: str) -> None:
-    minimum, maximum, choices = (described.metadata.get(key) for key in ("minimum", "maximum", "choices"))
-    if choices is not None and value not in choices:
-        raise SettingsError(f"{origin}: {name} must be one of {', '.join(choices)}, not {value!r}")
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        if not math.isfinite(value):
-            raise SettingsError(f"{origin}: {name} must be a finite number, not {value!r}")
-        if minimum is not None and value < minimum:
-            raise SettingsError(f"{origin}: {name} must be at least {minimum}, not {value!r}")
-        if maximum is not None and value > maximum:
-            raise SettingsError(f"{origin}: {name} must be at most {maximum}, not {value!r}")

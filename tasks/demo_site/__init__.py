@@ -1,7 +1,7 @@
 """A small real web site for the demo and the tests, made at start from text that is on every machine.
 
-In a test `with DemoSite(port=0) as site:`, from a shell `python -m tasks.demo_site`. It needs the
-standard library alone.
+In a test: `with DemoSite(port=0) as site:`. In a shell: `python -m tasks.demo_site`. It imports only the
+standard library. `templates/` holds its HTML, `static/` its fixed files, `own_pages.toml` the texts that we wrote.
 """
 
 from tasks.demo_site.articles import Article

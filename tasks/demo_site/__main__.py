@@ -16,7 +16,7 @@ def _night(text: str) -> int:
 
 
 def main() -> int:
-    """Exit status 0 when it was told to stop, 1 when the port is taken."""
+    """Returns the exit status: 0 when a signal stopped it, 1 when the port is taken."""
     parser = argparse.ArgumentParser(prog="python -m tasks.demo_site", description=__doc__)
     parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="loopback port, 0 for a free one (%(default)s)")
     parser.add_argument("--night", type=_night, help="show what is out on night 1, 2 or 3 (default: everything)")

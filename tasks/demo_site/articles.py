@@ -1,7 +1,7 @@
-"""Where the site's text comes from: the Python that runs it, its installed packages, and a few pages of ours.
+"""The site's articles: the Python that runs it, its installed packages, and the pages of `own_pages.toml`.
 
-Nothing that is documented is imported: modules are read with `ast`, packages through their metadata. The same
-machine therefore gives the same articles, in the same order, every time.
+No documented module is imported: `ast` reads modules, their metadata describes packages. The same machine therefore
+makes the same articles, in the same order, every time.
 """
 
 import ast
@@ -9,6 +9,7 @@ import gc
 import hashlib
 import re
 import sysconfig
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,33 +18,25 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 from pydoc_data.topics import topics
+from typing import Any, Literal
 
-from tasks.demo_site.own_pages import Variant, own_pages
-
+Variant = Literal["plain", "app", "mojibake", "latin1", "flaky", "near_copy", "exact_copy", "short", "empty"]
 SECTIONS = {"language": "The language", "library": "The library", "packages": "Packages", "notes": "Notes"}
 SHORTEST = 800
 """Characters of text below which a module or a package gets no page."""
 
-_SKIPPED_FOLDERS = {
-    "test",
-    "tests",
-    "idlelib",
-    "idle_test",
-    "lib2to3",
-    "turtledemo",
-    "site-packages",
-    "dist-packages",
-}
+_OWN_PAGES = Path(__file__).with_name("own_pages.toml")
+_SKIPPED = {"test", "tests", "idlelib", "idle_test", "lib2to3", "turtledemo", "site-packages", "dist-packages"}
 _LONGEST_SUBTITLE, _LONGEST_SUMMARY = 90, 160
 _QUOTED = re.compile(r"(\"{3}|'{3})(.*?)\1", re.DOTALL)
 _FIRST_DAY = datetime(2019, 1, 1, 6, tzinfo=UTC)
 _DAYS = 2000
-"""Dates fall within this many days of the first, all in the past: a date in the future counts for nothing."""
+"""Dates lie within this many days after the first, all in the past: readers ignore a date in the future."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """A stretch of an article, under a heading of its own or (heading "") straight under the title."""
+    """A part of an article: under its own heading or, with heading "", directly under the title."""
 
     heading: str
     text: str
@@ -65,33 +58,33 @@ class Article:
 
     @property
     def path(self) -> str:
-        """Its address on the site."""
+        """Returns its address on the site."""
         return f"/{self.section}/{self.slug}"
 
     @property
     def rank(self) -> str:
-        """Its place in the site's order: a hash, so that every share of the site holds every kind of page."""
+        """Returns its sort key in the site: a hash, so that every share of the site holds every kind of page."""
         return hashlib.sha256(self.path.encode()).hexdigest()
 
     @property
     def published(self) -> datetime:
-        """Its date, from its title and not from the clock: an exact copy has the date of what it copies."""
+        """Returns its date, made from its title and not from the clock: an exact copy has its original's date."""
         number = int.from_bytes(hashlib.sha256(self.title.encode()).digest()[:4])
         return _FIRST_DAY + timedelta(days=number % _DAYS, seconds=number // _DAYS % 50_000)
 
 
 @cache
 def all_articles() -> tuple[Article, ...]:
-    """Every article this machine can make, in the site's order; about 1.5 s the first time in a process."""
+    """Returns every article this machine can make, in the site's order; takes 1.5 s the first time."""
     found: dict[str, Article] = {}
     for source in (_language, _library, _packages, _notes):
         for article in source():
-            found.setdefault(article.path, article)  # of two names with one slug the first stays
+            found.setdefault(article.path, article)  # of two articles with one path the first stays
     return tuple(sorted(found.values(), key=lambda article: article.rank))
 
 
 def _language() -> Iterator[Article]:
-    """The reference of the language, as `help("assert")` shows it."""
+    """One page for each topic of the language reference, as `help("assert")` shows it."""
     for name, text in sorted(topics.items()):
         title, _, body = text.strip().partition("\n")
         body = re.sub(r"\A[*=\-~^]{3,}\n", "", body)
@@ -100,12 +93,12 @@ def _language() -> Iterator[Article]:
 
 
 def _library() -> Iterator[Article]:
-    """One page a module of the standard library: its docstrings, in the order of the source."""
+    """One page for each module of the standard library: its docstrings, in the order of the source."""
     root = Path(sysconfig.get_path("stdlib"))
     with _no_garbage_collection():
         for file in sorted(root.rglob("*.py")):
             inside = file.relative_to(root)
-            if _SKIPPED_FOLDERS.isdisjoint(inside.parts) and (parts := tuple(_docstrings(file))):
+            if _SKIPPED.isdisjoint(inside.parts) and (parts := tuple(_docstrings(file))):
                 name = ".".join(inside.with_suffix("").parts).removesuffix(".__init__")
                 summary = _summary(parts[0].text)
                 named = not parts[0].heading and len(summary) < _LONGEST_SUBTITLE
@@ -114,9 +107,9 @@ def _library() -> Iterator[Article]:
 
 
 def _docstrings(file: Path) -> Iterator[Part]:
-    """The docstrings of one module, or nothing where they come to no page."""
+    """Yields the docstrings of one module, or nothing where they are too short for a page."""
     source = file.read_text(encoding="utf-8", errors="replace")
-    if sum(len(quoted[2]) for quoted in _QUOTED.finditer(source)) < SHORTEST:  # parsing is what takes the time
+    if sum(len(quoted[2]) for quoted in _QUOTED.finditer(source)) < SHORTEST:  # parsing takes the time
         return
     try:
         tree = ast.parse(source)
@@ -129,7 +122,7 @@ def _docstrings(file: Path) -> Iterator[Part]:
 
 
 def _definitions(parent: ast.AST, prefix: str) -> Iterator[Part]:
-    """Classes and functions with docstrings, also those behind an `if` or a `try`."""
+    """Yields the docstrings of classes and functions, also of those in an `if` or a `try`."""
     for node in ast.iter_child_nodes(parent):
         if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             name = prefix + node.name
@@ -142,7 +135,7 @@ def _definitions(parent: ast.AST, prefix: str) -> Iterator[Part]:
 
 
 def _packages() -> Iterator[Article]:
-    """One page a distribution that can be seen from here: its long description, that is its README."""
+    """One page for each installed package: its long description, which is its README."""
     for package in sorted(metadata.distributions(), key=lambda package: (package.name or "").lower()):
         fields = package.metadata.json
         text = str(fields.get("description", "")).strip()
@@ -162,9 +155,25 @@ def _packages() -> Iterator[Article]:
 
 
 def _notes() -> Iterator[Article]:
-    for page in own_pages():
-        parts = (Part("", page.text),) if page.text else ()
-        yield Article("notes", page.slug, page.title, _summary(page.text), parts, "Apache-2.0", variant=page.variant)
+    """Our own few texts."""
+    pages = tomllib.loads(_OWN_PAGES.read_text(encoding="utf-8"))
+    for slug, page in pages.items():
+        text = _own_text(page, pages)
+        parts = (Part("", text),) if text else ()
+        yield Article("notes", slug, page["title"], _summary(text), parts, "Apache-2.0", variant=page["variant"])
+
+
+def _own_text(page: dict[str, Any], pages: dict[str, Any]) -> str:
+    text: str = pages[page["copy_of"]]["text"] if "copy_of" in page else page["text"]
+    if changes := page.get("changes"):
+        text = re.sub(r"(?<!\n)\n(?!\n)", " ", text)  # a line end must not split a phrase
+        for old, new in changes.items():
+            assert old in text, old
+            text = text.replace(old, new)
+    if page["variant"] == "mojibake":  # the most frequent kind on the web: UTF-8, read as cp1252 and stored again
+        typeset = text.replace("'", "\N{RIGHT SINGLE QUOTATION MARK}").replace("--", "\N{EN DASH}")
+        text = typeset.encode().decode("cp1252")
+    return text
 
 
 def _slug(name: str) -> str:
@@ -172,7 +181,7 @@ def _slug(name: str) -> str:
 
 
 def _summary(text: str) -> str:
-    """The first paragraph on one line, cut at a word; for the meta description and for titles."""
+    """Returns the first paragraph on one line, cut at a word; for the meta description and for titles."""
     chunks = re.split(r"\n\s*\n", text.strip())
     line = " ".join(next((chunk for chunk in chunks if re.search(r"[a-z]{2} [a-z]", chunk)), "").split())
     return line if len(line) <= _LONGEST_SUMMARY else line[:_LONGEST_SUMMARY].rpartition(" ")[0] + " ..."
@@ -180,7 +189,7 @@ def _summary(text: str) -> str:
 
 @contextmanager
 def _no_garbage_collection() -> Iterator[None]:
-    """Syntax trees hold millions of objects and no garbage: looking for some doubles the time of parsing."""
+    """Syntax trees hold millions of objects and no garbage: to search them for it doubles the time of parsing."""
     enabled = gc.isenabled()
     gc.disable()
     try:

@@ -1,14 +1,14 @@
-"""Plain text, reStructuredText and Markdown into simple HTML, well enough for a site to be read.
+"""Turns plain text, reStructuredText and Markdown into simple HTML, well enough for a site to be read.
 
-Not a parser of either language: blocks are parted by blank lines, underlined lines are headings, indented
-code is `<pre>`, and indented prose (the reST of docstrings is full of it) is a paragraph. docutils would do
-more, but the site must run from the standard library alone.
+It parses neither language: blank lines separate blocks, underlined lines are headings, indented code is `<pre>`, and
+indented prose (frequent in the reST of docstrings) is a paragraph. docutils would do more, but the site must run
+from the standard library alone.
 """
 
 import html
 import re
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import groupby
 
 _RULE = re.compile(r"([=\-~^\"'*+#`_:.])\1{2,}\s*$")
@@ -18,16 +18,7 @@ _FENCE = re.compile(r" {0,3}(```+|~~~+)")
 _HASHES = re.compile(r"(#{1,6})\s+(.*?)[\s#]*$")
 _TABLE = re.compile(r"\s*(\|(?![\w-]+\|)|\+[-=+]{3,}|={3,} +=)")
 _CODE_DIRECTIVES = {"code", "code-block", "sourcecode", "doctest", "parsed-literal", "testcode", "highlight"}
-_PROSE_DIRECTIVES = {
-    "note",
-    "warning",
-    "tip",
-    "important",
-    "versionadded",
-    "versionchanged",
-    "deprecated",
-    "epigraph",
-}
+_PROSE_DIRECTIVES = {"note", "warning", "tip", "important", "epigraph", "deprecated", "versionadded", "versionchanged"}
 _HTML_COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 _HTML_TAG = re.compile(
     r"</?(?:p|div|img|a|h[1-6]|br|hr|b|i|em|strong|sup|sub|kbd|code|pre|details|summary|picture|source|span|center"
@@ -56,14 +47,14 @@ _INLINE: tuple[tuple[re.Pattern[str], str], ...] = (
 
 
 def to_html(text: str, markdown: bool = False) -> str:
-    """`text` as HTML blocks, one a line at least; safe to put in a page (everything is escaped)."""
+    """Returns `text` as HTML blocks, each on lines of its own; all text is escaped."""
     if markdown:
         text = _HTML_COMMENT.sub("", text)
     return "\n".join(_blocks(text.expandtabs().splitlines(), markdown))
 
 
 def inline(text: str, markdown: bool = False) -> str:
-    """One run of prose: escaped, its lines joined, with links, code and emphasis marked."""
+    """Returns a run of prose as HTML: escaped, its lines joined, with links, code and emphasis."""
     if markdown:
         text = _HTML_TAG.sub(" ", text)
     text = html.escape(" ".join(text.split()), quote=True).replace("&#x27;", "'").replace("&quot;", '"')
@@ -73,34 +64,31 @@ def inline(text: str, markdown: bool = False) -> str:
 
 
 def _blocks(lines: list[str], markdown: bool) -> Iterator[str]:
-    """The reader: looks at the line under `at`, lets one kind of block eat its lines, and goes on."""
+    """Looks at the line under `at`, turns the block that begins there into HTML, and goes on at `stop`, behind it."""
     at, literal = 0, False  # literal: the paragraph before ended in "::"
     while at < len(lines):
-        line = lines[at]
+        line, following = lines[at], lines[at + 1] if at + 1 < len(lines) else ""
         stop = at + 1
+        after, literal = literal, literal and not line.strip()
         if not line.strip():
-            at = stop
-            continue
-        after, literal = literal, False
-        if fence := _FENCE.match(line):
-            while stop < len(lines) and not lines[stop].strip().startswith(fence[1]):
-                stop += 1
-            yield _pre(lines[at + 1 : stop])
-            stop += 1
+            pass
+        elif fence := _FENCE.match(line):
+            stop = next((n for n in range(stop, len(lines)) if lines[n].strip().startswith(fence[1])), len(lines)) + 1
+            yield _pre(lines[at + 1 : stop - 1])
         elif heading := _HASHES.match(line) if markdown else None:
             yield _heading(heading[2], 2 if len(heading[1]) < 3 else 3, markdown)
         elif _RULE.match(line):  # over a title, or a line across the page
-            if at + 2 < len(lines) and _RULE.match(lines[at + 2]) and lines[at + 1].strip():
-                yield _heading(lines[at + 1], 2, markdown)
+            if at + 2 < len(lines) and _RULE.match(lines[at + 2]) and following.strip():
+                yield _heading(following, 2, markdown)
                 stop = at + 3
-        elif at + 1 < len(lines) and line[0] != " " and _RULE.match(lines[at + 1]) and not _ITEM.match(line):
-            yield _heading(line, 2 if lines[at + 1][0] in "=*#" else 3, markdown)
+        elif line[0] != " " and _RULE.match(following) and not _ITEM.match(line):
+            yield _heading(line, 2 if following[0] in "=*#" else 3, markdown)
             stop = at + 2
         elif (directive := _DIRECTIVE.match(line)) and not markdown:
             stop = _end_of_indented(lines, stop, 1)
             yield from _directive(directive[1], directive[2] or "", lines[at + 1 : stop])
         elif _TABLE.match(line) or line.lstrip().startswith(">>>"):
-            stop = _end_of_chunk(lines, at)
+            stop = _end(lines, at, str.strip)
             yield _pre(lines[at:stop])
         elif (item := _ITEM.match(line)) and not after:
             stop = _end_of_list(lines, at)
@@ -109,8 +97,7 @@ def _blocks(lines: list[str], markdown: bool) -> Iterator[str]:
             stop = _end_of_indented(lines, at, 1)
             yield from _indented(lines[at:stop], after, markdown)
         else:
-            while stop < len(lines) and _continues(lines[stop], markdown):
-                stop += 1
+            stop = _end(lines, stop, lambda inner: _continues(inner, markdown))
             text = "\n".join(lines[at:stop]).strip()
             literal = text.endswith("::") and not markdown
             body = inline(text.removesuffix(":") if literal else text, markdown)
@@ -120,42 +107,31 @@ def _blocks(lines: list[str], markdown: bool) -> Iterator[str]:
 
 
 def _continues(line: str, markdown: bool) -> bool:
-    """Whether this line still belongs to the paragraph before it."""
-    if not line.strip() or line.startswith("  ") or _ITEM.match(line) or _FENCE.match(line):
-        return False
-    return not (markdown and _HASHES.match(line))
+    """Returns whether a line belongs to the paragraph before it."""
+    begins_another = _ITEM.match(line) or _FENCE.match(line) or (markdown and _HASHES.match(line))
+    return bool(line.strip()) and not line.startswith("  ") and not begins_another
 
 
-def _end_of_chunk(lines: list[str], at: int) -> int:
-    while at < len(lines) and lines[at].strip():
-        at += 1
-    return at
+def _end(lines: list[str], at: int, belongs: Callable[[str], object]) -> int:
+    """Returns the place of the first line from `at` on that does not belong."""
+    return next((place for place in range(at, len(lines)) if not belongs(lines[place])), len(lines))
 
 
 def _end_of_indented(lines: list[str], at: int, indent: int) -> int:
-    """Where the lines indented by `indent` or more end; blank lines inside belong, those behind do not."""
-    end = at
-    for number in range(at, len(lines)):
-        if lines[number].strip():
-            if not lines[number].startswith(" " * indent):
-                break
-            end = number + 1
+    """Returns where lines with at least this indent end; blank lines between them belong, those behind do not."""
+    end = _end(lines, at, lambda line: not line.strip() or line.startswith(" " * indent))
+    while end > at and not lines[end - 1].strip():
+        end -= 1
     return end
 
 
 def _end_of_list(lines: list[str], at: int) -> int:
-    """A list goes on over items, lines indented under them, and lazy continuations without a blank line."""
-    while at < len(lines):
-        end = _end_of_indented(lines, at + 1, 2)
-        while end < len(lines) and lines[end].strip() and not _ITEM.match(lines[end]) and end > at:
-            end += 1
-        following = end
-        while following < len(lines) and not lines[following].strip():
-            following += 1
-        if following >= len(lines) or not _ITEM.match(lines[following]):
+    """A list holds items, lines indented under them, and unindented lines that continue an item."""
+    while True:
+        end = _end(lines, _end_of_indented(lines, at + 1, 2), lambda line: line.strip() and not _ITEM.match(line))
+        at = _end(lines, end, lambda line: not line.strip())
+        if at == len(lines) or not _ITEM.match(lines[at]):
             return end
-        at = following
-    return at
 
 
 def _list(lines: list[str], first: re.Match[str], markdown: bool) -> str:
@@ -172,20 +148,18 @@ def _list(lines: list[str], first: re.Match[str], markdown: bool) -> str:
 
 def _item(lines: list[str], markdown: bool) -> str:
     rest = textwrap.dedent("\n".join(lines[1:])).splitlines()
-    if any(not line.strip() for line in rest) or any(_ITEM.match(line) for line in rest):
-        split = next((n for n, line in enumerate(rest) if not line.strip() or _ITEM.match(line)), 0)
-        head = inline("\n".join([lines[0], *rest[:split]]), markdown)
-        return "\n".join([head, *_blocks(rest[split:], markdown)])
-    return inline("\n".join(lines), markdown)
+    split = _end(rest, 0, lambda line: line.strip() and not _ITEM.match(line))
+    if split == len(rest):
+        return inline("\n".join(lines), markdown)
+    return "\n".join([inline("\n".join([lines[0], *rest[:split]]), markdown), *_blocks(rest[split:], markdown)])
 
 
 def _indented(lines: list[str], literal: bool, markdown: bool) -> Iterator[str]:
-    """An indented region: code stays as it stands, prose becomes paragraphs, chunk by chunk."""
-    lines = textwrap.dedent("\n".join(lines)).splitlines()
+    """Keeps indented code as it is and turns indented prose into paragraphs, chunk by chunk."""
     if literal or markdown:
         yield _pre(lines)
         return
-    chunks = [chunk for chunk in re.split(r"\n\s*\n", "\n".join(lines)) if chunk.strip()]
+    chunks = [chunk for chunk in re.split(r"\n\s*\n", textwrap.dedent("\n".join(lines))) if chunk.strip()]
     for prose, group in groupby(chunks, _is_prose):
         text = "\n\n".join(group)
         if prose:
@@ -195,7 +169,7 @@ def _indented(lines: list[str], literal: bool, markdown: bool) -> Iterator[str]:
 
 
 def _is_prose(chunk: str) -> bool:
-    """Sentences rather than code: enough words, few signs, a beginning and an end. A guess."""
+    """Guesses whether a chunk is sentences, not code: enough words, few signs, a beginning and an end."""
     text = chunk.strip()
     if _ITEM.match(text):
         return True
@@ -208,10 +182,9 @@ def _is_prose(chunk: str) -> bool:
 
 
 def _directive(name: str | None, argument: str, body: list[str]) -> Iterator[str]:
-    """reST directives: code and notes are shown, pictures, targets and comments are not."""
+    """Shows the code and the notes of reST directives, but no pictures, targets and comments."""
     body = textwrap.dedent("\n".join(body)).splitlines()
-    while body and (not body[0].strip() or re.match(r":[\w-]+:", body[0])):
-        body.pop(0)
+    body = body[_end(body, 0, lambda line: not line.strip() or re.match(r":[\w-]+:", line)) :]
     if name in _CODE_DIRECTIVES and body:
         yield _pre(body)
     elif name in _PROSE_DIRECTIVES:
@@ -220,7 +193,7 @@ def _directive(name: str | None, argument: str, body: list[str]) -> Iterator[str
 
 def _heading(text: str, level: int, markdown: bool) -> str:
     text = inline(text, markdown)
-    return f"<h{level}>{text}</h{level}>" if text else ""  # of a banner nothing is left
+    return f"<h{level}>{text}</h{level}>" if text else ""  # a banner leaves no text
 
 
 def _pre(lines: list[str]) -> str:

@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 
 from tasks.contracts.paths import PROJECT, Layout
+from tasks.contracts.profiles import load_settings
 from tasks.contracts.run_record import Silent
-from tasks.contracts.settings import load_settings
 from tasks.forget.erasure import ErasureReport
 from tasks.forget.request import Request, forget
 from tests.support.loopback import Handler, Loopback, article

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tasks.contracts.errors import SettingsError
-from tasks.contracts.settings import load_settings, parse_override
+from tasks.contracts.profiles import load_settings, parse_override
 
 
 def write(folder: Path, text: str) -> str:

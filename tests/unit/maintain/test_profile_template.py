@@ -6,7 +6,7 @@ import pytest
 
 import run
 from tasks.contracts.errors import SettingsError
-from tasks.contracts.settings import load_settings
+from tasks.contracts.profiles import load_settings
 from tasks.maintain.profile_template import PROFILE, write_profile
 
 
