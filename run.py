@@ -225,7 +225,7 @@ def _mend_ledger(layout: Layout) -> None:
     from tasks.raw import ledger
 
     ledger.require_no_cut_forgetting(layout)
-    for message in ledger.mend(layout):
+    for message in ledger.recover(layout):
         print(f"mended: {message}", file=sys.stderr)
 
 

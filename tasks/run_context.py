@@ -90,4 +90,4 @@ def mend(layout: Layout) -> list[str]:
     """Bring the files back to their last commit. Says what it found; costs one batch, not the corpus."""
     orphans = sweep_orphans(layout)
     said = [f"{orphans} browser process(es) of a killed run ended"] if orphans else []
-    return said + ledger.mend(layout) + token_files.mend(layout)
+    return said + ledger.recover(layout) + token_files.mend(layout)

@@ -180,7 +180,7 @@ class Derivation:
             settled = sorted(verdicts.items())
             self._write(verdict for _, verdict in settled if isinstance(verdict, Cleaned))
             self.lines.save()
-            self.corpus.settle(settled)
+            self.corpus.record_verdicts(settled)
             sync_filesystem(self.layout.state)
         return settled
 

@@ -278,8 +278,8 @@ def test_the_torn_end_of_a_redacted_ledger_comes_back_from_the_journal(layout: L
     whole = layout.ledger.read_bytes()
     for cut in (5, 300, 900):
         layout.ledger.write_bytes(whole[:-cut])
-        assert ledger.mend(layout) and layout.ledger.read_bytes() == whole
-    assert ledger.mend(layout) == []
+        assert ledger.recover(layout) and layout.ledger.read_bytes() == whole
+    assert ledger.recover(layout) == []
 
 
 @pytest.mark.parametrize(
