@@ -244,7 +244,8 @@ def run_rebuild(options: argparse.Namespace) -> int:
 
 def run_forget(options: argparse.Namespace) -> int:
     """A page, a domain or a document leaves for good. Fails where something could not be looked into."""
-    from tasks.forget.request import Request, as_text, forget
+    from flows.forget import forget
+    from tasks.forget.request import Request, as_text
 
     request = Request(options.url, options.domain, options.seq, options.keep_copies, options.retrain, options.dry_run)
     settings, layout = _open(options)

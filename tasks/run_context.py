@@ -61,7 +61,7 @@ def open_run(
     with writer_lock(layout.lock, purpose) as handle:
         record = RunRecord(settings.name, listen)
         with record.watching_memory():
-            erasure.mend_lines(layout, elsewhere)
+            erasure.recover_lines(layout, elsewhere)
             for message in mend(layout):
                 record.say(f"mended: {message}")
             db, damaged = open_state_or_set_aside(layout.database)

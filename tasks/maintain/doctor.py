@@ -1,4 +1,4 @@
-"""Doctor: what a night needs from this machine, each with what to do where it is missing."""
+"""Doctor: checks what a night needs from this machine, and says what to do where it is missing."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Finding:
 
 
 def examine(data_dir: str | None) -> list[Finding]:
-    """All examinations, in order; none changes anything."""
+    """Returns the results of all checks, in order; none changes anything."""
     checks: tuple[Callable[[], Finding], ...] = (_python, _packages, _compiler, _browser, _memory)
     return [check() for check in checks] + _data(data_dir)
 
@@ -87,7 +87,7 @@ def _data(data_dir: str | None) -> list[Finding]:
 
 
 def _forgetting(layout: Layout) -> list[Finding]:
-    """A forgetting that was cut, and a published model that knows what was forgotten."""
+    """An unfinished erasure, and a published model that has seen what was forgotten."""
     found = []
     if layout.intent.exists():
         found.append(Finding("forget", False, "one was cut: finish it with python run.py forget"))

@@ -16,7 +16,7 @@ DAY = 86400.0
 
 
 def prune(layout: Layout, db: sqlite3.Connection, keep_days: int) -> dict[str, int]:
-    """Remove what nobody needs any more. Under the writer lock. Gives how many files of each kind went."""
+    """Remove what nobody needs any more; needs the writer lock. Returns the number of files removed by kind."""
     removed = {
         "report files": _remove(_old_report_files(layout, time.time() - keep_days * DAY)),
         "pages": _remove(_lost_pages(layout, db)),

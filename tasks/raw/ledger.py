@@ -68,13 +68,13 @@ class Ledger:
     ) -> list[LedgerEntry]:
         """The journal, then each file, then the ledger."""
         entries = []
-        for path, document in files:
-            entries.append(self._entry(path, document, validation_fraction))
+        for name, document in files:
+            entries.append(self._entry(name, document, validation_fraction))
             self.documents += 1
             self.held_out += entries[-1].split == "validation"
         lines = b"".join(map(entry_line, entries))
         write_atomically(self.layout.journal, lines)
-        paths = [self.layout.raw / path for path, _ in files]
+        paths = [self.layout.raw / name for name, _ in files]
         for path, (_, document) in zip(paths, files, strict=True):
             place(path, document)
         for folder in {path.parent for path in paths}:

@@ -9,6 +9,7 @@ import json
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -19,13 +20,13 @@ KEPT, DROPPED, MODEL, OLDEST = "#2c6e49", "#c8553d", "#274690", "#e9b44c"
 
 
 def draw_nights(layout: Layout, target: Path) -> bool:
-    """Write the picture; false where it could not be drawn."""
+    """Write the picture. Returns false where it could not be drawn."""
     command = [sys.executable, "-m", "tasks.report.night_plots", str(layout.root), str(target)]
     return subprocess.run(command, cwd=PROJECT, capture_output=True, timeout=120, check=False).returncode == 0
 
 
 def read_nights(layout: Layout) -> list[dict[str, Any]]:
-    """The records of all reported runs, oldest first; one that cannot be read is left out."""
+    """Returns the records of all reported runs, oldest first, without those that cannot be read."""
     nights = []
     for path in sorted(layout.reports.glob("*/report.json")):
         try:
@@ -52,16 +53,10 @@ def main(root: Path, target: Path) -> None:
     figure.savefig(target, dpi=80)
 
 
-def _when(nights: list[dict[str, Any]]) -> list[datetime]:
-    return [datetime.fromisoformat(night["started"]) for night in nights]
-
-
 def _growth(axis: Any, nights: list[dict[str, Any]]) -> None:
-    kept = [night["documents"]["kept"] for night in nights]
-    axis.step(_when(nights), kept, where="post", color=KEPT, marker="o", markersize=3)
+    _line(axis, nights, lambda night: night["documents"]["kept"], color=KEPT, drawstyle="steps-post")
     axis.set_title("documents kept")
     axis.set_ylim(bottom=0)
-    _dates(axis)
 
 
 def _bits(axis: Any, nights: list[dict[str, Any]]) -> None:
@@ -70,20 +65,19 @@ def _bits(axis: Any, nights: list[dict[str, Any]]) -> None:
         ("bits_per_byte", "all text", MODEL),
         ("oldest_bits_per_byte", "the first night's", OLDEST),
     ):
-        scored = [night for night in nights if (night.get("training") or {}).get(name) is not None]
-        values = [night["training"][name] for night in scored]
-        axis.plot(_when(scored), values, color=colour, marker="o", markersize=3, label=label)
+        _line(axis, nights, lambda night, name=name: (night.get("training") or {}).get(name), color=colour, label=label)
     axis.legend(frameon=False, fontsize="small")
     axis.set_title("held-out bits per byte")
-    _dates(axis)
 
 
-def _dates(axis: Any) -> None:
+def _line(axis: Any, nights: list[dict[str, Any]], value: Callable[[dict[str, Any]], Any], **style: Any) -> None:
+    """Draw a value of each night, where it has one, over time."""
     from matplotlib import dates
 
+    points = [(datetime.fromisoformat(night["started"]), value(night)) for night in nights if value(night) is not None]
+    axis.plot([when for when, _ in points], [height for _, height in points], marker="o", markersize=3, **style)
     make: Any = dates  # it has no types of its own for these two
-    locator = make.AutoDateLocator(maxticks=6)
-    axis.xaxis.set_major_locator(locator)
+    axis.xaxis.set_major_locator(locator := make.AutoDateLocator(maxticks=6))
     axis.xaxis.set_major_formatter(make.ConciseDateFormatter(locator))
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from flows.add import add_files, add_unregistered
+from flows.forget import forget
 from tasks.contracts.errors import DataDirectoryError, SettingsError
 from tasks.contracts.paths import Layout, find_data_directory
 from tasks.contracts.records import Document, Hit
@@ -20,7 +21,7 @@ from tasks.contracts.settings import SearchSettings
 from tasks.derive.derivation import Derivation
 from tasks.export.dataset import export_dataset
 from tasks.forget.erasure import ErasureReport, nowhere_else
-from tasks.forget.request import Request, Result, forget
+from tasks.forget.request import Request, Result
 from tasks.maintain.verify import verify
 from tasks.raw import ledger
 from tasks.raw.catalog import Catalog

@@ -12,12 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from flows.forget import forget
 from tasks.contracts.errors import DataDirectoryError
 from tasks.contracts.paths import PROJECT, Layout, find_data_directory
 from tasks.contracts.run_record import Silent
 from tasks.forget import erasure
 from tasks.forget.ledger_redaction import Line
-from tasks.forget.request import Request, forget
+from tasks.forget.request import Request
 from tasks.maintain.verify import verify
 from tasks.raw.catalog import Catalog
 from tasks.raw.ledger import read_entries, require_no_cut_forgetting
@@ -37,7 +38,8 @@ MOMENTS = 20
 DYING = """
 import os, signal, sys
 from pathlib import Path
-from tasks.forget.request import Request, forget
+from flows.forget import forget
+from tasks.forget.request import Request
 from tasks.forget.erasure import nowhere_else
 from tasks.contracts.paths import find_data_directory
 from tasks.contracts.run_record import Silent

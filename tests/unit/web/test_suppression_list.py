@@ -7,7 +7,7 @@ import pytest
 from tasks.contracts.errors import SettingsError, TruthDamagedError
 from tasks.contracts.outcomes import PageRejected
 from tasks.contracts.records import LedgerEntry
-from tasks.forget.ledger_redaction import redacted
+from tasks.forget.ledger_redaction import tombstone
 from tasks.forget.matcher import ReferenceMatcher
 from tasks.web.suppression_list import NOTHING_SUPPRESSED, STAND_IN, SuppressionList, domain_named
 
@@ -173,7 +173,7 @@ def test_a_redacted_line_keeps_its_length_and_tells_nothing() -> None:
     from tasks.raw.ledger import entry_line, parse_line
 
     line = entry_line(ENTRY)
-    offset, new = redacted(
+    offset, new = tombstone(
         ENTRY, {"at": "2026-11-22T03:00:00+00:00", "why": "domain", "copies": "kept"}, 40, 40 + len(line)
     )
     assert offset == 40 and len(new.encode()) + 1 == len(line)
