@@ -224,7 +224,7 @@ def run_verify(options: argparse.Namespace) -> int:
 def _mend_ledger(layout: Layout) -> None:
     from tasks.raw import ledger
 
-    ledger.require_no_cut_forgetting(layout)
+    ledger.require_no_unfinished_erasure(layout)
     for message in ledger.recover(layout):
         print(f"mended: {message}", file=sys.stderr)
 

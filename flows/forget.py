@@ -13,7 +13,7 @@ from tasks.contracts.settings import Settings
 from tasks.derive.derivation import compare_all
 from tasks.forget.erasure import ExternalEraser, Intent, erased, finish, roll_back, scrub, write_intent
 from tasks.forget.request import Request, Result, plan
-from tasks.raw.ledger import require_no_cut_forgetting
+from tasks.raw.ledger import require_no_unfinished_erasure
 from tasks.report.report import write_report
 from tasks.run_context import RunContext, open_run
 
@@ -30,7 +30,7 @@ def forget(
     """
     unfinished = layout.intent.exists()
     if request.dry_run:
-        require_no_cut_forgetting(layout)
+        require_no_unfinished_erasure(layout)
     if not unfinished and not request.has_target and not request.retrain:
         raise SettingsError("forget what? Give --url, --domain or --seq; or --retrain, for what was forgotten before.")
     with open_run(settings, layout, "forget", listener, external_eraser) as run:

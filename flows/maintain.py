@@ -21,7 +21,7 @@ from tasks.contracts.paths import Layout, find_data_directory
 from tasks.maintain.prune import prune
 from tasks.maintain.verify import verify
 from tasks.raw.catalog import Catalog
-from tasks.raw.ledger import require_no_cut_forgetting
+from tasks.raw.ledger import require_no_unfinished_erasure
 from tasks.storage.run_lock import writer_lock
 from tasks.storage.state_db import open_state
 
@@ -63,7 +63,7 @@ def weekly_check(
 def check_and_prune(layout: Layout, keep_report_days: int) -> tuple[list[str], dict[str, int]]:
     """Returns the problems found, and the number of files removed by kind."""
     with writer_lock(layout.lock, "weekly-check"):
-        require_no_cut_forgetting(layout)
+        require_no_unfinished_erasure(layout)
         with closing(open_state(layout.database)) as db:
             return list(verify(layout, Catalog(layout, db))), prune(layout, db, keep_report_days)
 

@@ -42,7 +42,7 @@ def short_server() -> Iterator[Callable[[], None]]:
 
 @cache
 def _start() -> tuple[subprocess.Popen[bytes], str]:
-    """Start it, once in a process; gives its process and its address."""
+    """Start it, once in each process. Returns the server's process and its address."""
     from prefect.settings import get_current_settings
 
     port = _free_port()

@@ -44,7 +44,7 @@ OUR_RUNS = f"SELECT id FROM flow_run WHERE flow_id IN ({OUR_FLOWS})"
 
 
 def forget_in_prefect(matcher: ReferenceMatcher, since: str | None, dry: bool) -> ErasureReport:
-    """As `tasks.forget.scrub.scrub_files`, which explains the arguments. Never fails over a server's trouble."""
+    """Like `tasks.forget.scrub.scrub_files`, which explains the arguments. Notes a server's errors, and never fails."""
     report = ErasureReport()
     url, here = PREFECT_API_URL.value(), _database()
     asked = bool(url) and answers(url)
@@ -72,7 +72,7 @@ def forget_in_prefect(matcher: ReferenceMatcher, since: str | None, dry: bool) -
 
 @contextmanager
 def _tolerating(what: str, matcher: ReferenceMatcher, report: ErasureReport) -> Iterator[None]:
-    """A forgetting, and the nights after it, must not end over what Prefect answers or its next version keeps."""
+    """Note an error and go on: an erasure must not fail because of what Prefect answers or its next version keeps."""
     try:
         yield
     except Exception as error:
@@ -99,7 +99,7 @@ def _is_of(database: Path, client: SyncPrefectClient) -> bool:
 
 
 def _forget_results(matcher: ReferenceMatcher, dry: bool) -> int:
-    """Cached results of `tasks.prefect_tasks`; without one, the pages of a cut night are fetched again."""
+    """Delete cached results of `tasks.prefect_tasks`. Without one, an interrupted night fetches its pages again."""
     number = 0
     for path in [path for name in RESULTS for path in PREFECT_LOCAL_STORAGE_PATH.value().glob(name)]:
         if path.is_file() and _plain(path.read_text(encoding="utf-8", errors="replace")) in matcher:
@@ -116,7 +116,7 @@ def _forget_in_server(
     client: SyncPrefectClient, matcher: ReferenceMatcher, since: str | None, dry: bool, report: ErasureReport
 ) -> None:
     own, runs = str(flow_run.id), list(_all(client.read_flow_runs, flow_filter=OURS))
-    # First of all: where an artifact goes, its server tells in an event what the one before it says.
+    # First of all: when an artifact is deleted, the server repeats in an event what the one before it says.
     for run in runs:
         report.counts["artifacts"] += _cut_artifacts(client, run, matcher, since, dry)
     for run in runs:

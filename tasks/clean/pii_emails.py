@@ -73,16 +73,12 @@ BEFORE, BEHIND = 150, 150  # characters
 
 def find_email_addresses(text: str) -> Iterator[Span]:
     """Yields where they begin and end; spans may overlap."""
-    at = text.find("@")
-    while at >= 0:
+    for at in (sign.start() for sign in re.finditer("@", text)):
         if (span := _around(text, at) or _spaced(text, at)) is not None:
             yield span
-        at = text.find("@", at + 1)
-    at = text.find("%40")
-    while at >= 0:
+    for at in (sign.start() for sign in re.finditer("%40", text)):
         if match := ESCAPED.search(text, max(0, at - LONGEST_LOCAL), at + BEHIND):
             yield match.span()
-        at = text.find("%40", at + 1)
     for anchor in BRACKET.finditer(text):
         for match in BRACKETED.finditer(text, max(0, anchor.start() - BEFORE), anchor.end() + BEHIND):
             if _is_tld(match["tld"]) and (match["at"].lower() != "(a)" or KNOWN_TLD.fullmatch(match["tld"].lower())):

@@ -220,19 +220,15 @@ def _may_be_called(number: str) -> bool:
     return not (YEARS.match(number) or DAY.match(number) or NOT_CALLED.search(number))
 
 
-def _always(_: re.Match[str]) -> bool:
-    return True
-
-
 SIGNS = frozenset("+-./( )")
-# Each form, a first digit or a sign that it cannot be without, and what else must be true of it.
+# Each form, a first digit or a sign that it cannot be without, and what else must be true of it; `bool`: nothing else.
 SHAPES: tuple[tuple[re.Pattern[str], frozenset[str], Callable[[re.Match[str]], bool]], ...] = (
     (INTERNATIONAL, frozenset("+0"), _is_international),
-    (NORTH_AMERICAN, frozenset("-./("), _always),
-    (NORTH_AMERICAN_SPACED, frozenset(" "), _always),
+    (NORTH_AMERICAN, frozenset("-./("), bool),
+    (NORTH_AMERICAN_SPACED, frozenset(" "), bool),
     (TRUNK_ZERO, frozenset("0"), _has_trunk_zero),
-    (RUSSIAN, frozenset("8"), _always),
+    (RUSSIAN, frozenset("8"), bool),
     (AREA_IN_BRACKETS, frozenset("("), _is_area),
-    (BRAZILIAN, frozenset("-"), _always),
+    (BRAZILIAN, frozenset("-"), bool),
     (CHINESE_MOBILE, frozenset("1"), _is_chinese),
 )

@@ -32,7 +32,7 @@ from tasks.forget.scrub import remove_raw, scrub_files
 from tasks.forget.scrub_frontier import scrub_frontier
 from tasks.forget.scrub_state import scrub_state, wipe_free_pages
 from tasks.raw.catalog import Catalog
-from tasks.raw.ledger import read_entries, require_no_cut_forgetting
+from tasks.raw.ledger import read_entries, require_no_unfinished_erasure
 from tasks.search.frontier import Frontier
 from tasks.storage.atomic_files import sync_folder, write_json
 from tasks.storage.state_db import transaction
@@ -132,7 +132,7 @@ def recover_lines(layout: Layout, external_eraser: ExternalEraser | None) -> Non
     """
     intent = read_intent(layout)
     if intent is not None and intent.phase == SCRUB and external_eraser is None:
-        require_no_cut_forgetting(layout)
+        require_no_unfinished_erasure(layout)
     if intent is not None and intent.phase == REDACT:
         overwrite(layout, intent.lines)
 
@@ -153,7 +153,8 @@ def finish(run: OpenRun, external_eraser: ExternalEraser) -> list[str]:
         if intent.phase == REDACT:
             intent = _redact(run, intent)
         if intent.documents:
-            _derive(run)
+            run.derivation.apply_rules()  # of this run; the tokenizer stays, frozen or not
+            derive_all(run.derivation, lambda done, of: run.record.progress("derive again", done, of))
         wipe_free_pages(run.derivation.db)
         run.layout.intent.unlink()
         sync_folder(run.layout.raw)
@@ -256,9 +257,3 @@ def roll_back(run: OpenRun, numbers: list[int] | None) -> None:
         return
     where = "starts anew" if newest is None else f"goes back to step {newest}"
     run.record.say(f"the lineage {where}; removed: {removed}. The next training goes on from there")
-
-
-def _derive(run: OpenRun) -> None:
-    """With the rules of this run; the tokenizer stays, frozen or not."""
-    run.derivation.apply_rules()
-    derive_all(run.derivation, lambda done, of: run.record.progress("derive again", done, of))

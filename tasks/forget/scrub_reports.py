@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from tasks.forget.matcher import ReferenceMatcher
-from tasks.storage.atomic_files import write_atomically, write_json
+from tasks.storage.atomic_files import read_json, write_atomically, write_json
 
 SAMPLE = "A sample:"
 
@@ -18,8 +17,8 @@ def scrub_report(folder: Path, matcher: ReferenceMatcher, since: str | None, dry
     """Clear a report's JSON and its Markdown; the pictures show numbers only. Returns whether anything changes."""
     samples, changed = since is not None, False  # without its record, nobody knows when it was written
     record = folder / "report.json"
-    before = _read_record(record)
-    if before is not None:
+    before = read_json(record)
+    if isinstance(before, dict):
         with suppress(ValueError, KeyError, TypeError):
             ended = datetime.fromisoformat(before["started"]) + timedelta(seconds=before["seconds"])
             samples = since is not None and ended >= datetime.fromisoformat(since)
@@ -40,15 +39,6 @@ def scrub_report(folder: Path, matcher: ReferenceMatcher, since: str | None, dry
         if cut != text and not dry:
             write_atomically(path, cut.encode())
     return changed
-
-
-def _read_record(path: Path) -> dict[str, Any] | None:
-    """Returns the report's values; None where the file is missing or damaged."""
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return values if isinstance(values, dict) else None
 
 
 def cut_values(value: Any, matcher: ReferenceMatcher, samples: bool = False) -> Any:

@@ -213,13 +213,14 @@ class Catalog:
 
     def record_verdicts(self, verdicts: list[tuple[int, Cleaned | Dropped]]) -> None:
         """Record where each document of a batch ended. Called inside the transaction that keeps its signatures."""
+        rows = [
+            ("kept", None, None, len(end.text.encode()), end.language, seq)
+            if isinstance(end, Cleaned)
+            else (end.reason, end.stage, end.detail, None, None, seq)
+            for seq, end in verdicts
+        ]
         update = "UPDATE documents SET outcome=?, stage=?, detail=?, kept_bytes=?, language=? WHERE seq=?"
-        for seq, verdict in verdicts:
-            if isinstance(verdict, Cleaned):
-                size = len(verdict.text.encode())
-                self.db.execute(update, ("kept", None, None, size, verdict.language, seq))
-            else:
-                self.db.execute(update, (verdict.reason, verdict.stage, verdict.detail, None, None, seq))
+        self.db.executemany(update, rows)
         if verdicts:
             self.set_position("cleaned", self._next_to_clean(verdicts[-1][0] + 1))
 

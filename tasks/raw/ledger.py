@@ -128,7 +128,7 @@ def read_entries(ledger: Path, offset: int = 0) -> Iterator[tuple[LedgerEntry, i
             yield parse_line(line, f"{ledger}: the line that ends at byte {offset}"), offset
 
 
-def require_no_cut_forgetting(layout: Layout) -> None:
+def require_no_unfinished_erasure(layout: Layout) -> None:
     """Raises DataDirectoryError while an erasure is unfinished: a night, or `forget`, finishes it."""
     if layout.intent.exists():
         raise DataDirectoryError("a forgetting was cut: finish it first with python run.py forget")

@@ -99,11 +99,11 @@ def _copies(axes: Sequence[Any], stats: Stats) -> None:
 def _by_period(days: dict[str, dict[str, int]]) -> pd.DataFrame:
     """Returns counts by day, month or year, as coarse as needed to fit; zero where there was nothing."""
     table = pd.DataFrame.from_dict(days, orient="index").fillna(0).astype("int64").sort_index()
-    for length in (10, 7):  # 2026-11-22, 2026-11
+    for length in (10, 7, 4):  # 2026-11-22, 2026-11, 2026
         periods: pd.DataFrame = table.groupby(table.index.str[:length]).sum()
         if len(periods) <= MOST_PERIODS:
-            return periods
-    return table.groupby(table.index.str[:4]).sum()
+            break
+    return periods
 
 
 def _stack(axis: Any, heights: pd.DataFrame, colours: Sequence[str]) -> None:

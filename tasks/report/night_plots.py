@@ -5,16 +5,15 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from tasks.contracts.paths import PROJECT, Layout
+from tasks.storage.atomic_files import read_json
 
 KEPT, DROPPED, MODEL, OLDEST = "#2c6e49", "#c8553d", "#274690", "#e9b44c"
 
@@ -25,17 +24,6 @@ def draw_nights(layout: Layout, target: Path) -> bool:
     return subprocess.run(command, cwd=PROJECT, capture_output=True, timeout=120, check=False).returncode == 0
 
 
-def read_nights(layout: Layout) -> list[dict[str, Any]]:
-    """Returns the records of all reported runs, oldest first, without those that cannot be read."""
-    nights = []
-    for path in sorted(layout.reports.glob("*/report.json")):
-        try:
-            nights.append(json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError):
-            continue
-    return nights
-
-
 def main(root: Path, target: Path) -> None:
     """Growth, bits per byte and reasons, side by side, as PNG."""
     import matplotlib
@@ -43,7 +31,8 @@ def main(root: Path, target: Path) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    nights = [night for night in read_nights(Layout(root)) if "documents" in night]
+    records = map(read_json, sorted(Layout(root).reports.glob("*/report.json")))
+    nights = [record for record in records if record and "documents" in record]  # without those that cannot be read
     figure, axes = plt.subplots(1, 3, figsize=(12, 3.2), constrained_layout=True)
     _growth(axes[0], nights)
     _bits(axes[1], nights)
@@ -54,7 +43,8 @@ def main(root: Path, target: Path) -> None:
 
 
 def _growth(axis: Any, nights: list[dict[str, Any]]) -> None:
-    _line(axis, nights, lambda night: night["documents"]["kept"], color=KEPT, drawstyle="steps-post")
+    kept = [night["documents"]["kept"] for night in nights]
+    _line(axis, nights, kept, color=KEPT, drawstyle="steps-post")
     axis.set_title("documents kept")
     axis.set_ylim(bottom=0)
 
@@ -65,17 +55,19 @@ def _bits(axis: Any, nights: list[dict[str, Any]]) -> None:
         ("bits_per_byte", "all text", MODEL),
         ("oldest_bits_per_byte", "the first night's", OLDEST),
     ):
-        _line(axis, nights, lambda night, name=name: (night.get("training") or {}).get(name), color=colour, label=label)
+        scores = [(night.get("training") or {}).get(name) for night in nights]
+        _line(axis, nights, scores, color=colour, label=label)
     axis.legend(frameon=False, fontsize="small")
     axis.set_title("held-out bits per byte")
 
 
-def _line(axis: Any, nights: list[dict[str, Any]], value: Callable[[dict[str, Any]], Any], **style: Any) -> None:
-    """Draw a value of each night, where it has one, over time."""
+def _line(axis: Any, nights: list[dict[str, Any]], values: list[Any], **style: Any) -> None:
+    """Draw a value of each night that has one over time."""
     from matplotlib import dates
 
-    points = [(datetime.fromisoformat(night["started"]), value(night)) for night in nights if value(night) is not None]
-    axis.plot([when for when, _ in points], [height for _, height in points], marker="o", markersize=3, **style)
+    points = [(night["started"], value) for night, value in zip(nights, values, strict=True) if value is not None]
+    times = [datetime.fromisoformat(started) for started, _ in points]
+    axis.plot(times, [value for _, value in points], marker="o", markersize=3, **style)
     make: Any = dates  # it has no types of its own for these two
     axis.xaxis.set_major_locator(locator := make.AutoDateLocator(maxticks=6))
     axis.xaxis.set_major_formatter(make.ConciseDateFormatter(locator))

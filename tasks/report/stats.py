@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -16,6 +15,7 @@ from tasks.contracts.paths import Layout
 from tasks.contracts.settings import SearchSettings
 from tasks.raw.catalog import Catalog
 from tasks.search.frontier import Frontier
+from tasks.storage.atomic_files import read_json
 from tasks.storage.state_db import open_state
 from tasks.tokenize import token_files
 
@@ -123,26 +123,18 @@ def refused(layout: Layout, reason: str) -> list[dict[str, Any]]:
 
 def model_numbers(layout: Layout) -> dict[str, Any]:
     """Returns the newest step, and step and scores of the published model; None where there is none."""
-    record = _json(layout.models / "latest" / "miniature_memory.json")
+    record = read_json(layout.models / "latest" / "miniature_memory.json") or {}
     steps = [path.parent.name.removeprefix("step_") for path in layout.checkpoints.glob("step_*/metadata.json")]
     trained = max((int(step) for step in steps if step.isdecimal()), default=record.get("step"))
-    newest = _json(layout.checkpoints / f"step_{trained}" / "metadata.json")
+    newest = read_json(layout.checkpoints / f"step_{trained}" / "metadata.json") or {}
     return {
         "step": trained,
         "published_step": record.get("step"),
         **{name: record.get(name) for name in MODEL_FIELDS},
         "forgotten": count_marks(record),
         "steps_skipped": newest.get("steps_skipped", 0),
-        "falls": len(_json(layout.checkpoints / "falls.json")),
+        "falls": len(read_json(layout.checkpoints / "falls.json") or ()),
     }
-
-
-def _json(path: Path) -> Any:
-    """Returns the values of a small file of the trainer; none where it is missing or damaged."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
 
 
 def folder_bytes(folder: Path) -> int:

@@ -19,7 +19,7 @@ def sync_folder(folder: Path) -> None:
 
 @contextmanager
 def replacing(path: Path, *, sync_name: bool = True) -> Iterator[Path]:
-    """Gives a temporary path; what the block writes there becomes `path`, whole and durable.
+    """Yields a temporary path; what the block writes there becomes `path`, whole and durable.
 
     Args:
         sync_name: whether to sync the folder, too; a batch of files does that once, at its end.
@@ -46,12 +46,20 @@ def write_atomically(path: Path, content: bytes, *, mode: int = 0o644, sync_name
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Keys in the order given, so that equal values make equal bytes."""
+    """Write JSON with keys in the order given, so that equal values make equal bytes."""
     write_atomically(path, (json.dumps(value, ensure_ascii=False, indent=1) + "\n").encode())
 
 
+def read_json(path: Path) -> Any:
+    """Returns what `write_json` wrote; None where the file is missing or damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
 def append_durably(path: Path, content: bytes) -> None:
-    """Append and fsync. A torn tail after a kill is the caller's to notice."""
+    """Append and fsync. A kill may leave a torn end: the caller must check for it."""
     with open(path, "ab") as file:
         file.write(content)
         file.flush()

@@ -323,7 +323,7 @@ def test_what_could_not_be_cleared_is_said_and_can_be_asked_for_again(layout: La
 def test_nothing_else_runs_over_a_forgetting_that_was_cut(layout: Layout) -> None:
     layout.intent.write_text("{}")
     with pytest.raises(DataDirectoryError, match="forgetting was cut"):
-        ledger.require_no_cut_forgetting(layout)
+        ledger.require_no_unfinished_erasure(layout)
     with pytest.raises(DataDirectoryError, match="cannot be read"):
         ask(layout, Request(url=GOING[0].url))
 
