@@ -1,6 +1,6 @@
 """`python -m deployments.watch` makes or renews the automation that ends runs whose heartbeat stopped.
 
-Safe to call again. `--prune DAYS` also forgets what ended longer ago.
+Safe to call again. `--prune DAYS` also deletes runs that ended longer ago.
 """
 
 from __future__ import annotations

@@ -23,6 +23,10 @@ FLOW = "grow-and-train"
 AUTOMATION = f"{FLOW}: end runs that died"
 # Four heartbeats: a server that is restarted misses a few, and the living run must not be ended for that.
 SILENCE = timedelta(seconds=120)
+CRASHED = (
+    f"No sign of life for {SILENCE.seconds} s: killed, or the power failed. Nothing is lost; the next run goes on from "
+    "there."
+)
 START_SECONDS = 120.0
 PAGE = 200
 OURS = filters.FlowFilter(name=filters.FlowFilterName(any_=[FLOW]))
@@ -47,7 +51,7 @@ def prefect_server() -> Iterator[SyncPrefectClient]:
 
 
 def end_dead_runs(client: SyncPrefectClient) -> None:
-    """One automation: a flow run whose heartbeat stops, and that did not end, is marked Crashed."""
+    """Make or update the automation that marks a flow run Crashed whose heartbeat stops before it has ended."""
     heartbeat = "prefect.flow-run.heartbeat"
     ends = {f"prefect.flow-run.{state}" for state in ("Completed", "Failed", "Cancelled", "Crashed")}
     wanted = AutomationCore(
@@ -63,15 +67,7 @@ def end_dead_runs(client: SyncPrefectClient) -> None:
             threshold=1,
             within=SILENCE,
         ),
-        actions=[
-            ChangeFlowRunState(
-                name="Crashed",
-                state=StateType.CRASHED,
-                force=False,
-                message=f"No sign of life for {SILENCE.seconds} s: killed, or the power failed. "
-                "Nothing is lost; the next run goes on from there.",
-            )
-        ],
+        actions=[ChangeFlowRunState(name="Crashed", state=StateType.CRASHED, force=False, message=CRASHED)],
     )
     found = client.read_automations_by_name(AUTOMATION)
     settable = {"description", "trigger", "actions", "enabled"}

@@ -58,11 +58,6 @@ def overwrite(layout: Layout, lines: Collection[Line]) -> None:
             file.write(line.encode())
         file.flush()
         os.fsync(file.fileno())
-    _renew_journal(layout)
-
-
-def _renew_journal(layout: Layout) -> None:
-    """Rewrite the journal. Since the ledger was recovered, it repeats the ledger's last lines."""
-    if layout.journal.exists():
+    if layout.journal.exists():  # since the ledger was recovered, it repeats the ledger's last lines
         number = layout.journal.read_bytes().count(b"\n")
         write_atomically(layout.journal, b"".join(last_lines(layout.ledger, number)))

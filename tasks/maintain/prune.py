@@ -38,7 +38,7 @@ def _lost_pages(layout: Layout, db: sqlite3.Connection) -> Iterator[Path]:
     """Cached bodies without a row: written by a run that was killed before it noted them."""
     if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'pages'").fetchone():
         return
+    known = {row[0] for row in db.execute("SELECT sha256 FROM pages")}
     for path in sorted(layout.pages.glob("*/*")):
-        known = db.execute("SELECT 1 FROM pages WHERE sha256 = ?", (path.name.removesuffix(".gz"),)).fetchone()
-        if not known and path.is_file():
+        if path.name.removesuffix(".gz") not in known and path.is_file():
             yield path

@@ -29,14 +29,12 @@ def verify(layout: Layout, catalog: Catalog) -> Iterator[str]:
 
 
 def _verify_cleaned(layout: Layout, catalog: Catalog) -> Iterator[str]:
-    seq = 0
-    while rows := catalog.kept(seq, 1000):
-        for row in rows:
-            path = layout.cleaned / row["path"]
-            size = path.stat().st_size if path.exists() else -1
-            if size != row["kept_bytes"]:
-                yield f"{path} has {max(size, 0)} of {row['kept_bytes']} bytes: see python run.py rebuild"
-        seq = rows[-1]["seq"] + 1
+    kept = "SELECT path, kept_bytes FROM documents WHERE outcome = 'kept' ORDER BY seq"
+    for name, expected in catalog.db.execute(kept):
+        path = layout.cleaned / name
+        size = path.stat().st_size if path.exists() else -1
+        if size != expected:
+            yield f"{path} has {max(size, 0)} of {expected} bytes: see python run.py rebuild"
 
 
 def _verify_processed(layout: Layout, catalog: Catalog) -> Iterator[str]:

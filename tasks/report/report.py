@@ -108,8 +108,7 @@ def _forgetting(training: dict[str, Any]) -> str:
 def _training(training: dict[str, Any]) -> list[str]:
     if not training:
         return []
-    lines = ["", "## Training", ""]
-    lines.append(f"- {training['steps_done']} steps, {training['tokens_per_second']:,} tokens/s")
+    lines = ["", "## Training", "", f"- {training['steps_done']} steps, {training['tokens_per_second']:,} tokens/s"]
     if training["bits_per_byte"] is not None:
         change = _change(training["bits_per_byte_before"], training["bits_per_byte"])
         lines.append(f"- held out: {change} (a uniform guess costs {training['uniform_bits_per_byte']:.3f})")

@@ -5,8 +5,6 @@ from __future__ import annotations
 from contextlib import closing
 from typing import Any
 
-import numpy as np
-
 from tasks.contracts.errors import SettingsError
 from tasks.contracts.paths import Layout
 from tasks.contracts.settings import SearchSettings
@@ -55,10 +53,10 @@ def _tokens(layout: Layout, seq: int) -> dict[str, Any] | None:
     if manifest is None:
         return None
     table = token_files.read_table(layout, manifest)
-    place = int(np.searchsorted(table["seq"], seq))
-    if place == len(table) or table["seq"][place] != seq:
+    rows = table[table["seq"] == seq]
+    if not len(rows):
         return None
-    row = table[place]
+    row = rows[0]
     split = token_files.SPLITS[row["split"]]
     return {"file": token_files.FILES[split], "offset": int(row["offset"]), "length": int(row["length"])}
 
