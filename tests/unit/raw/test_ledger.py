@@ -9,7 +9,7 @@ import pytest
 from tasks.contracts.errors import TruthDamagedError
 from tasks.contracts.paths import Layout, find_data_directory
 from tasks.raw.catalog import Catalog
-from tasks.raw.ledger import Ledger, read_entries, recover
+from tasks.raw.ledger import Ledger, last_lines, read_entries, recover
 from tasks.storage.state_db import open_state
 from tests.support.corpora import document
 
@@ -145,3 +145,14 @@ def test_a_read_only_leftover_is_no_obstacle(layout: Layout) -> None:
     leftover.chmod(0o444)
     Ledger(layout, 0, 0).append([document(1)], 0.0)
     assert len(paths(layout)) == 1 and not leftover.exists()
+
+
+@pytest.mark.parametrize("length", [10, 70_000, 300_000])
+def test_the_last_lines_are_whole_whatever_their_length(tmp_path: Path, length: int) -> None:
+    path = tmp_path / "lines"
+    assert last_lines(path, 2) == []
+    lines = [bytes([65 + i]) * length + b"\n" for i in range(4)]
+    path.write_bytes(b"".join(lines) + b"torn")
+    assert last_lines(path, 0) == []
+    assert last_lines(path, 3) == [*lines[2:], b"torn"]
+    assert last_lines(path, 9) == [*lines, b"torn"]
