@@ -213,8 +213,8 @@ def run_verify(options: argparse.Namespace) -> int:
 def _recover_ledger(layout: Layout) -> None:
     from tasks.raw import ledger
 
-    ledger.require_no_cut_forgetting(layout)
-    for message in ledger.mend(layout):
+    ledger.require_no_unfinished_erasure(layout)
+    for message in ledger.recover(layout):
         print(f"mended: {message}", file=sys.stderr)
 
 
@@ -232,7 +232,8 @@ def run_rebuild(options: argparse.Namespace) -> None:
 
 def run_forget(options: argparse.Namespace) -> int:
     """Removes a page, a domain or a document for good. Returns 1 where something could not be searched."""
-    from tasks.forget.request import Request, as_text, forget
+    from flows.forget import forget
+    from tasks.forget.request import Request, as_text
 
     request = Request(options.url, options.domain, options.seq, options.keep_copies, options.retrain, options.dry_run)
     settings, layout = _open(options)

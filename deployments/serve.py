@@ -36,13 +36,10 @@ def main() -> None:
 
 
 def _schedule(variable: str, default: str) -> Schedule:
-    return Cron(os.environ.get(variable, default), timezone=_timezone())
-
-
-def _timezone() -> str:
     named = Path("/etc/timezone")
     here = named.read_text().strip() if named.is_file() else "UTC"
-    return os.environ.get("MINIATURE_MEMORY_TIMEZONE", here)
+    timezone = os.environ.get("MINIATURE_MEMORY_TIMEZONE", here)
+    return Cron(os.environ.get(variable, default), timezone=timezone)
 
 
 if __name__ == "__main__":

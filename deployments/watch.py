@@ -1,6 +1,6 @@
 """`python -m deployments.watch` makes or renews the automation that ends runs whose heartbeat stopped.
 
-Safe to call again. `--prune DAYS` also forgets what ended longer ago.
+Safe to call again. `--prune DAYS` also deletes runs that ended longer ago.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import argparse
 
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY
 
-from flows.prefect_server.housekeeping import AUTOMATION, SILENCE, end_dead_runs, forget_old_runs, prefect_server
+from flows.prefect_server.housekeeping import AUTOMATION, SILENCE, delete_old_runs, end_dead_runs, prefect_server
 
 
 def main() -> None:
@@ -20,7 +20,7 @@ def main() -> None:
         end_dead_runs(client)
         print(f"automation {AUTOMATION!r}: a run without a sign of life for {SILENCE.seconds} s is marked Crashed")
         if options.prune is not None:
-            removed = forget_old_runs(client, options.prune)
+            removed = delete_old_runs(client, options.prune)
             print("forgotten: " + (", ".join(f"{number} {kind}" for kind, number in removed.items()) or "nothing"))
     frequency = PREFECT_FLOWS_HEARTBEAT_FREQUENCY.value()
     if not frequency or frequency * 4 > SILENCE.seconds:

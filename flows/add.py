@@ -1,4 +1,4 @@
-"""Add: text from the user's own disk, into the truth like any other."""
+"""Add: text from the user's own disk becomes raw text like any other."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from tasks.contracts.settings import Settings
 from tasks.extract.stage import LOCAL_TYPES, extract_file
 from tasks.extract.worker_pool import Extractor
 from tasks.forget.recovery import ForgettingRecovery
-from tasks.raw.catalog import Catalog
 from tasks.raw.stage import store
 from tasks.raw.validate import find_unregistered
 from tasks.run_context import open_run
@@ -24,7 +23,7 @@ BATCH = 10  # texts of the user's may be long, and a batch is held in memory
 
 
 def find_files(paths: Iterable[Path]) -> list[Path]:
-    """The files given, and those in the folders given that look like text, in order of their names.
+    """Returns the files given, and in the folders given those that look like text, in order of their names.
 
     Raises:
         SettingsError: a path is not there.
@@ -41,17 +40,16 @@ def find_files(paths: Iterable[Path]) -> list[Path]:
 
 
 def add_files(files: list[Path], settings: Settings, layout: Layout, listener: Listener) -> Counter[str]:
-    """Store each file's text. Returns how many ended how; a bad file costs only itself."""
+    """Store each file's text. Returns the number of files by outcome; a bad file does not stop the others."""
     counts: Counter[str] = Counter()
     with (
-        open_run(settings, layout, "add", listener, ForgettingRecovery()) as night,
+        open_run(settings, layout, "add", listener, ForgettingRecovery()) as run,
         Extractor(settings.extract) as extractor,
     ):
         for start in range(0, len(files), BATCH):
             batch = files[start : start + BATCH]
             results = [extract_file(path, extractor) for path in batch]
-            outcomes = store(results, night.corpus, settings.tokenize.validation_fraction)
-            counts.update(outcomes)
+            counts.update(store(results, run.catalog, settings.tokenize.validation_fraction))
             for path, result in zip(batch, results, strict=True):
                 if result.dropped:
                     listener.message(f"{path}: {result.dropped.reason} {result.dropped.detail}".rstrip())
@@ -59,25 +57,21 @@ def add_files(files: list[Path], settings: Settings, layout: Layout, listener: L
 
 
 def add_unregistered(settings: Settings, layout: Layout, listener: Listener) -> int:
-    """Give text files dropped under `raw/` their ledger lines. Returns their number."""
-    with open_run(settings, layout, "validate --scan", listener, ForgettingRecovery()) as night:
+    """Add ledger lines for text files that the user dropped under `raw/`. Returns their number."""
+    with open_run(settings, layout, "validate --scan", listener, ForgettingRecovery()) as run:
         good: list[tuple[str, Document]] = []
-        for path in find_unregistered(layout, night.corpus.paths()):
+        for path in find_unregistered(layout, run.catalog.paths()):
             document = _dropped_document(path)
             if document is None:
                 listener.message(f"{path} is not UTF-8: convert it, then scan again")
-            elif night.corpus.is_forgotten((document.url,), document.sha256):
+            elif run.catalog.is_forgotten((document.url,), document.sha256):
                 listener.message(f"{path} was forgotten, and is not taken in again: remove it")
             else:
                 good.append((str(path.relative_to(layout.raw)), document))
-        _adopt(night.corpus, good, settings.tokenize.validation_fraction)
+        if good:
+            run.catalog.ledger().adopt(good, settings.tokenize.validation_fraction)
+            run.catalog.index_new()
         return len(good)
-
-
-def _adopt(corpus: Catalog, files: list[tuple[str, Document]], validation_fraction: float) -> None:
-    if files:
-        corpus.ledger().adopt(files, validation_fraction)
-        corpus.index_new()
 
 
 def _dropped_document(path: Path) -> Document | None:

@@ -6,6 +6,7 @@ the flow `grow-and-train`: the UI then shows the nights and the checks of one ho
 
 from __future__ import annotations
 
+from contextlib import closing
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -15,12 +16,12 @@ from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 from pydantic import Field
 
-from flows.prefect_server.housekeeping import end_dead_runs, forget_old_runs, prefect_server
+from flows.prefect_server.housekeeping import delete_old_runs, end_dead_runs, prefect_server
 from tasks.contracts.paths import Layout, find_data_directory
 from tasks.maintain.prune import prune
 from tasks.maintain.verify import verify
 from tasks.raw.catalog import Catalog
-from tasks.raw.ledger import require_no_cut_forgetting
+from tasks.raw.ledger import require_no_unfinished_erasure
 from tasks.storage.run_lock import writer_lock
 from tasks.storage.state_db import open_state
 
@@ -51,7 +52,7 @@ def weekly_check(
     problems, removed = check_and_prune(find_data_directory(data_dir), keep_report_days)
     with prefect_server() as client:
         end_dead_runs(client)
-        removed |= forget_old_runs(client, keep_run_days)
+        removed |= delete_old_runs(client, keep_run_days)
     create_markdown_artifact(as_markdown(problems, removed), key="weekly-check", description="Verified and pruned.")
     found = {"problems": problems, "removed": removed}
     if problems:
@@ -60,14 +61,11 @@ def weekly_check(
 
 
 def check_and_prune(layout: Layout, keep_report_days: int) -> tuple[list[str], dict[str, int]]:
-    """The problems found, and how many files of each kind were removed."""
+    """Returns the problems found, and the number of files removed by kind."""
     with writer_lock(layout.lock, "weekly-check"):
-        require_no_cut_forgetting(layout)
-        db = open_state(layout.database)
-        try:
+        require_no_unfinished_erasure(layout)
+        with closing(open_state(layout.database)) as db:
             return list(verify(layout, Catalog(layout, db))), prune(layout, db, keep_report_days)
-        finally:
-            db.close()
 
 
 def as_markdown(problems: list[str], removed: dict[str, int]) -> str:

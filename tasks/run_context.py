@@ -39,10 +39,6 @@ class RunContext:
     def catalog(self) -> Catalog:
         return self.derivation.catalog
 
-    @property
-    def corpus(self) -> Catalog:  # TEMPORARY
-        return self.derivation.catalog
-
 
 class Recovery(Protocol):
     """What finishes a forgetting that was cut; `tasks.forget` has it, above us."""
@@ -86,4 +82,4 @@ def recover(layout: Layout) -> list[str]:
     """Bring the files back to their last commit. Says what it found; costs one batch, not the corpus."""
     orphans = sweep_orphans(layout)
     said = [f"{orphans} browser process(es) of a killed run ended"] if orphans else []
-    return said + ledger.mend(layout) + token_files.recover(layout)
+    return said + ledger.recover(layout) + token_files.recover(layout)

@@ -12,7 +12,7 @@ ANSWER_SECONDS = 5.0
 
 
 def configured_url() -> str:
-    """The address of the configured server's API; empty where none is configured, and one is started when needed."""
+    """Returns the address of the configured server's API; empty where none is configured."""
     if "PREFECT_API_URL" in os.environ:  # before all files, also where it is empty
         return os.environ["PREFECT_API_URL"]
     if not _may_name_one():

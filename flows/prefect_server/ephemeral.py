@@ -19,8 +19,7 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
-import httpx
-
+from flows.prefect_server.configured import answers
 from tasks.contracts.errors import MiniatureMemoryError
 
 START_SECONDS = 120.0
@@ -29,9 +28,10 @@ PR_SET_PDEATHSIG = 1
 
 @contextmanager
 def short_server() -> Iterator[Callable[[], None]]:
-    """Prefect's client uses the server inside the block, once the function that it gives has waited for it.
+    """Inside the block Prefect's client uses a server of our own; call the function given to wait until it answers.
 
-    It ends with this process, after Prefect's last words. Waiting raises MiniatureMemoryError where it does not start.
+    The server ends with this process, after Prefect has sent its last logs. Waiting raises MiniatureMemoryError where
+    the server does not start.
     """
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
@@ -42,7 +42,7 @@ def short_server() -> Iterator[Callable[[], None]]:
 
 @cache
 def _start() -> tuple[subprocess.Popen[bytes], str]:
-    """Start it, once in a process; gives its process and its address."""
+    """Start it, once in each process. Returns the server's process and its address."""
     from prefect.settings import get_current_settings
 
     port = _free_port()
@@ -75,19 +75,16 @@ def _stop(server: subprocess.Popen[bytes]) -> None:
 
 
 def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+    with socket.create_server(("127.0.0.1", 0)) as probe:
         return int(probe.getsockname()[1])
 
 
 def _wait_for(server: subprocess.Popen[bytes], url: str) -> None:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and server.poll() is None:
-        try:
-            if httpx.get(f"{url}/health", timeout=5).is_success:
-                return
-        except httpx.HTTPError:
-            time.sleep(0.1)
+        if answers(url):
+            return
+        time.sleep(0.1)
     raise MiniatureMemoryError(
         f"Prefect's server does not start (status {server.poll()}). `prefect server start` says why; "
         "PREFECT_HOME must be a folder that can be written."

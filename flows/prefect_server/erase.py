@@ -1,4 +1,4 @@
-"""What Prefect remembers of what is forgotten, cleared: stored results, artifacts, logs, parameters, states, events.
+"""Clears what Prefect remembers of what is forgotten: stored results, artifacts, logs, parameters, states, events.
 
 A server that answers is asked through its API. Whether one does or not, its SQLite file is then opened, where it lies
 on this machine: the API reaches no events and no free pages. A flow run of ours whose records mention it goes as
@@ -12,33 +12,27 @@ import re
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas import filters
 from prefect.client.schemas.actions import ArtifactUpdate
-from prefect.client.schemas.filters import (
-    ArtifactFilter,
-    ArtifactFilterFlowRunId,
-    FlowFilter,
-    FlowFilterName,
-    FlowRunFilter,
-    FlowRunFilterId,
-    LogFilter,
-    LogFilterFlowRunId,
-)
 from prefect.client.schemas.objects import FlowRun
 from prefect.runtime import flow_run
 from prefect.settings import PREFECT_API_DATABASE_CONNECTION_URL, PREFECT_API_URL, PREFECT_LOCAL_STORAGE_PATH
 from sqlalchemy.engine import make_url
 
 from flows.prefect_server.configured import answers
-from flows.prefect_server.housekeeping import FLOW, LOG, PAGE, RESULTS
+from flows.prefect_server.housekeeping import FLOW, LOG, OURS, PAGE, RESULTS, artifacts_of, delete_artifacts
 from tasks.forget.erasure import ErasureReport
 from tasks.forget.matcher import ReferenceMatcher
-from tasks.forget.scrub import SAMPLE, blank_out, cut_markdown
+from tasks.forget.scrub import blank_out
+from tasks.forget.scrub_reports import SAMPLE, cut_values
+
+T = TypeVar("T")
 
 BUSY_SECONDS = 60.0  # a server that writes gives way within them
 LOGS = (LOG, LOG.with_name("server.log"))  # as the README has them; systemd keeps its own
@@ -49,41 +43,41 @@ OUR_FLOWS = "SELECT id FROM flow WHERE name = :flow"
 OUR_RUNS = f"SELECT id FROM flow_run WHERE flow_id IN ({OUR_FLOWS})"
 
 
-def forget_in_prefect(mentions: ReferenceMatcher, since: str | None, dry: bool) -> ErasureReport:
-    """As `tasks.forget.scrub.scrub_files`, which explains the arguments. Never fails over a server's trouble."""
-    cleared = ErasureReport()
+def forget_in_prefect(matcher: ReferenceMatcher, since: str | None, dry: bool) -> ErasureReport:
+    """Like `tasks.forget.scrub.scrub_files`, which explains the arguments. Notes a server's errors, and never fails."""
+    report = ErasureReport()
     url, here = PREFECT_API_URL.value(), _database()
     asked = bool(url) and answers(url)
-    with _noting_trouble("Prefect's stored results", mentions, cleared):
-        cleared.counts["stored results"] = _forget_results(mentions, dry)
-    with _noting_trouble("the logs of worker and server", mentions, cleared):
-        cleared.counts["logs"] = sum(blank_out(path, mentions, dry) for path in LOGS if path.is_file())
+    with _tolerating("Prefect's stored results", matcher, report):
+        report.counts["stored results"] = _forget_results(matcher, dry)
+    with _tolerating("the logs of worker and server", matcher, report):
+        report.counts["logs"] = sum(blank_out(path, matcher, dry) for path in LOGS if path.is_file())
     if asked:
-        with _noting_trouble(f"the Prefect server at {url}", mentions, cleared), get_client(sync_client=True) as client:
+        with _tolerating(f"the Prefect server at {url}", matcher, report), get_client(sync_client=True) as client:
             here = here if here and _is_of(here, client) else None
             if not (dry and here):  # a dry run counts once, where more can be seen
-                _forget_in_server(client, mentions, since, dry, cleared)
+                _forget_in_server(client, matcher, since, dry, report)
     if here:
-        with _noting_trouble(f"Prefect's database {here}", mentions, cleared):
-            _forget_in_database(here, mentions, since, dry, cleared)
+        with _tolerating(f"Prefect's database {here}", matcher, report):
+            _forget_in_database(here, matcher, since, dry, report)
     elif asked:
-        cleared.unreached.append(
+        report.unreached.append(
             f"the database behind {url} is not on this machine: of its events and its free pages nothing is known "
             "(Prefect drops events after PREFECT_SERVER_EVENTS_RETENTION_PERIOD)"
         )
     if url and not asked and not (here and _is_here(url)):
-        cleared.unreached.append(f"no Prefect server answers at {url}: start it and forget the same again")
-    return cleared
+        report.unreached.append(f"no Prefect server answers at {url}: start it and forget the same again")
+    return report
 
 
 @contextmanager
-def _noting_trouble(what: str, mentions: ReferenceMatcher, cleared: ErasureReport) -> Iterator[None]:
-    """A forgetting, and the nights after it, must not end over what Prefect answers or its next version keeps."""
+def _tolerating(what: str, matcher: ReferenceMatcher, report: ErasureReport) -> Iterator[None]:
+    """Note an error and go on: an erasure must not fail because of what Prefect answers or its next version keeps."""
     try:
         yield
     except Exception as error:
-        because = f"{type(error).__name__}: {mentions.cut(str(error))[:200]}"
-        cleared.unreached.append(f"{what} ({because}). Stop the Prefect server and forget the same again")
+        because = f"{type(error).__name__}: {matcher.cut(str(error))[:200]}"
+        report.unreached.append(f"{what} ({because}). Stop the Prefect server and forget the same again")
 
 
 def _is_here(url: str) -> bool:
@@ -100,15 +94,15 @@ def _database() -> Path | None:
 def _is_of(database: Path, client: SyncPrefectClient) -> bool:
     """Whether it is the file of this server: whether both know the same flow."""
     with closing(_open(database)) as db:
-        known = set(_our_flows(db))
-    return {str(one.id) for one in client.read_flows(flow_filter=_of_ours())} <= known
+        known = {row[0] for row in db.execute(OUR_FLOWS, {"flow": FLOW})}
+    return {str(one.id) for one in client.read_flows(flow_filter=OURS)} <= known
 
 
-def _forget_results(mentions: ReferenceMatcher, dry: bool) -> int:
-    """Cached results of `tasks.prefect_tasks`; without one, the pages of a cut night are fetched again."""
+def _forget_results(matcher: ReferenceMatcher, dry: bool) -> int:
+    """Delete cached results of `tasks.prefect_tasks`. Without one, an interrupted night fetches its pages again."""
     number = 0
     for path in [path for name in RESULTS for path in PREFECT_LOCAL_STORAGE_PATH.value().glob(name)]:
-        if path.is_file() and _plain(path.read_text(encoding="utf-8", errors="replace")) in mentions:
+        if path.is_file() and _plain(path.read_text(encoding="utf-8", errors="replace")) in matcher:
             number += 1
             if not dry:
                 path.unlink()
@@ -118,93 +112,61 @@ def _forget_results(mentions: ReferenceMatcher, dry: bool) -> int:
 # -- through the API -------------------------------------------------------------------------------------
 
 
-def _of_ours() -> FlowFilter:
-    return FlowFilter(name=FlowFilterName(any_=[FLOW]))
-
-
 def _forget_in_server(
-    client: SyncPrefectClient, mentions: ReferenceMatcher, since: str | None, dry: bool, cleared: ErasureReport
+    client: SyncPrefectClient, matcher: ReferenceMatcher, since: str | None, dry: bool, report: ErasureReport
 ) -> None:
-    own, runs = str(flow_run.id), list(_runs(client))
-    # First of all: where an artifact goes, its server tells in an event what the one before it says.
+    own, runs = str(flow_run.id), list(_all(client.read_flow_runs, flow_filter=OURS))
+    # First of all: when an artifact is deleted, the server repeats in an event what the one before it says.
     for run in runs:
-        cleared.counts["artifacts"] += _cut_artifacts(client, run, mentions, since, dry)
+        report.counts["artifacts"] += _cut_artifacts(client, run, matcher, since, dry)
     for run in runs:
-        if not _run_mentions(client, run, mentions):
+        if not any(_plain(text) in matcher for text in _texts(client, run)):
             continue
         if str(run.id) == own:
-            cleared.unreached.append("this very flow run mentions it: delete it in Prefect when it has ended")
+            report.unreached.append("this very flow run mentions it: delete it in Prefect when it has ended")
             continue
-        cleared.counts["flow runs"] += 1
+        report.counts["flow runs"] += 1
         if not dry:
-            _forget_artifacts(client, run)
+            delete_artifacts(client, run)
             client.delete_flow_run(run.id)
     if not dry:
         time.sleep(EVENTS_WRITTEN_SECONDS)
 
 
-def _runs(client: SyncPrefectClient) -> Iterator[FlowRun]:
+def _all(read: Callable[..., list[T]], **which: Any) -> Iterator[T]:
+    """Yields all that the server has, page by page."""
     offset = 0
-    while runs := client.read_flow_runs(flow_filter=_of_ours(), limit=PAGE, offset=offset):
-        yield from runs
-        offset += len(runs)
-
-
-def _run_mentions(client: SyncPrefectClient, run: FlowRun, mentions: ReferenceMatcher) -> bool:
-    return any(_plain(text) in mentions for text in _texts(client, run))
+    while page := read(**which, limit=PAGE, offset=offset):
+        yield from page
+        offset += len(page)
 
 
 def _texts(client: SyncPrefectClient, run: FlowRun) -> Iterator[str]:
-    """All that the server tells of a run, but its artifacts."""
+    """Yields all that the server tells of a run, except its artifacts."""
     yield run.model_dump_json()
     yield from (state.model_dump_json(exclude={"data"}) for state in client.read_flow_run_states(run.id))
-    logs = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run.id]))
-    offset = 0
-    while page := client.read_logs(logs, limit=PAGE, offset=offset):
-        yield from (log.message for log in page)
-        offset += len(page)
-    of_run = FlowRunFilter(id=FlowRunFilterId(any_=[run.id]))
-    offset = 0
-    while tasks := client.read_task_runs(flow_run_filter=of_run, limit=PAGE, offset=offset):
-        for one in tasks:
-            yield one.model_dump_json(exclude={"state": {"data"}})
-            if one.run_count > 1:
-                yield from (state.model_dump_json(exclude={"data"}) for state in client.read_task_run_states(one.id))
-        offset += len(tasks)
-
-
-def _artifacts_of(run: FlowRun) -> ArtifactFilter:
-    return ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run.id]))
-
-
-def _forget_artifacts(client: SyncPrefectClient, run: FlowRun) -> None:
-    while artifacts := client.read_artifacts(artifact_filter=_artifacts_of(run), limit=PAGE):
-        for artifact in artifacts:
-            client.delete_artifact(artifact.id)
+    logs = filters.LogFilter(flow_run_id=filters.LogFilterFlowRunId(any_=[run.id]))
+    yield from (log.message for log in _all(client.read_logs, log_filter=logs))
+    of_run = filters.FlowRunFilter(id=filters.FlowRunFilterId(any_=[run.id]))
+    for task in _all(client.read_task_runs, flow_run_filter=of_run):
+        yield task.model_dump_json(exclude={"state": {"data"}})
+        if task.run_count > 1:
+            yield from (state.model_dump_json(exclude={"data"}) for state in client.read_task_run_states(task.id))
 
 
 def _cut_artifacts(
-    client: SyncPrefectClient, run: FlowRun, mentions: ReferenceMatcher, since: str | None, dry: bool
+    client: SyncPrefectClient, run: FlowRun, matcher: ReferenceMatcher, since: str | None, dry: bool
 ) -> int:
     number = 0
-    for artifact in client.read_artifacts(artifact_filter=_artifacts_of(run), limit=PAGE):
+    for artifact in client.read_artifacts(artifact_filter=artifacts_of(run), limit=PAGE):
         samples = since is not None and artifact.created is not None and artifact.created.isoformat() >= since
-        data = cut_values(artifact.data, mentions, samples)
-        description = mentions.cut(artifact.description or "")
+        data = cut_values(artifact.data, matcher, samples)
+        description = matcher.cut(artifact.description or "")
         if data != artifact.data or description != (artifact.description or ""):
             number += 1
             if not dry:
                 client.update_artifact(artifact.id, ArtifactUpdate(data=data, description=description))
     return number
-
-
-def cut_values(value: Any, mentions: ReferenceMatcher, samples: bool) -> Any:
-    """An artifact's data: Markdown, or JSON values that hold some."""
-    if isinstance(value, dict):
-        return {name: cut_values(one, mentions, samples) for name, one in value.items()}
-    if isinstance(value, list):
-        return [cut_values(one, mentions, samples) for one in value]
-    return cut_markdown(value, mentions, samples) if isinstance(value, str) else value
 
 
 # -- in the database -------------------------------------------------------------------------------------
@@ -218,34 +180,34 @@ def _open(database: Path) -> sqlite3.Connection:
 
 
 def _forget_in_database(
-    database: Path, mentions: ReferenceMatcher, since: str | None, dry: bool, cleared: ErasureReport
+    database: Path, matcher: ReferenceMatcher, since: str | None, dry: bool, report: ErasureReport
 ) -> None:
     """Safe beside a server that is running: SQLite lets one write at a time."""
     with closing(_open(database)) as db:
-        db.create_function("mentioned", 1, lambda value: _plain(value) in mentions, deterministic=True)
+        db.create_function("refers", 1, lambda value: _plain(value) in matcher, deterministic=True)
         db.execute("BEGIN IMMEDIATE")
-        counts = _clear_tables(db, mentions, since)
+        counts = _clear_tables(db, matcher, since)
         db.execute("ROLLBACK" if dry else "COMMIT")
-        cleared.counts += counts
+        report.counts += counts
         if not dry:
             db.execute("VACUUM")
             if db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
                 raise sqlite3.OperationalError("its write-ahead log, which holds what was deleted, is being read")
 
 
-def _clear_tables(db: sqlite3.Connection, mentions: ReferenceMatcher, since: str | None) -> Counter[str]:
+def _clear_tables(db: sqlite3.Connection, matcher: ReferenceMatcher, since: str | None) -> Counter[str]:
     """Inside a transaction."""
     counts: Counter[str] = Counter()
-    runs = [(run,) for run in _runs_that_mention(db)]
+    runs = [(run,) for run in _runs_that_refer(db)]
     counts["flow runs"] = len(runs)
     db.executemany("DELETE FROM flow_run WHERE id = ?", runs)
     for table in ("log", "artifact"):
         db.executemany(f"DELETE FROM {table} WHERE flow_run_id = ?", runs)
     # Logs of runs that were deleted before.
     gone = "flow_run_id IS NULL OR flow_run_id NOT IN (SELECT id FROM flow_run)"
-    counts["log lines"] = db.execute(f"DELETE FROM log WHERE ({gone}) AND {_mentioned(db, 'log')}").rowcount
+    counts["log lines"] = db.execute(f"DELETE FROM log WHERE ({gone}) AND {_refers(db, 'log')}").rowcount
     for table in ("artifact", "artifact_collection"):
-        counts["artifacts"] += _cut_rows(db, table, mentions, since)
+        counts["artifacts"] += _cut_rows(db, table, matcher, since)
     db.execute("DELETE FROM artifact_collection WHERE latest_id NOT IN (SELECT id FROM artifact)")
     events = [(event,) for event in _events(db, since)]
     counts["events"] = len(events)
@@ -255,27 +217,23 @@ def _clear_tables(db: sqlite3.Connection, mentions: ReferenceMatcher, since: str
 
 
 def _events(db: sqlite3.Connection, since: str | None) -> list[str]:
-    """Those that mention it or repeat a report's samples, but for those of other flows. Ours may be deleted by now."""
+    """Events that refer to it or repeat a report's samples, except other flows' events. Ours may be deleted by now."""
     others = {row[0] for row in db.execute("SELECT id FROM flow WHERE name <> :flow", {"flow": FLOW})}
     others |= {row[0] for row in db.execute(f"SELECT id FROM flow_run WHERE id NOT IN ({OUR_RUNS})", {"flow": FLOW})}
     samples = "instr(payload, :sample) AND occurred >= :day" if since is not None else "0"
     found = db.execute(
-        f"SELECT id, resource || related FROM events WHERE {_mentioned(db, 'events')} OR ({samples})",
+        f"SELECT id, resource || related FROM events WHERE {_refers(db, 'events')} OR ({samples})",
         {"sample": SAMPLE, "day": (since or "")[:10]},
     )
     return [row[0] for row in found if not others.intersection(ABOUT.findall(row[1]))]
 
 
-def _our_flows(db: sqlite3.Connection) -> list[str]:
-    return [row[0] for row in db.execute(OUR_FLOWS, {"flow": FLOW})]
-
-
-def _runs_that_mention(db: sqlite3.Connection) -> set[str]:
-    """Our runs of which a row of theirs, or of their task runs, mentions it; but for the one that we are in."""
-    parts = [f"SELECT id FROM flow_run WHERE {_mentioned(db, 'flow_run')}"]
+def _runs_that_refer(db: sqlite3.Connection) -> set[str]:
+    """Our runs of which a row, or one of their task runs, refers to it; except the run that we are in."""
+    parts = [f"SELECT id FROM flow_run WHERE {_refers(db, 'flow_run')}"]
     for table in ("flow_run_state", "flow_run_input", "task_run", "log"):
-        parts.append(f"SELECT flow_run_id FROM {table} WHERE {_mentioned(db, table)}")
-    states = f"SELECT task_run_id FROM task_run_state WHERE {_mentioned(db, 'task_run_state')}"
+        parts.append(f"SELECT flow_run_id FROM {table} WHERE {_refers(db, table)}")
+    states = f"SELECT task_run_id FROM task_run_state WHERE {_refers(db, 'task_run_state')}"
     parts.append(f"SELECT flow_run_id FROM task_run WHERE id IN ({states})")
     found = db.execute(
         f"SELECT id FROM flow_run WHERE id IN ({OUR_RUNS}) AND id IN ({' UNION '.join(parts)})", {"flow": FLOW}
@@ -283,13 +241,13 @@ def _runs_that_mention(db: sqlite3.Connection) -> set[str]:
     return {row[0] for row in found} - {str(flow_run.id)}
 
 
-def _mentioned(db: sqlite3.Connection, table: str) -> str:
-    """The condition that a text of the row mentions it; 0 where there is none, as in another version of Prefect."""
+def _refers(db: sqlite3.Connection, table: str) -> str:
+    """The condition that a text of the row refers to it; 0 where there is none, as in another version of Prefect."""
     columns = [row[1] for row in db.execute(f"PRAGMA table_info({table})") if row[2].partition("(")[0] in TEXT_TYPES]
-    return "(" + (" OR ".join(f"mentioned({column})" for column in columns) or "0") + ")"
+    return "(" + (" OR ".join(f"refers({column})" for column in columns) or "0") + ")"
 
 
-def _cut_rows(db: sqlite3.Connection, table: str, mentions: ReferenceMatcher, since: str | None) -> int:
+def _cut_rows(db: sqlite3.Connection, table: str, matcher: ReferenceMatcher, since: str | None) -> int:
     number = 0
     query = (
         f"SELECT id, created, data, description FROM {table} WHERE flow_run_id IN ({OUR_RUNS}) OR flow_run_id IS NULL"
@@ -298,12 +256,12 @@ def _cut_rows(db: sqlite3.Connection, table: str, mentions: ReferenceMatcher, si
         # SQLite has "2026-11-22 03:00:00.123"; the day alone is compared, so that no sample is overlooked.
         samples = since is not None and str(created)[:10] >= since[:10]
         value = json.loads(data) if isinstance(data, str) else data  # a progress is a number to SQLite
-        cut, said = cut_values(value, mentions, samples), mentions.cut(description or "")
+        cut, described = cut_values(value, matcher, samples), matcher.cut(description or "")
         if cut != value:
             db.execute(f"UPDATE {table} SET data = ? WHERE id = ?", (json.dumps(cut), row))
-        if said != (description or ""):
-            db.execute(f"UPDATE {table} SET description = ? WHERE id = ?", (said, row))
-        number += cut != value or said != (description or "")
+        if described != (description or ""):
+            db.execute(f"UPDATE {table} SET description = ? WHERE id = ?", (described, row))
+        number += cut != value or described != (description or "")
     return number
 
 

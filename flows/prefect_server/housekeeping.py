@@ -1,4 +1,4 @@
-"""Keeps Prefect itself in order: ends runs that died, forgets old runs."""
+"""Keeps Prefect itself in order: ends runs that died, deletes old runs."""
 
 from __future__ import annotations
 
@@ -9,14 +9,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.filters import (
-    ArtifactFilter,
-    ArtifactFilterFlowRunId,
-    FlowFilter,
-    FlowFilterName,
-    FlowRunFilter,
-    FlowRunFilterEndTime,
-)
+from prefect.client.schemas import filters
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.events.actions import ChangeFlowRunState
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
@@ -30,8 +23,13 @@ FLOW = "grow-and-train"
 AUTOMATION = f"{FLOW}: end runs that died"
 # Four heartbeats: a server that is restarted misses a few, and the living run must not be ended for that.
 SILENCE = timedelta(seconds=120)
+CRASHED = (
+    f"No sign of life for {SILENCE.seconds} s: killed, or the power failed. Nothing is lost; the next run goes on from "
+    "there."
+)
 START_SECONDS = 120.0
 PAGE = 200
+OURS = filters.FlowFilter(name=filters.FlowFilterName(any_=[FLOW]))
 RESULTS = ("search-*", "render-*")  # the cache keys of tasks/prefect_tasks.py
 LOG = PROJECT / "data" / "worker.log"
 RESULT_DAYS = 2  # they expire after 12 hours, but Prefect leaves the files
@@ -39,7 +37,7 @@ RESULT_DAYS = 2  # they expire after 12 hours, but Prefect leaves the files
 
 @contextmanager
 def prefect_server() -> Iterator[SyncPrefectClient]:
-    """The server that PREFECT_API_URL names, as soon as it answers."""
+    """Gives a client of the server that PREFECT_API_URL names, as soon as that answers."""
     url = PREFECT_API_URL.value()
     if not url:
         sys.exit("error: PREFECT_API_URL is not set: source deployments/environment.sh first")
@@ -53,7 +51,7 @@ def prefect_server() -> Iterator[SyncPrefectClient]:
 
 
 def end_dead_runs(client: SyncPrefectClient) -> None:
-    """One automation: a flow run whose heartbeat stops, and that did not end, is marked Crashed."""
+    """Make or update the automation that marks a flow run Crashed whose heartbeat stops before it has ended."""
     heartbeat = "prefect.flow-run.heartbeat"
     ends = {f"prefect.flow-run.{state}" for state in ("Completed", "Failed", "Cancelled", "Crashed")}
     wanted = AutomationCore(
@@ -61,9 +59,7 @@ def end_dead_runs(client: SyncPrefectClient) -> None:
         description="Worker and flow were killed together, or the power failed. The next night goes on from there.",
         trigger=EventTrigger(
             match=ResourceSpecification({"prefect.resource.id": "prefect.flow-run.*"}),
-            match_related=ResourceSpecification(
-                {"prefect.resource.role": "flow", "prefect.resource.name": FLOW},
-            ),
+            match_related=ResourceSpecification({"prefect.resource.role": "flow", "prefect.resource.name": FLOW}),
             for_each={"prefect.resource.id"},
             after={heartbeat},
             expect={heartbeat} | ends,
@@ -71,61 +67,51 @@ def end_dead_runs(client: SyncPrefectClient) -> None:
             threshold=1,
             within=SILENCE,
         ),
-        actions=[
-            ChangeFlowRunState(
-                name="Crashed",
-                state=StateType.CRASHED,
-                force=False,
-                message=f"No sign of life for {SILENCE.seconds} s: killed, or the power failed. "
-                "Nothing is lost; the next run goes on from there.",
-            )
-        ],
+        actions=[ChangeFlowRunState(name="Crashed", state=StateType.CRASHED, force=False, message=CRASHED)],
     )
     found = client.read_automations_by_name(AUTOMATION)
+    settable = {"description", "trigger", "actions", "enabled"}
     if not found:
         client.create_automation(wanted)
-    elif found[0].model_dump(include=_settable()) != wanted.model_dump(include=_settable()):
+    elif found[0].model_dump(include=settable) != wanted.model_dump(include=settable):
         client.update_automation(found[0].id, wanted)
 
 
-def _settable() -> set[str]:
-    return {"description", "trigger", "actions", "enabled"}
-
-
-def forget_old_runs(client: SyncPrefectClient, keep_days: int) -> dict[str, int]:
-    """Flow runs of ours that ended longer ago, with their task runs, logs and artifacts; expired cached results.
+def delete_old_runs(client: SyncPrefectClient, keep_days: int) -> dict[str, int]:
+    """Delete our flow runs that ended longer ago, with task runs, logs and artifacts, and expired cached results.
 
     Events have no API for it: the server drops them itself, after PREFECT_SERVER_EVENTS_RETENTION_PERIOD.
+
+    Returns:
+        What was deleted, by kind.
     """
-    removed = {"flow runs": 0, "artifacts": 0, "cached results": _forget_results()}
-    while runs := _ended_before(client, datetime.now(UTC) - timedelta(days=keep_days)):
+    removed = {"flow runs": 0, "artifacts": 0, "cached results": _delete_expired_results()}
+    before = datetime.now(UTC) - timedelta(days=keep_days)
+    ended = filters.FlowRunFilterEndTime.model_validate({"before_": before, "is_null_": False})
+    old = filters.FlowRunFilter(end_time=ended)
+    while runs := client.read_flow_runs(flow_filter=OURS, flow_run_filter=old, limit=PAGE):
         for run in runs:
-            removed["artifacts"] += _forget_artifacts(client, run)
+            removed["artifacts"] += delete_artifacts(client, run)
             client.delete_flow_run(run.id)
-            removed["flow runs"] += 1
+        removed["flow runs"] += len(runs)
     return {kind: number for kind, number in removed.items() if number}
 
 
-def _ended_before(client: SyncPrefectClient, moment: datetime) -> list[FlowRun]:
-    ended = FlowRunFilterEndTime.model_validate({"before_": moment, "is_null_": False})
-    return client.read_flow_runs(
-        flow_filter=FlowFilter(name=FlowFilterName(any_=[FLOW])),
-        flow_run_filter=FlowRunFilter(end_time=ended),
-        limit=PAGE,
-    )
+def artifacts_of(run: FlowRun) -> filters.ArtifactFilter:
+    return filters.ArtifactFilter(flow_run_id=filters.ArtifactFilterFlowRunId(any_=[run.id]))
 
 
-def _forget_artifacts(client: SyncPrefectClient, run: FlowRun) -> int:
-    of_run = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run.id]))
+def delete_artifacts(client: SyncPrefectClient, run: FlowRun) -> int:
+    """Returns their number."""
     number = 0
-    while artifacts := client.read_artifacts(artifact_filter=of_run, limit=PAGE):
+    while artifacts := client.read_artifacts(artifact_filter=artifacts_of(run), limit=PAGE):
         for artifact in artifacts:
             client.delete_artifact(artifact.id)
         number += len(artifacts)
     return number
 
 
-def _forget_results() -> int:
+def _delete_expired_results() -> int:
     folder, before = PREFECT_LOCAL_STORAGE_PATH.value(), time.time() - timedelta(days=RESULT_DAYS).total_seconds()
     old = [path for name in RESULTS for path in folder.glob(name) if path.stat().st_mtime < before]
     for path in old:

@@ -22,7 +22,7 @@ def _detector() -> LangDetector:
 
 
 def detect_language(text: str) -> tuple[str, float]:
-    """ISO 639 code and the model's score from 0 to 1; `und` (undetermined) for a text without words."""
+    """Returns the ISO 639 code and the model's score from 0 to 1; `und` (undetermined) for a text without words."""
     sample = " ".join(text[:CHARACTERS].split())
     if not any(c.isalpha() for c in sample):
         return "und", 0.0

@@ -1,6 +1,6 @@
 """UTF-8 that was read as something else, turned back: a line whose every character fits is decoded again.
 
-ftfy knows the common kinds, and how to mend parts of a line; here are those that it leaves, and those that it takes for
+ftfy knows the common kinds, and how to fix parts of a line; here are those that it leaves, and those that it takes for
 each other: Western names read as cp1251, iso-8859-2 for cp1250, DOS code pages. The idea is ftfy's (Robyn Speer):
 bytes that are valid UTF-8 by chance are rare, and what comes out must look more like text than what went in.
 """
@@ -50,28 +50,27 @@ ACCENTED = frozenset(
 
 
 def fix_mojibake(line: str) -> str:
-    """The line with those parts as they were meant that are mojibake from end to end.
+    """Returns the line with those parts fixed that are mojibake from end to end.
 
-    Each character of more than one byte has become as many; where one stands alone, the line is parted.
+    Each character of more than one byte has become as many; where one stands alone, the line is split.
     """
     if not SEVERAL.search(line) or FAR.search(line):
         return line
     parts = ALONE.split(line)
-    parts[::2] = map(_mend, parts[::2])
+    parts[::2] = map(_fix, parts[::2])
     return "".join(parts)
 
 
-def _mend(part: str) -> str:
+def _fix(part: str) -> str:
     for _ in range(LAYERS):
-        meant = _meant(part) if SEVERAL.search(part) else None
-        if meant is None:
+        if not SEVERAL.search(part) or (better := _likelier(part)) is None:
             break
-        part = meant
+        part = better
     return part
 
 
-def _meant(part: str) -> str | None:
-    """The likeliest of what code pages make of it, if it is likelier than what stands there."""
+def _likelier(part: str) -> str | None:
+    """Returns the likeliest decoding under all code pages; None where none is likelier than the part itself."""
     odd = len(ODD.findall(part))
     best: tuple[int, int] | None = None
     meant = None

@@ -1,6 +1,6 @@
 """Personal data becomes a constant placeholder: e-mail addresses, phone numbers, IP addresses.
 
-What is recognised is written in `email_addresses.py`, `phone_numbers.py` and `ip_addresses.py`; how much of what real
+What is recognised is written in `pii_emails.py`, `pii_phones.py` and `pii_ip_addresses.py`; how much of what real
 pages have is found, and how little of what only looks like it, in `benchmarks/results/cleaning.json`. Everything is
 found from a cheap look for what each kind needs (an @, a run of digits, two colons), so that ordinary text costs
 little; every pattern is bounded.
@@ -30,34 +30,31 @@ FINDERS = ((EMAIL, find_email_addresses), (IP, find_ip_addresses), (PHONE, find_
 
 
 def replace_personal_data(text: str) -> str:
-    """The text with each address and number replaced by its placeholder; all else stays as it is."""
+    """Returns the text with each address and number replaced by its placeholder; all else stays as it is."""
     plain = text if text.isascii() else UNUSUAL.sub(lambda sign: PLAIN[sign[0]], text)
     found = [(start, end, placeholder) for placeholder, find in FINDERS for start, end in find(plain)]
     if not found:
         return text
     pieces, done = [], 0
-    for start, end, placeholder in sorted(_settled(found)):
+    for start, end, placeholder in sorted(_without_overlaps(found)):
         pieces += [text[done:start], placeholder]
         done = end
     return "".join([*pieces, text[done:]])
 
 
-def _settled(found: list[tuple[int, int, str]]) -> list[tuple[int, int, str]]:
-    """No two that overlap: those found first stay, and grow to the longest of their kind."""
+def _without_overlaps(found: list[tuple[int, int, str]]) -> list[tuple[int, int, str]]:
+    """Returns spans of which no two overlap: the kinds in order of FINDERS, and of one kind the longer span."""
     kept: list[tuple[int, int, str]] = []
-    for kind in (EMAIL, IP, PHONE):
-        spans = sorted((start, -end) for start, end, placeholder in found if placeholder == kind)
-        taken = sorted((start, end) for start, end, _ in kept)
-        done = 0
-        for start, minus_end in spans:
-            end = -minus_end
-            if start < done or _overlaps(start, end, taken):
-                continue
-            kept.append((start, end, kind))
-            done = end
+    for kind, _ in FINDERS:
+        spans = sorted(((start, end) for start, end, of in found if of == kind), key=lambda span: (span[0], -span[1]))
+        taken, done = sorted(kept), 0
+        for start, end in spans:
+            if start >= done and not _overlaps(start, end, taken):
+                kept.append((start, end, kind))
+                done = end
     return kept
 
 
-def _overlaps(start: int, end: int, taken: list[tuple[int, int]]) -> bool:
-    place = bisect_left(taken, (end, 0))
+def _overlaps(start: int, end: int, taken: list[tuple[int, int, str]]) -> bool:
+    place = bisect_left(taken, (end, 0, ""))
     return place > 0 and taken[place - 1][1] > start

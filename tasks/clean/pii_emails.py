@@ -21,25 +21,16 @@ USER_OF_URL = re.compile(r"://(?:[^\s/@]{0,64}:)?$")
 REMOTE_PATH = re.compile(r":(?:[/~]|[\w.-]{1,64}/)")  # git and scp
 VERSION = re.compile(r"v?\d+\.\d")
 # Endings that no domain has: files, units of systemd, attributes in a product of matrices.
-NO_TLD = frozenset(
-    (
-        *("png", "jpg", "jpeg", "gif", "webp", "svg", "avif", "ico", "bmp", "js", "mjs", "css", "html", "htm", "txt"),
-        *("json", "xml", "yml", "yaml", "ts", "tsx", "conf", "cfg", "log", "lua", "min", "service", "socket", "target"),
-        *("timer", "mount", "slice", "scope", "device", "swap", "transpose", "reshape", "conj", "inverse", "sum"),
-        *("mean", "float", "double", "item", "cpu", "cuda", "view", "permute", "matmul", "solve", "copy", "astype"),
-        *("flatten", "ravel", "tolist", "numpy", "detach", "norm", "max", "det", "inv", "shape", "dtype", "values"),
-        *("weight", "grad", "real", "imag", "size", "dim"),
-    )
+NO_TLD = re.compile(
+    "png|jpg|jpeg|gif|webp|svg|avif|ico|bmp|js|mjs|css|html|htm|txt|json|xml|yml|yaml|ts|tsx|conf|cfg|log|lua|min|"
+    "service|socket|target|timer|mount|slice|scope|device|swap|transpose|reshape|conj|inverse|sum|mean|float|double|"
+    "item|cpu|cuda|view|permute|matmul|solve|copy|astype|flatten|ravel|tolist|numpy|detach|norm|max|det|inv|shape|"
+    "dtype|values|weight|grad|real|imag|size|dim"
 )
-KNOWN_TLD = frozenset(
-    (
-        *("com", "org", "net", "edu", "gov", "mil", "int", "info", "biz", "name", "io", "co", "dev", "app", "me", "tv"),
-        *("ai", "xyz", "online", "site", "tech", "cloud", "eu", "uk", "us", "ca", "au", "nz", "ie", "de", "at", "ch"),
-        *("fr", "be", "nl", "lu", "it", "es", "pt", "se", "no", "dk", "fi", "is", "pl", "cz", "sk", "hu", "ro", "bg"),
-        *("gr", "tr", "ru", "ua", "by", "kz", "il", "sa", "ae", "in", "pk", "bd", "lk", "cn", "hk", "tw", "jp", "kr"),
-        *("sg", "my", "th", "vn", "id", "ph", "za", "ng", "ke", "eg", "ma", "br", "ar", "mx", "cl", "pe", "ve", "ec"),
-        *("uy", "example", "test", "invalid"),
-    )
+KNOWN_TLD = re.compile(
+    "com|org|net|edu|gov|mil|int|info|biz|name|io|co|dev|app|me|tv|ai|xyz|online|site|tech|cloud|eu|uk|us|ca|au|nz|"
+    "ie|de|at|ch|fr|be|nl|lu|it|es|pt|se|no|dk|fi|is|pl|cz|sk|hu|ro|bg|gr|tr|ru|ua|by|kz|il|sa|ae|in|pk|bd|lk|cn|hk|"
+    "tw|jp|kr|sg|my|th|vn|id|ph|za|ng|ke|eg|ma|br|ar|mx|cl|pe|ve|ec|uy|example|test|invalid"
 )
 
 _OPEN, _CLOSE = r"[\[({<]", r"[\])}>]"
@@ -69,11 +60,8 @@ SPACED = re.compile(
     rf"(?<![\w.@])(?P<local>{_WORD}(?:\.{_WORD}){{0,4}}) {{1,2}}@ {{1,2}}(?:{_LABEL}\.){{1,6}}(?P<tld>{_TLD})"
     r"(?![\w@])"
 )
-NO_LOCAL = frozenset(
-    (
-        *("us", "me", "it", "him", "her", "them", "you", "out", "up", "here", "there", "is", "are", "was", "live"),
-        *("available", "hosted", "posted", "follow", "find", "more", "now"),
-    )
+NO_LOCAL = re.compile(
+    "us|me|it|him|her|them|you|out|up|here|there|is|are|was|live|available|hosted|posted|follow|find|more|now"
 )
 ESCAPED = re.compile(rf"[A-Za-z0-9][\w.+-]{{0,63}}%40{DOMAIN.pattern}")
 
@@ -84,26 +72,22 @@ BEFORE, BEHIND = 150, 150  # characters
 
 
 def find_email_addresses(text: str) -> Iterator[Span]:
-    """Where they begin and end; spans may overlap."""
-    at = text.find("@")
-    while at >= 0:
+    """Yields where they begin and end; spans may overlap."""
+    for at in (sign.start() for sign in re.finditer("@", text)):
         if (span := _around(text, at) or _spaced(text, at)) is not None:
             yield span
-        at = text.find("@", at + 1)
-    at = text.find("%40")
-    while at >= 0:
+    for at in (sign.start() for sign in re.finditer("%40", text)):
         if match := ESCAPED.search(text, max(0, at - LONGEST_LOCAL), at + BEHIND):
             yield match.span()
-        at = text.find("%40", at + 1)
     for anchor in BRACKET.finditer(text):
         for match in BRACKETED.finditer(text, max(0, anchor.start() - BEFORE), anchor.end() + BEHIND):
-            if _is_tld(match["tld"]) and (match["at"].lower() != "(a)" or match["tld"].lower() in KNOWN_TLD):
+            if _is_tld(match["tld"]) and (match["at"].lower() != "(a)" or KNOWN_TLD.fullmatch(match["tld"].lower())):
                 yield match.span()
     for anchor in DOT_WORD.finditer(text) if not text.isascii() or "dot" in text.lower() else ():
         for form in (SPOKEN, JOINED):
             for match in form.finditer(text, max(0, anchor.start() - BEFORE), anchor.end() + BEHIND):
                 host = match.groupdict().get("host") or ""
-                if match["tld"].lower() in KNOWN_TLD and host.lower() not in NO_HOST:
+                if KNOWN_TLD.fullmatch(match["tld"].lower()) and host.lower() not in NO_HOST:
                     yield match.span()
 
 
@@ -155,10 +139,10 @@ def _spaced(text: str, at: int) -> Span | None:
     if match is None:
         return None
     local = match["local"].lower()
-    is_name = re.search(r"[a-z][._-]?[a-z0-9]", local) is not None and local not in NO_LOCAL
-    sure = match["tld"].lower() in KNOWN_TLD or re.search("[._-]", local)
+    is_name = re.search(r"[a-z][._-]?[a-z0-9]", local) is not None and not NO_LOCAL.fullmatch(local)
+    sure = KNOWN_TLD.fullmatch(match["tld"].lower()) or re.search("[._-]", local)
     return match.span() if is_name and sure else None
 
 
 def _is_tld(name: str) -> bool:
-    return name.lower() not in NO_TLD
+    return not NO_TLD.fullmatch(name.lower())

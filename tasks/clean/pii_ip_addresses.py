@@ -51,7 +51,7 @@ CONTEXT = 24  # characters
 
 
 def find_ip_addresses(text: str) -> Iterator[Span]:
-    """Where they begin and end; spans may overlap. Ports and prefix lengths behind them do not belong to them."""
+    """Yields where they begin and end, without ports and prefix lengths; spans may overlap."""
     for colons in COLONS.finditer(text):
         start = colons.start()
         while start > 0 and colons.start() - start < 40 and text[start - 1] in HEX:
@@ -72,24 +72,33 @@ def _in_word(text: str, start: int) -> bool:
 def _is_ipv4(match: re.Match[str], text: str) -> bool:
     start, number = match.start(), match[0]
     octets = [int(part) for part in number.split(".")]
+    largest = max(octets)
     before = text[max(0, start - CONTEXT) : start]
-    if max(octets) > 255 or _in_word(text, start) or before.endswith("+") or BEHIND.match(text, match.end()):
+    if (
+        largest > 255
+        or _in_word(text, start)  # x1.2.3.4
+        or before.endswith("+")
+        or BEHIND.match(text, match.end())  # 1.2.3.4-beta
+        or (before.endswith("-") and not RANGE_BEFORE.search(before))  # name-1.2.3.4
+        or VERSION_BEFORE.search(before)  # version 1.2.3.4, numpy>=1.2.3.4
+        or PRODUCT_BEFORE.search(before)  # Chrome/120.0.60.99
+        or (largest < 100 and SECTION_BEFORE.search(before))  # section 3.2.1.4
+    ):
         return False
-    if before.endswith("-") and not RANGE_BEFORE.search(before):
+    heading = HEADING.match(text, match.end())
+    if heading and largest < 40 and not before.rpartition("\n")[2].strip():
+        return (
+            heading[0][0] != "." and heading[0][-1].islower()
+        )  # 10.1.2.3 answers; else: 1.2.3.4 Title, 1.2.3.4. Title
+    if octets[0] <= 30 and PROGRAM_BEFORE.search(before):  # Linux 5.10.0.8
         return False
-    if VERSION_BEFORE.search(before) or PRODUCT_BEFORE.search(before):
-        return False
-    if max(octets) < 100 and SECTION_BEFORE.search(before):
-        return False
-    if max(octets) < 40 and not before.rpartition("\n")[2].strip() and (heading := HEADING.match(text, match.end())):
-        return heading[0][0] != "." and heading[0][-1].islower()
-    if (octets[0] <= 30 and PROGRAM_BEFORE.search(before)) or (octets[0] < 150 and BROWSER_BEFORE.search(before)):
+    if octets[0] < 150 and BROWSER_BEFORE.search(before):  # Firefox 115.0.1.2
         return False
     if ADDRESS_BEFORE.search(before) or number in WELL_KNOWN or PREFIX_LENGTH.match(text, match.end()):
-        return True
-    padded = any(len(part) > 1 and part[0] == "0" for part in number.split("."))  # as in 1.234.056.789
+        return True  # server 1.2.3.4, 8.8.8.8, 1.2.3.0/24
+    padded = re.search(r"\b0[0-9]", number)  # 1.234.056.789
     # Small numbers with a small one first are nearly always a version or a section.
-    return not padded and octets[0] > 0 and (octets[0] > 9 or max(octets) > 99)
+    return not padded and octets[0] > 0 and (octets[0] > 9 or largest > 99)
 
 
 def _is_ipv6(found: str, text: str, start: int, end: int) -> bool:
@@ -101,12 +110,10 @@ def _is_ipv6(found: str, text: str, start: int, end: int) -> bool:
     except ValueError:
         return False
     groups = [group for group in address.split(":") if group]
-    if "." in address:
-        return True
-    if len(groups) <= 2 and groups and PREFIX.match(groups[0]):
+    if "." in address or (0 < len(groups) <= 2 and PREFIX.match(groups[0])):  # ::ffff:192.0.2.128, fe80::1
         return True
     if groups == ["1"]:  # ::1, which is also the end of a slice
         before = text[max(0, start - CONTEXT) : start]
-        return bool(before.endswith("//[") or (text[end : end + 2] == "]:") or ADDRESS_BEFORE.search(before))
+        return before.endswith("//[") or text[end : end + 2] == "]:" or ADDRESS_BEFORE.search(before) is not None
     # Times, ratios, MAC-like names and names of code have short groups, or no digit.
     return len(groups) >= 3 and any(len(group) > 2 for group in groups) and any(c.isdigit() for c in address)

@@ -58,58 +58,16 @@ CHINESE = re.compile("[\u3001-\u30ff\u4e00-\u9fff]")
 LABELLED = re.compile(rf"\+?\(?(?P<number>[0-9](?:{_GAP}[0-9]){{5,14}}){_END}")
 
 _LABELS = (
-    *(
-        "phone",
-        "telephone",
-        "fon",
-        "telefon",
-        "fono",
-        "telefono",
-        "telefone",
-        "teléfono",
-        "téléphone",
-        "telefoon",
-        "tel",
-    ),
-    *(
-        "tél",
-        "tlf",
-        "ph",
-        "fax",
-        "telefax",
-        "mobile",
-        "mobil",
-        "móvil",
-        "mob",
-        "cell",
-        "celular",
-        "cellulare",
-        "cel",
-        "gsm",
-    ),
-    *("handy", "portable", "call", "dial", "sms", "whatsapp", "hotline", "helpline", "callto", "text us", "reach us"),
-    *("contact us", "telefonnummer", "phoneno", "тел", "телефон", "факс", "моб", "[tpmf](?=:)"),
+    "phone|telephone|fon|telefon|fono|telefono|telefone|teléfono|téléphone|telefoon|tel|tél|tlf|ph|fax|telefax|mobile|"
+    "mobil|móvil|mob|cell|celular|cellulare|cel|gsm|handy|portable|call|dial|sms|whatsapp|hotline|helpline|callto|"
+    "text us|reach us|contact us|telefonnummer|phoneno|тел|телефон|факс|моб|[tpmf](?=:)"
 )
-_SIGNS = (
-    "电话",
-    "電話",
-    "手机",
-    "手機",
-    "传真",
-    "傳真",
-    "전화",
-    "☎\ufe0f?",
-    "☏",
-    "✆",
-    "\U0001f4de",
-    "\U0001f4f1",
-    r"wa\.me/",
-)
-LABEL_WORDS = frozenset(label.split()[0] for label in _LABELS) | set("tpmf")
+_SIGNS = r"电话|電話|手机|手機|传真|傳真|전화|☎\ufe0f?|☏|✆|\U0001f4de|\U0001f4f1|wa\.me/"
+LABEL_WORDS = frozenset(label.split()[0] for label in _LABELS.split("|")) | set("tpmf")
 LABEL_SIGNS = re.compile("[\u4e00-\u9fff\uac00-\ud7a3\u260e\u260f\u2706\U0001f4de\U0001f4f1/]")
 WORD = re.compile(r"[^\W\d_]+")
 LABEL = re.compile(
-    rf"(?:(?<![^\W\d_])(?:{'|'.join(_LABELS)})|{'|'.join(_SIGNS)})\.?(?: ?\([a-z]{{1,12}}\))?(?: ?/ ?fax)?"
+    rf"(?:(?<![^\W\d_])(?:{_LABELS})|{_SIGNS})\.?(?: ?\([a-z]{{1,12}}\))?(?: ?/ ?fax)?"
     r"(?: (?:us|me|him|her|them|now|today|free|direct|line|office|home|work|phone))?"
     r"(?: ?(?:no|nr|num|number|nummer|#)\b\.?)?(?: (?:at|on|is|under|unter|au|al))?[ :=*_]{0,4}$",
     re.IGNORECASE,
@@ -117,26 +75,12 @@ LABEL = re.compile(
 _ALWAYS_OTHER = r"isbn(?:-1[03])?|issn|ean|upc|gtin|sku|doi|arxiv|pmid|oclc|lccn|p/n|s/n|iban|vat|pp"
 # "part" alone stands before many a number; "part no." only before its own.
 _OTHER_WITH_NUMBER = (
-    *(
-        "part",
-        "serial",
-        "order",
-        "invoice",
-        "case",
-        "docket",
-        "patent",
-        "account",
-        "acct",
-        "model",
-        "item",
-        "id",
-        "ref",
-    ),
-    *("reference", "ticket", "version", "card", "catalogue?", "lot", "batch", "pages?", "article"),
+    "part|serial|order|invoice|case|docket|patent|account|acct|model|item|id|ref|reference|ticket|version|card|"
+    "catalogue?|lot|batch|pages?|article"
 )
 OTHER_NUMBER = re.compile(
     rf"(?<![a-z])(?:(?:{_ALWAYS_OTHER})\.?(?: ?(?:no|nr|number|#)\b\.?)?"
-    rf"|(?:{'|'.join(_OTHER_WITH_NUMBER)})\.?(?: ?(?:no\b|nr\b|number\b|#)\.?| ?:))[ :#=]{{0,3}}$",
+    rf"|(?:{_OTHER_WITH_NUMBER})\.?(?: ?(?:no\b|nr\b|number\b|#)\.?| ?:))[ :#=]{{0,3}}$",
     re.IGNORECASE,
 )
 YEARS = re.compile(r"(?:1[5-9]|20)[0-9]{2}[-/](?:1[5-9]|20)?[0-9]{2}(?![0-9])")
@@ -151,7 +95,7 @@ NOT_CALLED = re.compile(
 
 
 def find_phone_numbers(text: str) -> Iterator[Span]:
-    """Where they begin and end; spans may overlap. Wants plain spaces and hyphens."""
+    """Yields where they begin and end; spans may overlap. Expects plain spaces and hyphens (`pii.PLAIN`)."""
     for run in RUN.finditer(text):
         number = sum(map(str.isdigit, run[0]))
         if number < FEWEST:
@@ -201,43 +145,57 @@ def _is_international(match: re.Match[str]) -> bool:
     groups = re.findall("[0-9]+", number)
     digits = "".join(groups)
     code = CALLING_CODE.match(digits)
-    if code is None or digits.endswith("000000") or (prefix == "+ " and len(groups) == 1):
+    if (
+        code is None
+        or digits.endswith("000000")  # +49 1 000 000
+        or (prefix == "+ " and len(groups) == 1)  # 5 + 49301234567
+    ):
         return False
-    national = len(digits) - code.end() - (1 if re.match(r"[0-9 ]{1,4}\(0\)", number) else 0)
-    if len(code[0]) == 1:
+    trunk_zero = re.match(r"[0-9 ]{1,4}\(0\)", number) is not None  # +44 (0)20 7946 0958
+    national = len(digits) - code.end() - trunk_zero
+    if len(code[0]) == 1:  # +1 202 555 0143, +7 495 123 45 67
         return national == 10
     small = SMALL_COUNTRY.match(digits) is not None
     fewest = 4 if small else 6 if len(code[0]) == 3 else 7
-    if national < fewest or national + code.end() > MOST:
+    is_decimal = len(groups) == 2 and number.count(".") == 1  # +44.1234567
+    if is_decimal or not fewest <= national <= MOST - code.end():
         return False
-    if len(groups) == 2 and number.count(".") == 1:
-        return False  # a decimal number
     if len(groups) > 1 and re.fullmatch(r"[0-9]{1,3}(?: [0-9]{3})+", number):
-        return groups[0] == code[0] and (national == 9 or (small and national == 6))  # else a large number
-    pairs = max(map(len, groups)) == 2 and prefix == "00 "  # of a dump in hexadecimal, say
-    return prefix.startswith("+") or (len(groups) > 1 and groups[0].startswith(code[0]) and not pairs)
+        # +34 612 345 678, +377 123 456; else a large number: +12 345 678
+        return groups[0] == code[0] and (national == 9 or (small and national == 6))
+    in_pairs = max(map(len, groups)) == 2 and prefix == "00 "  # 00 49 30 12 34, of a dump in hexadecimal
+    return prefix.startswith("+") or (len(groups) > 1 and groups[0].startswith(code[0]) and not in_pairs)
 
 
 def _has_trunk_zero(match: re.Match[str]) -> bool:
     number = match["number"]
     groups = re.findall("[0-9]+", number)
-    sizes = [len(group) for group in groups]
+    digits, sizes = "".join(groups), [len(group) for group in groups]
     in_brackets = ")" in number
-    fewest = 8 if sizes == [2, 3, 3] or re.fullmatch(r"0[0-9]-[0-9]{2} [0-9]{2} [0-9]{2}", number) else 9
-    if not fewest <= sum(sizes) <= (13 if in_brackets or "/" in number else 12):
+    short = sizes == [2, 3, 3] or re.fullmatch(r"0[0-9]-[0-9]{2} [0-9]{2} [0-9]{2}", number)  # 08 123 456, 08-12 34 56
+    long = in_brackets or "/" in number  # (030) 1234567890
+    if not (8 if short else 9) <= len(digits) <= (13 if long else 12):
         return False
-    if DAY.match(number) or set("".join(groups)) <= {"0", "1"}:
+    if DAY.match(number) or set(digits) <= {"0", "1"}:  # 01.02.2024, 0110 1001 0110
         return False
     if len(groups) == 1:
-        (only,) = groups
-        return sizes[0] in (10, 11) and only[1] != "0" and only != "0123456789" and not _is_isbn(only)
+        return len(digits) in (10, 11) and not (
+            digits[1] == "0"  # 0012345678
+            or digits == "0123456789"
+            or _is_isbn(digits)  # 0306406152
+        )
     if len(groups) == 2:
-        if "." in number or (sizes[0] == 6 and sizes != [6, 5]):
-            return False
-        return 5 <= sizes[1] <= 9 and (sizes != [5, 5] or in_brackets)  # else two postal codes
-    if sizes == [3, 2, 4] or sizes[0] == 6 or sizes[-1] < 2:
-        return False  # a social security number, a part number
-    return "." not in number or (" " not in number and sizes != [3, 3, 3, 3])
+        return 5 <= sizes[1] <= 9 and not (
+            "." in number  # 0123.456789
+            or (sizes[0] == 6 and sizes[1] != 5)  # 012345 6789012
+            or (sizes == [5, 5] and not in_brackets)  # 01234 56789, two postal codes
+        )
+    return not (
+        sizes == [3, 2, 4]  # 012-34-5678, a social security number
+        or sizes[0] == 6  # 012345-67-89, a part number
+        or sizes[-1] < 2  # 012-3456789-0
+        or ("." in number and (" " in number or sizes == [3, 3, 3, 3]))  # 012.345 678, 012.345.678.901
+    )
 
 
 def _is_isbn(digits: str) -> bool:
@@ -262,19 +220,15 @@ def _may_be_called(number: str) -> bool:
     return not (YEARS.match(number) or DAY.match(number) or NOT_CALLED.search(number))
 
 
-def _always(_: re.Match[str]) -> bool:
-    return True
-
-
 SIGNS = frozenset("+-./( )")
-# Each form, a first digit or a sign that it cannot be without, and what else must be true of it.
+# Each form, a first digit or a sign that it cannot be without, and what else must be true of it; `bool`: nothing else.
 SHAPES: tuple[tuple[re.Pattern[str], frozenset[str], Callable[[re.Match[str]], bool]], ...] = (
     (INTERNATIONAL, frozenset("+0"), _is_international),
-    (NORTH_AMERICAN, frozenset("-./("), _always),
-    (NORTH_AMERICAN_SPACED, frozenset(" "), _always),
+    (NORTH_AMERICAN, frozenset("-./("), bool),
+    (NORTH_AMERICAN_SPACED, frozenset(" "), bool),
     (TRUNK_ZERO, frozenset("0"), _has_trunk_zero),
-    (RUSSIAN, frozenset("8"), _always),
+    (RUSSIAN, frozenset("8"), bool),
     (AREA_IN_BRACKETS, frozenset("("), _is_area),
-    (BRAZILIAN, frozenset("-"), _always),
+    (BRAZILIAN, frozenset("-"), bool),
     (CHINESE_MOBILE, frozenset("1"), _is_chinese),
 )

@@ -1,4 +1,4 @@
-"""The named ends of a hit's way through search, render and extract, in one place for code, docs and reports."""
+"""The outcomes that search, render and extract can give a hit, in one place for code, docs and reports."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from tasks.contracts.records import Dropped
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a name means, and whether the same URL may fare better another night."""
+    """What an outcome means, and whether the same URL may succeed another night."""
 
     meaning: str
     retry: bool = False
 
 
 OUTCOMES: dict[str, Outcome] = {
-    # The good ends.
+    # Success.
     "stored": Outcome("a document, stored in raw/"),
     "unchanged": Outcome("the server said that nothing changed since the last visit (304)"),
     # Search and render: it is never asked.
     "blocklisted": Outcome("a blocklist of the profile, or the own one of adult content, names it: never asked"),
     "forgotten": Outcome("forgotten at the user's wish: neither asked for nor stored again"),
-    # Render: the page cannot or may not be had.
+    # Render: the page cannot or must not be fetched.
     "robots_forbidden": Outcome("robots.txt forbids it"),
     "robots_unreachable": Outcome("robots.txt could not be read, so nothing may be fetched for now", retry=True),
     "noindex": Outcome("the page asks not to be indexed or not to be used for AI"),
@@ -58,7 +58,7 @@ OUTCOMES: dict[str, Outcome] = {
 
 
 class PageRejected(Exception):
-    """Leaves the inside of a stage with a named outcome; the stage's boundary turns it into a `Dropped`."""
+    """Carries a named outcome out of a stage's inner functions; the stage turns it into a `Dropped`."""
 
     def __init__(self, reason: str, detail: str = "", retry_after: float | None = None) -> None:
         assert reason in OUTCOMES, reason

@@ -71,7 +71,7 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Extracted:
-    """What one page gave: a document or the reason why not, and in both cases the links found in it."""
+    """What one page contains: a document or the reason why there is none, and in both cases the links found in it."""
 
     document: Document | None
     dropped: Dropped | None
@@ -82,11 +82,11 @@ class Extracted:
 class LedgerEntry:
     """One line of `raw/ledger.jsonl`: where a raw document came from."""
 
-    seq: int  # place in the ledger, from 0; this order is the law
+    seq: int  # place in the ledger, from 0; every stage keeps this order
     path: str  # below raw/
     sha256: str  # of the file's bytes
     bytes: int
-    split: str  # "train" or "validation", settled once when the document is stored
+    split: str  # "train" or "validation", decided once, when the document is stored
     site: str
     url: str
     final_url: str
@@ -106,7 +106,7 @@ class LedgerEntry:
     forgotten: dict[str, str] | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """As the ledger's line has it."""
+        """Returns the values of its ledger line."""
         values = dataclasses.asdict(self)
         if self.forgotten is None:
             values.pop("forgotten")
@@ -115,16 +115,14 @@ class LedgerEntry:
 
     @classmethod
     def of(cls, values: dict[str, Any]) -> LedgerEntry:
-        """From a ledger line's values. Raises TypeError where one is missing or unknown."""
+        """Returns the entry for a ledger line's values. Raises TypeError where one is missing or unknown."""
         return cls(**(NOTHING_TOLD | values if "forgotten" in values else values))
 
 
 # What a ledger line keeps when its document is forgotten; the rest is empty.
 OUTLASTS = ("seq", "sha256", "bytes", "split", "fetched_at")
-NOTHING_TOLD: dict[str, Any] = {
-    **dict.fromkeys(("path", "site", "url", "final_url", "provider", "query", "extractor", "robots"), ""),
-    "title": None,
-}
+EMPTIED = ("path", "site", "url", "final_url", "provider", "query", "extractor", "robots")
+NOTHING_TOLD: dict[str, Any] = {"title": None} | dict.fromkeys(EMPTIED, "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,26 +137,26 @@ class Cleaned:
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """The end of a hit's or a document's way: the stage and the reason, both counted and kept."""
+    """Why a hit or a document did not get further: the stage and the reason, both counted and kept."""
 
     stage: str
     reason: str
     detail: str = ""
-    retry: bool = False  # the world may be better tomorrow (a timeout, a 503)
+    retry: bool = False  # it may succeed another night (a timeout, a 503)
 
 
 def as_text(name: str) -> str:
-    """A file name as text: bytes that are no UTF-8, which Linux allows in names, become question marks."""
+    """Returns a file name as text: bytes that are not UTF-8, which Linux allows in names, become question marks."""
     return name.encode("utf-8", "replace").decode()
 
 
 def to_json(record: Any) -> dict[str, Any]:
-    """A record as plain JSON values, with its kind, for Prefect's stored results."""
+    """Returns a record as plain JSON values, with its kind, for Prefect's stored results."""
     return {"kind": type(record).__name__, **dataclasses.asdict(record)}
 
 
 def from_json(values: dict[str, Any], kind: type[R]) -> R:
-    """The record that `to_json` wrote."""
+    """Returns the record that `to_json` was given."""
     values = {name: value for name, value in values.items() if name != "kind"}
     if isinstance(values.get("hit"), dict):
         values["hit"] = Hit(**values["hit"])

@@ -28,7 +28,7 @@ class StageRecord:
 
 
 class Listener(Protocol):
-    """Whoever is told while it happens: the terminal, Prefect's log."""
+    """Receives messages while the run goes on: the terminal, Prefect's log."""
 
     def message(self, text: str) -> None: ...
 
@@ -36,7 +36,7 @@ class Listener(Protocol):
 
 
 class Silent:
-    """Nobody is told."""
+    """A listener that ignores everything."""
 
     def message(self, text: str) -> None:
         pass
@@ -46,7 +46,7 @@ class Silent:
 
 
 class RunRecord:
-    """Collects while the night runs."""
+    """Collects what happens while the run goes on."""
 
     def __init__(self, profile: str, listen: Listener) -> None:
         self.profile = profile
@@ -65,7 +65,7 @@ class RunRecord:
         self.listener.message(message)
 
     def progress(self, what: str, done: int, of: int, detail: str = "") -> None:
-        """How far a long step is; heard, not kept."""
+        """Tell the listener how far a long step is; not kept in the record."""
         self.listener.progress(what, done, of, detail)
 
     def count(self, stage: str, reason: str, number: int = 1) -> None:
@@ -73,7 +73,7 @@ class RunRecord:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Time what happens inside; memory peaks meanwhile are this stage's."""
+        """Measure the seconds and the peak memory of what runs inside."""
         before, self.current = self.current, name
         start = time.monotonic()
         try:
@@ -128,7 +128,7 @@ class RunRecord:
 
 
 def tree_bytes() -> int:
-    """Memory of this process and its children: PSS, so that what Chromium's processes share counts once."""
+    """Returns the memory of this process and its children: PSS, so that what Chromium's processes share counts once."""
     total = 0
     own = psutil.Process(os.getpid())
     for process in [own, *own.children(recursive=True)]:

@@ -18,7 +18,7 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 
 @lru_cache(maxsize=20_000)  # sites repeat their links on every page
 def url_key(url: str) -> str:
-    """The canonical form: sorted query, no fragment, no default port, no campaign parameters."""
+    """Returns the canonical form: sorted query, no fragment, no default port, no campaign parameters."""
     if PLAIN.fullmatch(url):
         return url
     parts = urlsplit(canonicalize_url(url.strip(), keep_fragments=False))
@@ -32,19 +32,19 @@ def url_key(url: str) -> str:
 
 
 def url_id(url: str) -> str:
-    """Twelve hexadecimal digits that name a URL in file names."""
+    """Returns twelve hexadecimal digits that stand for a URL in file names."""
     return hashlib.sha256(url_key(url).encode()).hexdigest()[:12]
 
 
 def site_of(url: str) -> str:
-    """The host (with a port that is not the default one); `local` for files of the user's own disk."""
+    """Returns the host (with a port that is not the default one); `local` for files of the user's own disk."""
     if urlsplit(url).scheme == "file":
         return "local"
     return urlsplit(url_key(url)).netloc.lower()
 
 
 def site_slug(site: str) -> str:
-    """A site as a folder name: short, and safe on every file system."""
+    """Returns a site as a folder name: short, and safe on every file system."""
     slug = re.sub(r"[^a-z0-9.-]+", "_", site.lower()).strip("._-") or "unknown"
     if len(slug) > 60:
         slug = f"{slug[:50]}_{hashlib.sha256(site.encode()).hexdigest()[:8]}"

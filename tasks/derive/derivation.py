@@ -141,7 +141,9 @@ class Derivation:
             self.site_lines.save()
             self.index.append([one.document.seq for one in kept], [one.signature for one in kept])
             ends = [verdict.document if isinstance(verdict, Distinct) else verdict for verdict in verdicts]
-            self.catalog.settle([(document.seq, end) for document, end in zip(batch.documents, ends, strict=True)])
+            self.catalog.record_verdicts(
+                [(document.seq, end) for document, end in zip(batch.documents, ends, strict=True)]
+            )
             sync_filesystem(self.layout.state)
 
     def _write(self, documents: Iterable[Cleaned]) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sqlite3
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -11,31 +13,15 @@ import pyarrow.parquet as pq
 from tasks.contracts.errors import DataDirectoryError
 from tasks.contracts.paths import Layout, read_cleaned
 from tasks.raw.catalog import Catalog
+from tasks.storage.atomic_files import replacing
 from tasks.storage.state_db import open_state
 
 BATCH = 500
-SCHEMA = pa.schema(
-    [
-        ("seq", pa.int64()),
-        ("text", pa.string()),
-        ("url", pa.string()),
-        ("final_url", pa.string()),
-        ("title", pa.string()),
-        ("site", pa.string()),
-        ("fetched_at", pa.string()),
-        ("provider", pa.string()),
-        ("query", pa.string()),
-        ("language", pa.string()),
-        ("split", pa.string()),
-        ("raw_sha256", pa.string()),
-        ("robots", pa.string()),
-        ("rights", pa.string()),
-        ("licence", pa.string()),
-        ("author", pa.string()),
-        ("published", pa.string()),
-        ("claimed_language", pa.string()),
-    ]
+TEXTS = (
+    *("text", "url", "final_url", "title", "site", "fetched_at", "provider", "query", "language", "split"),
+    *("raw_sha256", "robots", "rights", "licence", "author", "published", "claimed_language"),
 )
+SCHEMA = pa.schema([("seq", pa.int64()), *((name, pa.string()) for name in TEXTS)])
 
 
 def export_dataset(layout: Layout, target: Path) -> int:
@@ -47,29 +33,19 @@ def export_dataset(layout: Layout, target: Path) -> int:
     if target.exists():
         raise DataDirectoryError(f"{target} is there already: give another name.")
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.tmp")
-    number = 0
-    db = open_state(layout.database)
-    try:
+    number = seq = 0
+    with closing(open_state(layout.database)) as db, replacing(target) as temporary:
+        catalog = Catalog(layout, db)
         with pq.ParquetWriter(temporary, SCHEMA, compression="zstd") as writer:
-            for rows in _batches(Catalog(layout, db), layout):
-                writer.write_table(pa.Table.from_pylist(rows, schema=SCHEMA))
+            while rows := catalog.kept(seq, BATCH):
+                documents = [_document(layout, catalog, row) for row in rows]
+                writer.write_table(pa.Table.from_pylist(documents, schema=SCHEMA))
                 number += len(rows)
-    finally:
-        db.close()
-    temporary.rename(target)
+                seq = rows[-1]["seq"] + 1
     return number
 
 
-def _batches(corpus: Catalog, layout: Layout) -> Iterator[list[dict[str, object]]]:
-    seq = 0
-    while rows := corpus.kept(seq, BATCH):
-        batch = []
-        for row in rows:
-            entry = corpus.entry(row["seq"])
-            values = entry.as_dict() | {"raw_sha256": entry.sha256, "language": row["language"]}
-            values["claimed_language"] = entry.language
-            values["text"] = read_cleaned(layout, row["path"])
-            batch.append({name: values[name] for name in SCHEMA.names})
-        yield batch
-        seq = rows[-1]["seq"] + 1
+def _document(layout: Layout, catalog: Catalog, row: sqlite3.Row) -> dict[str, Any]:
+    entry = catalog.entry(row["seq"])
+    texts = {"text": read_cleaned(layout, row["path"]), "raw_sha256": entry.sha256}
+    return entry.as_dict() | texts | {"language": row["language"], "claimed_language": entry.language}

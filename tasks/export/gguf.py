@@ -7,7 +7,6 @@ wrong without a word: so every size, the rotary base, the tokenizer's pattern an
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from model.contracts.erasure_marks import CARD
 from model.data.tokenizer import END_OF_TEXT_ID
 from tasks.contracts.errors import DataDirectoryError
-from tasks.storage.atomic_files import sync_folder
+from tasks.storage.atomic_files import replacing
 
 KINDS = {
     "f32": (gguf.GGMLQuantizationType.F32, gguf.LlamaFileType.ALL_F32),
@@ -47,26 +46,21 @@ def export_gguf(folder: Path, target: Path, kind: str = "f32") -> Path:
         raise DataDirectoryError(f"{target} is there already: give another name.")
     folder = folder.resolve()  # `latest` may be swapped meanwhile
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.tmp")
-    writer = gguf.GGUFWriter(temporary, gguf.MODEL_ARCH_NAMES[gguf.MODEL_ARCH.QWEN3])
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        _add_shape(writer, config, folder.name, kind)
-        if (folder / CARD).exists():  # it knows documents that were forgotten since
-            writer.add_description((folder / CARD).read_text(encoding="utf-8"))
-        _add_tokenizer(writer, json.loads((folder / "tokenizer.json").read_text(encoding="utf-8")))
-        _add_tensors(writer, folder / "model.safetensors", config["num_hidden_layers"], kind)
-        writer.write_header_to_file()
-        writer.write_kv_data_to_file()
-        writer.write_tensors_to_file()
-        writer.close()
+        with replacing(target) as temporary:
+            writer = gguf.GGUFWriter(temporary, gguf.MODEL_ARCH_NAMES[gguf.MODEL_ARCH.QWEN3])
+            config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+            _add_shape(writer, config, folder.name, kind)
+            if (folder / CARD).exists():  # it has seen documents that were forgotten since
+                writer.add_description((folder / CARD).read_text(encoding="utf-8"))
+            _add_tokenizer(writer, json.loads((folder / "tokenizer.json").read_text(encoding="utf-8")))
+            _add_tensors(writer, folder / "model.safetensors", config["num_hidden_layers"], kind)
+            writer.write_header_to_file()
+            writer.write_kv_data_to_file()
+            writer.write_tensors_to_file()
+            writer.close()
     except (OSError, ValueError, KeyError, SafetensorError) as error:
-        temporary.unlink(missing_ok=True)
         raise DataDirectoryError(f"{folder} could not be exported to {target}: {error}") from error
-    with open(temporary, "rb") as file:
-        os.fsync(file.fileno())
-    os.rename(temporary, target)
-    sync_folder(target.parent)
     return target
 
 

@@ -30,7 +30,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from tasks.contracts.errors import DataDirectoryError
 from tasks.contracts.paths import Layout
-from tasks.raw.ledger import require_no_cut_forgetting
+from tasks.raw.ledger import require_no_unfinished_erasure
 from tasks.storage.atomic_files import sync_filesystem, sync_folder, write_json
 from tasks.storage.run_lock import writer_lock
 
@@ -103,7 +103,7 @@ def save(layout: Layout, folder: Path) -> Saved:
         DataDirectoryError: there is nothing to save, the folder cannot be written, or holds snapshots of other data.
     """
     with writer_lock(layout.lock, "snapshot"):
-        require_no_cut_forgetting(layout)
+        require_no_unfinished_erasure(layout)
         if not holds_data(layout):
             raise DataDirectoryError(f"{layout.root} holds no data yet: nothing to save.")
         try:

@@ -1,14 +1,14 @@
-"""Carries out, step by step, what `request.py` has planned to forget; a kill at any moment is recovered from.
+"""Carries out, phase by phase, what `request.py` has planned to forget; recovers after a kill at any moment.
 
-An intent, written durably before anything is touched, says how far it is (`layout.intent`; it holds no text):
+An intent, written durably before any change, says how far the erasure is (`layout.intent`; it holds no text):
 
-scrub   nothing of the ledger is touched yet, so what has to go can be read from it again: addresses become hashes that
-        stay away (`raw/forgotten.jsonl`), Prefect, state, caches and reports are cleared, the raw files removed
-redact  the intent holds the new ledger lines and nothing that identifies a page: lines are put in place, checkpoints
-        and models marked or removed, derived data and its indexes thrown away
-derive  the rest is derived again with the same tokenizer, and the free pages of the state are wiped
+scrub   The ledger is unchanged, so it still tells what to forget. Addresses become keyed hashes on the suppression
+        list (`raw/forgotten.jsonl`). Prefect, state, caches and reports are cleared, the raw files removed.
+redact  The intent holds the new ledger lines and nothing that identifies a page. Lines become tombstones, checkpoints
+        and models are marked or removed, derived data and its indexes removed.
+derive  The rest is derived again with the same tokenizer. The free pages of the state are wiped.
 
-Whoever takes the writer lock next finds the intent and goes on with the step that it names.
+The next run that takes the writer lock finds the intent and continues with the phase that it names.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import json
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from model.contracts import erasure_marks
 from tasks.contracts.errors import DataDirectoryError
@@ -25,11 +26,12 @@ from tasks.contracts.paths import Layout
 from tasks.contracts.records import LedgerEntry
 from tasks.derive.derivation import remove_cleaned
 from tasks.derive.rebuild import derive_all
-from tasks.forget.ledger_redaction import Line, lines_of_others, overwrite, redacted
+from tasks.forget.ledger_redaction import Line, lines_of_others, overwrite, tombstone
 from tasks.forget.matcher import ReferenceMatcher
-from tasks.forget.scrub import remove_raw, scrub_files, scrub_state, wipe_free_pages
+from tasks.forget.scrub import remove_raw, scrub_files
 from tasks.forget.scrub_frontier import scrub_frontier
-from tasks.raw.ledger import read_entries, require_no_cut_forgetting
+from tasks.forget.scrub_state import scrub_state, wipe_free_pages
+from tasks.raw.ledger import read_entries, require_no_unfinished_erasure
 from tasks.run_context import RunContext
 from tasks.storage.atomic_files import sync_folder, write_json
 from tasks.storage.state_db import transaction
@@ -40,7 +42,7 @@ SCRUB, REDACT, DERIVE = "scrub", "redact", "derive"
 
 @dataclass(frozen=True, slots=True)
 class PendingErasure:
-    """A document on its way out."""
+    """A document that is to be forgotten."""
 
     seq: int
     offset: int  # of its line in the ledger
@@ -55,39 +57,39 @@ class Intent:
 
     at: str  # ISO 8601
     documents: tuple[PendingErasure, ...]
-    url: str | None  # that was asked for; not known any more once lines are redacted
+    url: str | None  # as requested; None once the lines are tombstones
     domain: str | None
     keep_copies: bool
     retrain: bool
-    rules: str  # digest of the rules that `kept` is due to
+    rules: str  # digest of the rules that decided `kept`
     phase: str = SCRUB
     lines: tuple[Line, ...] = ()
     unreached: tuple[str, ...] = ()  # what could not be cleared, in sentences
 
-    def forgotten(self, document: PendingErasure) -> dict[str, str]:
-        """What the document's ledger line says from now on."""
+    def tombstone_of(self, document: PendingErasure) -> dict[str, str]:
+        """Returns what the document's ledger line says from now on."""
         return {"at": self.at, "why": document.why} | ({"copies": "kept"} if self.keep_copies else {})
 
 
 @dataclass(slots=True)
 class ErasureReport:
-    """What was removed, by kind, and what could not be looked into, in sentences."""
+    """What was removed, by kind, and what could not be cleared, in sentences."""
 
     counts: Counter[str] = field(default_factory=Counter)
     unreached: list[str] = field(default_factory=list)
 
 
 ExternalEraser = Callable[[ReferenceMatcher, str | None, bool], ErasureReport]
-"""Clears what lies outside of the data directory, Prefect's memory. Arguments as of `scrub_files`."""
+"""Clears what lies outside of the data directory: Prefect's memory. Takes the arguments of `scrub_files`."""
 
 
-def nowhere_else(mentions: ReferenceMatcher, since: str | None, dry: bool) -> ErasureReport:
-    """For a data directory that Prefect never heard of."""
+def nowhere_else(matcher: ReferenceMatcher, since: str | None, dry: bool) -> ErasureReport:
+    """An eraser for a data directory that Prefect has no memory of."""
     return ErasureReport()
 
 
 def read_intent(layout: Layout) -> Intent | None:
-    """None where no forgetting is under way.
+    """Returns None where no erasure is under way.
 
     Raises:
         DataDirectoryError: it cannot be read.
@@ -96,9 +98,9 @@ def read_intent(layout: Layout) -> Intent | None:
         return None
     try:
         values = json.loads(layout.intent.read_text(encoding="utf-8"))
-        values["documents"] = tuple(PendingErasure(**one) for one in values["documents"])
-        values["lines"] = tuple((offset, line) for offset, line in values["lines"])
-        return Intent(**values | {"unreached": tuple(values["unreached"])})
+        documents = tuple(PendingErasure(**one) for one in values.pop("documents"))
+        lines = tuple((offset, line) for offset, line in values.pop("lines"))
+        return Intent(documents=documents, lines=lines, unreached=tuple(values.pop("unreached")), **values)
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise DataDirectoryError(
             f"{layout.intent} cannot be read ({error}). Remove it and forget again what it was about."
@@ -109,56 +111,58 @@ def write_intent(layout: Layout, intent: Intent) -> None:
     write_json(layout.intent, asdict(intent))
 
 
-def mend_lines(layout: Layout, elsewhere: ExternalEraser | None) -> None:
-    """First of all: the ledger as it was meant, where a kill left one of its lines half-redacted.
+def recover_lines(layout: Layout, external_eraser: ExternalEraser | None) -> None:
+    """Complete the ledger's lines where a kill left one half-written. Called before anything reads them.
 
     Raises:
-        DataDirectoryError: only a run that can clear Prefect's memory, too, may finish it.
+        DataDirectoryError: only a run that can clear Prefect's memory, too, may finish this erasure.
     """
     intent = read_intent(layout)
-    if intent is not None and intent.phase == SCRUB and elsewhere is None:
-        require_no_cut_forgetting(layout)
+    if intent is not None and intent.phase == SCRUB and external_eraser is None:
+        require_no_unfinished_erasure(layout)
     if intent is not None and intent.phase == REDACT:
         overwrite(layout, intent.lines)
 
 
-def finish(night: RunContext, elsewhere: ExternalEraser) -> list[str]:
-    """Carry out the intent from the step that it names. Says what could not be cleared; safe to be killed and repeated.
+def finish(run: RunContext, external_eraser: ExternalEraser) -> list[str]:
+    """Carry out the intent, where there is one, from the phase that it names. A kill is safe: call it again.
 
-    Nothing happens where there is no intent.
+    Returns:
+        What could not be cleared, in sentences.
     """
-    intent = read_intent(night.layout)
+    intent = read_intent(run.layout)
     if intent is None:
         return []
-    night.derivation.db.execute("PRAGMA secure_delete = ON")
-    with night.record.stage("forget"):
+    run.derivation.db.execute("PRAGMA secure_delete = ON")
+    with run.record.stage("forget"):
         if intent.phase == SCRUB:
-            intent = _scrub(night, intent, elsewhere)
+            intent = _scrub(run, intent, external_eraser)
         if intent.phase == REDACT:
-            intent = _redact(night, intent)
+            intent = _redact(run, intent)
         if intent.documents:
-            _derive(night)
-        wipe_free_pages(night.derivation.db)
-        night.layout.intent.unlink()
-        sync_folder(night.layout.raw)
-    if (night.layout.state / "snapshots.json").exists():
-        night.record.say("snapshots of this data directory hold it still: it leaves them with the second new one")
+            run.derivation.apply_rules()  # of this run; the tokenizer stays, frozen or not
+            derive_all(run.derivation, lambda done, of: run.record.progress("derive again", done, of))
+        wipe_free_pages(run.derivation.db)
+        run.layout.intent.unlink()
+        sync_folder(run.layout.raw)
+    if (run.layout.state / "snapshots.json").exists():
+        run.record.say("snapshots of this data directory hold it still: it leaves them with the second new one")
     return list(intent.unreached)
 
 
-def mentions_of(layout: Layout, intent: Intent) -> ReferenceMatcher:
-    """Read from the ledger, so only before its lines are redacted."""
+def matcher_of(layout: Layout, intent: Intent) -> ReferenceMatcher:
+    """Reads the ledger, so call it before its lines become tombstones."""
     entries = [entry for entry, _ in _lines(layout, intent)]
     return ReferenceMatcher(entries, [intent.url] if intent.url else [], intent.domain)
 
 
 def first_seen(layout: Layout, intent: Intent) -> str | None:
-    """When the first document came that training may have seen; None where it has seen none."""
+    """Returns when the first document that training may have seen was fetched; None where it has seen none."""
     seen = {one.seq for one in intent.documents if one.split == "train" and one.kept is not False}
     return min((entry.fetched_at for entry, _ in _lines(layout, intent) if entry.seq in seen), default=None)
 
 
-def lost(intent: Intent) -> list[erasure_marks.ErasedDocument]:
+def erased(intent: Intent) -> list[erasure_marks.ErasedDocument]:
     return [erasure_marks.ErasedDocument(one.seq, one.split, one.kept) for one in intent.documents]
 
 
@@ -167,77 +171,76 @@ def _lines(layout: Layout, intent: Intent) -> list[tuple[LedgerEntry, int]]:
     return [next(read_entries(layout.ledger, one.offset)) for one in intent.documents]
 
 
-def _scrub(night: RunContext, intent: Intent, elsewhere: ExternalEraser) -> Intent:
-    layout, db, record = night.layout, night.derivation.db, night.record
-    entries = _lines(layout, intent)
-    mentions, since = mentions_of(layout, intent), first_seen(layout, intent)
+def _scrub(run: RunContext, intent: Intent, external_eraser: ExternalEraser) -> Intent:
+    layout = run.layout
+    entries, matcher = _lines(layout, intent), matcher_of(layout, intent)
     urls = [url for entry, _ in entries for url in (entry.url, entry.final_url)] + ([intent.url] if intent.url else [])
-    night.corpus.forgotten.remember(urls, intent.domain, intent.at)
-
-    cleared = elsewhere(mentions, since, False)
-    cleared.counts["addresses"] = scrub_frontier(night.frontier, mentions, dry=False)
-    cleared.counts += scrub_state(db, mentions, dry=False)
-    counts, closed = scrub_files(layout, mentions, since, dry=False)
-    cleared.counts += counts
-    cleared.unreached += [f"{path} is compressed, and was not looked into" for path in closed]
+    run.catalog.forgotten.remember(urls, intent.domain, intent.at)
+    report = scrub(run, intent, external_eraser, dry=False)
     remove_raw(layout, [entry.path for entry, _ in entries])
 
     lines = [
-        redacted(entry, intent.forgotten(document), document.offset, end)
+        tombstone(entry, intent.tombstone_of(document), document.offset, end)
         for document, (entry, end) in zip(intent.documents, entries, strict=True)
     ]
-    lines += lines_of_others(layout.ledger, mentions, {one.seq for one in intent.documents})
-    for kind, number in ({"documents": len(entries)} | cleared.counts).items():
-        record.count("forget", kind, number)
-    unreached = tuple(cleared.unreached)
-    intent = dataclasses.replace(
-        intent, phase=REDACT, url=None, domain=None, lines=tuple(sorted(lines)), unreached=unreached
-    )
-    write_intent(layout, intent)
-    return intent
+    lines += lines_of_others(layout.ledger, matcher, {one.seq for one in intent.documents})
+    for kind, number in ({"documents": len(entries)} | report.counts).items():
+        run.record.count("forget", kind, number)
+    unreached = tuple(report.unreached)
+    return _enter(layout, intent, phase=REDACT, url=None, domain=None, lines=tuple(sorted(lines)), unreached=unreached)
 
 
-def _redact(night: RunContext, intent: Intent) -> Intent:
-    layout, corpus = night.layout, night.corpus
+def scrub(run: RunContext, intent: Intent, external_eraser: ExternalEraser, dry: bool) -> ErasureReport:
+    """Clear all that is neither raw text nor derived from it. A dry run only counts."""
+    matcher, since = matcher_of(run.layout, intent), first_seen(run.layout, intent)
+    report = external_eraser(matcher, since, dry)
+    report.counts["addresses"] = scrub_frontier(run.frontier, matcher, dry)
+    report.counts += scrub_state(run.derivation.db, matcher, dry)
+    counts, closed = scrub_files(run.layout, matcher, since, dry)
+    report.counts += counts
+    report.unreached += [f"{path} is compressed, and {'is' if dry else 'was'} not looked into" for path in closed]
+    return report
+
+
+def _redact(run: RunContext, intent: Intent) -> Intent:
+    layout = run.layout
     overwrite(layout, intent.lines)
     if intent.documents:
-        _unlearn(night, intent)
+        _mark_models(run, intent)
         token_files.reset(layout)
         remove_cleaned(layout)
-        with transaction(night.derivation.db):
+        with transaction(run.derivation.db):
             for document in intent.documents:
-                corpus.forget(document.seq, intent.forgotten(document))
-            night.derivation.begin_anew()
-    intent = dataclasses.replace(intent, phase=DERIVE, lines=())
+                run.catalog.forget(document.seq, intent.tombstone_of(document))
+            run.derivation.begin_anew()
+    return _enter(layout, intent, phase=DERIVE, lines=())
+
+
+def _enter(layout: Layout, intent: Intent, **changes: Any) -> Intent:
+    intent = dataclasses.replace(intent, **changes)
     write_intent(layout, intent)
     return intent
 
 
-def _unlearn(night: RunContext, intent: Intent) -> None:
-    """Checkpoints and models say what they know of it; or, as the user wishes, the lineage goes back to before it."""
-    layout, record = night.layout, night.record
-    known = erasure_marks.mark(layout.checkpoints, layout.models, lost(intent), intent.rules, intent.at)
+def _mark_models(run: RunContext, intent: Intent) -> None:
+    """Mark checkpoints and models that may have seen it; with `retrain`, roll training back to before it."""
+    layout, record = run.layout, run.record
+    known = erasure_marks.mark(layout.checkpoints, layout.models, erased(intent), intent.rules, intent.at)
     record.count("forget", "checkpoints that know it", len(known.checkpoints))
     record.count("forget", "models that know it", len(known.models))
     if intent.retrain:
-        go_back(night, [one.seq for one in intent.documents])
+        roll_back(run, [one.seq for one in intent.documents])
     elif known:
         record.say(
             f"trained on it or scored with it, and marked: {known}. With --retrain, training goes back to before it"
         )
 
 
-def go_back(night: RunContext, numbers: list[int] | None) -> None:
-    """To the newest checkpoint from before these documents; where None, from before any that was ever forgotten."""
-    removed, newest = erasure_marks.go_back(night.layout.checkpoints, night.layout.models, numbers)
+def roll_back(run: RunContext, numbers: list[int] | None) -> None:
+    """Return to the newest checkpoint that has not seen these documents; None: that has seen no forgotten one."""
+    removed, newest = erasure_marks.go_back(run.layout.checkpoints, run.layout.models, numbers)
     if not removed:
-        night.record.say("there is no checkpoint and no model that learned from it: nothing to go back from")
+        run.record.say("there is no checkpoint and no model that learned from it: nothing to go back from")
         return
     where = "starts anew" if newest is None else f"goes back to step {newest}"
-    night.record.say(f"the lineage {where}; removed: {removed}. The next training goes on from there")
-
-
-def _derive(night: RunContext) -> None:
-    """With the rules of this run; the tokenizer stays, frozen or not."""
-    night.derivation.apply_rules()
-    derive_all(night.derivation, lambda done, of: night.record.progress("derive again", done, of))
+    run.record.say(f"the lineage {where}; removed: {removed}. The next training goes on from there")

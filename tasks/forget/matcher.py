@@ -1,4 +1,4 @@
-"""Where a text names what is to be forgotten: an address, a host, a raw file, a title. Finds it, and blanks it out."""
+"""Finds where a text refers to what is to be forgotten (an address, a host, a raw file, a title), and blanks it out."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ TITLE_CHARACTERS = 16  # a shorter one, or one of a single word, is no more than
 
 
 class ReferenceMatcher:
-    """Built from the ledger lines that go and, where a whole domain goes, from its name.
+    """Built from the ledger lines of the documents and, where a whole domain is forgotten, from its name.
 
     Args:
-        entries: the documents, not yet redacted.
+        entries: the documents, before their lines become tombstones.
         urls: further addresses.
-        domain: with its subdomains, as `forgotten.domain_named` gives it.
+        domain: with its subdomains, as `suppression_list.domain_named` returns it.
     """
 
     def __init__(self, entries: Iterable[LedgerEntry], urls: Iterable[str] = (), domain: str | None = None) -> None:
@@ -70,18 +70,16 @@ class ReferenceMatcher:
             return False
 
     def spans(self, text: str) -> Iterator[tuple[int, int]]:
-        """Start and end of each mention, kind by kind; they may overlap."""
+        """Yields start and end of each reference, kind by kind; they may overlap."""
         if "://" in text and self.urls:
             yield from self._addresses(text)
-        if self._host:
-            yield from (found.span() for found in self._host.finditer(text))
         if self._names:
             yield from (found.span() for found in RAW_NAME.finditer(text) if found[0] in self._names)
-        if self._phrase:
-            yield from (found.span() for found in self._phrase.finditer(text))
+        for pattern in filter(None, (self._host, self._phrase)):
+            yield from (found.span() for found in pattern.finditer(text))
 
     def cut(self, text: str, *, keep_length: bool = False) -> str:
-        """The text without its mentions; with `keep_length`, as many UTF-8 bytes long as before."""
+        """Returns the text without its references; with `keep_length`, as many UTF-8 bytes long as before."""
         kept, position = [], 0
         for start, end in sorted(self.spans(text)):
             if end <= position:
@@ -95,14 +93,10 @@ class ReferenceMatcher:
     def _addresses(self, text: str) -> Iterator[tuple[int, int]]:
         for found in ADDRESS.finditer(text):
             address = found[0]
-            while address:
-                if self._is_forgotten(address):
-                    yield found.start(), found.start() + len(address)
-                    break
-                shorter = address[:-1]
-                if address[-1] not in CLOSING:
-                    break
-                address = shorter
+            while address and not self._is_forgotten(address):
+                address = address[:-1] if address[-1] in CLOSING else ""
+            if address:
+                yield found.start(), found.start() + len(address)
 
     def _is_forgotten(self, address: str) -> bool:
         try:

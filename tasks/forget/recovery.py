@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tasks.contracts.paths import Layout
-from tasks.forget.erasure import ExternalEraser, finish, mend_lines, nowhere_else
+from tasks.forget.erasure import ExternalEraser, finish, nowhere_else, recover_lines
 from tasks.run_context import RunContext
 
 
@@ -16,7 +16,7 @@ class ForgettingRecovery:
     external: ExternalEraser | None = None
 
     def before_opening(self, layout: Layout) -> None:
-        mend_lines(layout, self.external)
+        recover_lines(layout, self.external)
 
     def finish(self, run: RunContext) -> None:
         if run.layout.intent.exists():

@@ -9,25 +9,25 @@ from tasks.search.frontier import Frontier
 from tasks.storage.state_db import transaction
 
 
-def scrub_frontier(frontier: Frontier, mentions: ReferenceMatcher, dry: bool) -> int:
+def scrub_frontier(frontier: Frontier, matcher: ReferenceMatcher, dry: bool) -> int:
     """Replace each forgotten URL by its hash, and blank it out in the rows of others. Returns the number of URLs."""
     number = after = 0
     some = "SELECT rowid, * FROM frontier WHERE rowid > ? AND url <> '' ORDER BY rowid LIMIT 5000"
     with transaction(frontier.db):
         while rows := frontier.db.execute(some, (after,)).fetchall():
             after = rows[-1]["rowid"]
-            number += sum(_scrub_row(frontier, row, mentions, dry) for row in rows)
+            number += sum(_scrub_row(frontier, row, matcher, dry) for row in rows)
     return number
 
 
-def _scrub_row(frontier: Frontier, row: sqlite3.Row, mentions: ReferenceMatcher, dry: bool) -> bool:
+def _scrub_row(frontier: Frontier, row: sqlite3.Row, matcher: ReferenceMatcher, dry: bool) -> bool:
     """Returns whether the row's own URL is forgotten."""
-    if mentions.is_page(row["url"]):
+    if matcher.is_page(row["url"]):
         if not dry:
             frontier.db.execute("DELETE FROM frontier WHERE rowid = ?", (row["rowid"],))
             frontier.keep_hash(row["url"], row["first_seen"])
         return True
-    cut = {name: mentions.cut(row[name] or "") for name in ("query", "detail", "final_url")}
+    cut = {name: matcher.cut(row[name] or "") for name in ("query", "detail", "final_url")}
     if not dry and any(cut[name] != (row[name] or "") for name in cut):
         frontier.db.execute(
             "UPDATE frontier SET query = :query, detail = :detail, final_url = :final_url, etag = NULL, "

@@ -1,11 +1,10 @@
-"""Doctor: what a night needs from this machine, each with what to do where it is missing."""
+"""Doctor: checks what a night needs from this machine, and says what to do where it is missing."""
 
 from __future__ import annotations
 
 import platform
 import shutil
 import sys
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -33,14 +32,20 @@ class Finding:
 
 
 def examine(data_dir: str | None) -> list[Finding]:
-    """All examinations, in order; none changes anything."""
-    checks: tuple[Callable[[], Finding], ...] = (_python, _packages, _compiler, _browser, _memory)
-    return [check() for check in checks] + _data(data_dir)
+    """Returns the results of all checks, in order; none changes anything."""
+    memory = psutil.virtual_memory().total
+    return [
+        _check("python", sys.version_info >= (3, 11), platform.python_version(), "3.11 or later is needed"),
+        _packages(),
+        _compiler(),
+        _browser(),
+        _check("memory", memory >= 0.9 * MEMORY_BYTES, f"{memory / 1e9:.1f} GB", "2 GB are needed"),
+        *_data(data_dir),
+    ]
 
 
-def _python() -> Finding:
-    fine = sys.version_info >= (3, 11)
-    return Finding("python", fine, platform.python_version() + ("" if fine else ": 3.11 or later is needed"))
+def _check(what: str, fine: bool, says: str, advice: str) -> Finding:
+    return Finding(what, fine, says if fine else f"{says}: {advice}")
 
 
 def _packages() -> Finding:
@@ -69,25 +74,19 @@ def _browser() -> Finding:
     return Finding("browser", False, f"no Chromium or no chromedriver: pages built by scripts are left out; {INSTALL}")
 
 
-def _memory() -> Finding:
-    total = psutil.virtual_memory().total
-    fine = total >= 0.9 * MEMORY_BYTES
-    return Finding("memory", fine, f"{total / 1e9:.1f} GB" + ("" if fine else ": 2 GB are needed"))
-
-
 def _data(data_dir: str | None) -> list[Finding]:
     try:
         layout = find_data_directory(data_dir)
     except MiniatureMemoryError as error:
         return [Finding("data directory", False, str(error))]
     free = shutil.disk_usage(layout.root).free
-    fine = free >= DISK_BYTES
-    says = f"{free / 1e9:.1f} GB free" + ("" if fine else ": make room, or choose another with --data-dir")
-    return [Finding("data directory", True, str(layout.root)), Finding("disk", fine, says), *_forgetting(layout)]
+    advice = "make room, or choose another with --data-dir"
+    disk = _check("disk", free >= DISK_BYTES, f"{free / 1e9:.1f} GB free", advice)
+    return [Finding("data directory", True, str(layout.root)), disk, *_forgetting(layout)]
 
 
 def _forgetting(layout: Layout) -> list[Finding]:
-    """A forgetting that was cut, and a published model that knows what was forgotten."""
+    """An unfinished erasure, and a published model that has seen what was forgotten."""
     found = []
     if layout.intent.exists():
         found.append(Finding("forget", False, "one was cut: finish it with python run.py forget"))

@@ -1,4 +1,4 @@
-"""Prune: what is old and disposable goes. Truth, derived data, checkpoints and models are never touched.
+"""Prune: removes what is old and disposable. Raw text, derived data, checkpoints and models are never touched.
 
 A report's JSON stays for ever: a few kB, from which the plots of all nights are drawn.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 from tasks.contracts.paths import Layout
@@ -16,20 +17,14 @@ DAY = 86400.0
 
 
 def prune(layout: Layout, db: sqlite3.Connection, keep_days: int) -> dict[str, int]:
-    """Remove what nobody needs any more. Under the writer lock. Gives how many files of each kind went."""
-    removed = {
-        "report files": _remove(_old_report_files(layout, time.time() - keep_days * DAY)),
-        "pages": _remove(_lost_pages(layout, db)),
+    """Remove what nobody needs any more; needs the writer lock. Returns the number of files removed by kind."""
+    old = {
+        "report files": list(_old_report_files(layout, time.time() - keep_days * DAY)),
+        "pages": list(_lost_pages(layout, db)),
     }
-    return {kind: number for kind, number in removed.items() if number}
-
-
-def _remove(paths: Iterator[Path]) -> int:
-    number = 0
-    for path in paths:
+    for path in chain(*old.values()):
         path.unlink(missing_ok=True)
-        number += 1
-    return number
+    return {kind: len(paths) for kind, paths in old.items() if paths}
 
 
 def _old_report_files(layout: Layout, before: float) -> Iterator[Path]:
@@ -43,7 +38,7 @@ def _lost_pages(layout: Layout, db: sqlite3.Connection) -> Iterator[Path]:
     """Cached bodies without a row: written by a run that was killed before it noted them."""
     if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'pages'").fetchone():
         return
+    known = {row[0] for row in db.execute("SELECT sha256 FROM pages")}
     for path in sorted(layout.pages.glob("*/*")):
-        known = db.execute("SELECT 1 FROM pages WHERE sha256 = ?", (path.name.removesuffix(".gz"),)).fetchone()
-        if not known and path.is_file():
+        if path.name.removesuffix(".gz") not in known and path.is_file():
             yield path

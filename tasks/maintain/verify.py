@@ -13,8 +13,8 @@ from tasks.tokenize import token_files
 from tasks.tokenize.tokenizer_record import read_tokenizer_record
 
 
-def verify(layout: Layout, corpus: Catalog) -> Iterator[str]:
-    """Each problem found, as a sentence that names the file."""
+def verify(layout: Layout, catalog: Catalog) -> Iterator[str]:
+    """Yields each problem found, as a sentence that names the file."""
     registered = set()
     for entry, _ in read_entries(layout.ledger):
         if entry.forgotten:
@@ -24,32 +24,30 @@ def verify(layout: Layout, corpus: Catalog) -> Iterator[str]:
             yield f"{layout.raw / entry.path} {problem}"
     for path in find_unregistered(layout, registered):
         yield f"{path} has no line in the ledger: take it in with python run.py validate --scan"
-    yield from _verify_cleaned(layout, corpus)
-    yield from _verify_processed(layout, corpus)
+    yield from _verify_cleaned(layout, catalog)
+    yield from _verify_processed(layout, catalog)
 
 
-def _verify_cleaned(layout: Layout, corpus: Catalog) -> Iterator[str]:
-    seq = 0
-    while rows := corpus.kept(seq, 1000):
-        for row in rows:
-            path = layout.cleaned / row["path"]
-            size = path.stat().st_size if path.exists() else -1
-            if size != row["kept_bytes"]:
-                yield f"{path} has {max(size, 0)} of {row['kept_bytes']} bytes: see python run.py rebuild"
-        seq = rows[-1]["seq"] + 1
+def _verify_cleaned(layout: Layout, catalog: Catalog) -> Iterator[str]:
+    kept = "SELECT path, kept_bytes FROM documents WHERE outcome = 'kept' ORDER BY seq"
+    for name, expected in catalog.db.execute(kept):
+        path = layout.cleaned / name
+        size = path.stat().st_size if path.exists() else -1
+        if size != expected:
+            yield f"{path} has {max(size, 0)} of {expected} bytes: see python run.py rebuild"
 
 
-def _verify_processed(layout: Layout, corpus: Catalog) -> Iterator[str]:
-    record, meta = read_tokenizer_record(layout), token_files.read_manifest(layout)
-    if meta is None:
+def _verify_processed(layout: Layout, catalog: Catalog) -> Iterator[str]:
+    record, manifest = read_tokenizer_record(layout), token_files.read_manifest(layout)
+    if manifest is None:
         return
-    if record is None or record.sha256 != meta.tokenizer:
+    if record is None or record.sha256 != manifest.tokenizer:
         yield f"{layout.processed} was made with another tokenizer than {layout.tokenizer}"
-    for path, committed in token_files.committed_sizes(layout, meta).items():
+    for path, committed in token_files.committed_sizes(layout, manifest).items():
         if not path.exists() or path.stat().st_size != committed:
             yield f"{path} does not have its {committed} committed bytes: the next run mends it"
-    table = token_files.read_table(layout, meta)
+    table = token_files.read_table(layout, manifest)
     for split in token_files.SPLITS:
         rows = table[table["split"] == token_files.SPLITS.index(split)]
-        if int(rows["length"].sum()) != meta.tokens(split):
+        if int(rows["length"].sum()) != manifest.tokens(split):
             yield f"{layout.processed / TABLE} and {token_files.FILES[split]} disagree"

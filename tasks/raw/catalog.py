@@ -60,24 +60,28 @@ class Catalog:
     # -- positions ---------------------------------------------------------------------------------
 
     def position(self, name: str) -> int:
-        row = self.db.execute("SELECT value FROM positions WHERE name = ?", (name,)).fetchone()
-        return int(row[0]) if row else 0
+        return int(self._value("SELECT value FROM positions WHERE name = ?", name) or 0)
 
-    def set_position(self, name: str, value: int) -> None:
+    def set_position(self, name: str, value: int | str) -> None:
         self.db.execute("INSERT OR REPLACE INTO positions VALUES (?, ?)", (name, value))
 
     def digest_of_rules(self) -> str | None:
-        row = self.db.execute("SELECT value FROM positions WHERE name = 'rules'").fetchone()
-        return str(row[0]) if row else None
+        value = self._value("SELECT value FROM positions WHERE name = 'rules'")
+        return None if value is None else str(value)
 
     def forget_derived(self, rules: str) -> None:
-        """Every document is to be cleaned and compared again, under these rules. Called inside a transaction."""
+        """Mark every document to be cleaned and compared again, under these rules. Called inside a transaction."""
         self.db.execute(
             "UPDATE documents SET outcome = NULL, stage = NULL, detail = NULL, kept_bytes = NULL, language = NULL "
             "WHERE outcome IS NOT 'forgotten'"
         )
         self.set_position("cleaned", self._next_to_clean(0))
-        self.db.execute("INSERT OR REPLACE INTO positions VALUES ('rules', ?)", (rules,))
+        self.set_position("rules", rules)
+
+    def _value(self, query: str, *parameters: object) -> Any:
+        """Returns the first column of the first row; None where there is none."""
+        row = self.db.execute(query, parameters).fetchone()
+        return row[0] if row else None
 
     # -- the ledger --------------------------------------------------------------------------------
 
@@ -122,23 +126,23 @@ class Catalog:
     def ledger(self) -> Ledger:
         """The ledger, ready to append after what is indexed."""
         # Only the first few documents ask how many are held out, so counting stops early.
-        held_out = self.db.execute(
+        held_out = self._value(
             "SELECT COUNT(*) FROM (SELECT 1 FROM documents WHERE split = 'validation' ORDER BY seq LIMIT ?)",
-            (FIRST_HELD_OUT,),
-        ).fetchone()[0]
+            FIRST_HELD_OUT,
+        )
         return Ledger(self.layout, self.position("ledger_lines"), held_out)
 
     def has(self, url: str, sha256: str) -> bool:
         """Whether this very text of this very page is stored."""
         query = "SELECT 1 FROM documents WHERE url_key = ? AND sha256 = ?"
-        return self.db.execute(query, (url_key(url), sha256)).fetchone() is not None
+        return self._value(query, url_key(url), sha256) is not None
 
     def entry(self, seq: int) -> LedgerEntry:
         return next(read_entries(self.layout.ledger, self.offset(seq)))[0]
 
     def offset(self, seq: int) -> int:
-        """Of its line in the ledger, in bytes."""
-        return int(self.db.execute("SELECT offset FROM documents WHERE seq = ?", (seq,)).fetchone()[0])
+        """Returns the offset of its line in the ledger, in bytes."""
+        return int(self._value("SELECT offset FROM documents WHERE seq = ?", seq))
 
     def paths(self) -> set[str]:
         """Every path below `raw/` that the ledger names."""
@@ -154,16 +158,17 @@ class Catalog:
     # -- forgetting ----------------------------------------------------------------------------------
 
     def forget(self, seq: int, forgotten: dict[str, str]) -> None:
-        """A document's line was redacted: its row tells no more than that. Called inside a transaction."""
+        """Leave in a document's row what its tombstone in the ledger says. Called inside a transaction."""
         blank = {"path": "", "site": "", "url_key": "", "kept_bytes": None, "language": None}
         values = blank | _end_of_forgotten(forgotten)
         columns = ", ".join(f"{name} = :{name}" for name in values)
         self.db.execute(f"UPDATE documents SET {columns} WHERE seq = :seq", values | {"seq": seq})
 
     def digest_of_forgotten(self) -> str:
-        """Of which documents are forgotten; empty where none is. Costs those, not the corpus."""
-        rows = self.db.execute("SELECT seq FROM documents WHERE outcome = 'forgotten' ORDER BY seq").fetchall()
-        return hashlib.sha256(" ".join(str(row[0]) for row in rows).encode()).hexdigest() if rows else ""
+        """Returns a digest of the forgotten documents' numbers; empty where none is. Costs those, not the corpus."""
+        rows = self.db.execute("SELECT seq FROM documents WHERE outcome = 'forgotten' ORDER BY seq")
+        numbers = " ".join(str(row[0]) for row in rows)
+        return hashlib.sha256(numbers.encode()).hexdigest() if numbers else ""
 
     def is_forgotten(self, urls: Iterable[str], sha256: str) -> bool:
         """Whether one of these pages, or this very text wherever it stands, must not come in again."""
@@ -177,7 +182,7 @@ class Catalog:
         """The other members of these documents' groups of copies: the one that is kept, and what was dropped for it."""
         rows = self.db.execute(
             "SELECT seq, detail FROM documents WHERE outcome IN ('duplicate_exact', 'duplicate_near')"
-        ).fetchall()
+        )
         kept = {row["seq"]: int(found[1]) for row in rows if (found := COPY.match(row["detail"] or ""))}
         wanted = set(of)
         groups = {kept.get(seq, seq) for seq in wanted}
@@ -200,27 +205,27 @@ class Catalog:
 
     def is_first_version(self, seq: int, key: str) -> bool:
         """Whether no document before has the same page's URL."""
-        query = "SELECT 1 FROM documents WHERE url_key = ? AND seq < ? LIMIT 1"
-        return self.db.execute(query, (key, seq)).fetchone() is None
+        return self._value("SELECT 1 FROM documents WHERE url_key = ? AND seq < ? LIMIT 1", key, seq) is None
 
     def path(self, seq: int) -> str:
-        """Of a document, below `raw/` and `cleaned/`."""
-        return str(self.db.execute("SELECT path FROM documents WHERE seq = ?", (seq,)).fetchone()[0])
+        """Returns a document's path below `raw/` and `cleaned/`."""
+        return str(self._value("SELECT path FROM documents WHERE seq = ?", seq))
 
-    def settle(self, verdicts: list[tuple[int, Cleaned | Dropped]]) -> None:
+    def record_verdicts(self, verdicts: list[tuple[int, Cleaned | Dropped]]) -> None:
         """Record where each document of a batch ended. Called inside the transaction that keeps its signatures."""
+        rows = [
+            ("kept", None, None, len(end.text.encode()), end.language, seq)
+            if isinstance(end, Cleaned)
+            else (end.reason, end.stage, end.detail, None, None, seq)
+            for seq, end in verdicts
+        ]
         update = "UPDATE documents SET outcome=?, stage=?, detail=?, kept_bytes=?, language=? WHERE seq=?"
-        for seq, verdict in verdicts:
-            if isinstance(verdict, Cleaned):
-                size = len(verdict.text.encode())
-                self.db.execute(update, ("kept", None, None, size, verdict.language, seq))
-            else:
-                self.db.execute(update, (verdict.reason, verdict.stage, verdict.detail, None, None, seq))
+        self.db.executemany(update, rows)
         if verdicts:
             self.set_position("cleaned", self._next_to_clean(verdicts[-1][0] + 1))
 
     def _next_to_clean(self, seq: int) -> int:
-        """From a position on, past the documents that are forgotten."""
+        """Returns the first number from this one on whose document is not forgotten."""
         following = self.documents_from(seq, 1)
         return int(following[0]["seq"]) if following else self.position("ledger_lines")
 
@@ -235,10 +240,8 @@ class Catalog:
         return self.db.execute(query, (since, limit)).fetchall()
 
     def kept_bytes(self) -> int:
-        """Bytes of all kept text, both splits."""
-        return int(
-            self.db.execute("SELECT COALESCE(SUM(kept_bytes), 0) FROM documents WHERE outcome = 'kept'").fetchone()[0]
-        )
+        """Returns the bytes of all kept text, both splits."""
+        return int(self._value("SELECT SUM(kept_bytes) FROM documents WHERE outcome = 'kept'") or 0)
 
     # -- accounts ------------------------------------------------------------------------------------
 
@@ -246,9 +249,7 @@ class Catalog:
         """Documents by where they ended; raw = kept + dropped + waiting."""
         by_outcome = dict(self.db.execute("SELECT outcome, COUNT(*) FROM documents GROUP BY outcome").fetchall())
         waiting, kept = by_outcome.pop(None, 0), by_outcome.pop("kept", 0)
-        validation = self.db.execute(
-            "SELECT COUNT(*) FROM documents WHERE outcome = 'kept' AND split = 'validation'"
-        ).fetchone()[0]
+        validation = self._value("SELECT COUNT(*) FROM documents WHERE outcome = 'kept' AND split = 'validation'")
         return {
             "raw": waiting + kept + sum(by_outcome.values()),
             "kept": kept,

@@ -1,9 +1,9 @@
 """Truth: `raw/` and its ledger. A document is stored once, gets one line, and neither changes.
 
 Order of writing, for one batch: the journal (the ledger lines to come), the raw files (temporary name,
-fsync, rename), the ledger (append, fsync). A kill between any two is mended by `mend`, which replays the
-journal: lines whose file is whole are appended, the others never happened. The journal stays until the
-next batch, so that a torn last ledger line is restored from it too.
+fsync, rename), the ledger (append, fsync). After a kill between any two, `recover` replays the journal:
+lines whose file is whole are appended, the others are dropped. The journal stays until the next batch,
+so that a torn last ledger line is restored from it, too.
 """
 
 from __future__ import annotations
@@ -12,9 +12,8 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 from tasks.contracts.errors import DataDirectoryError, TruthDamagedError
 from tasks.contracts.paths import Layout
@@ -32,14 +31,10 @@ def entry_line(entry: LedgerEntry) -> bytes:
     return (json.dumps(entry.as_dict(), ensure_ascii=False) + "\n").encode()
 
 
-def parse_line(line: bytes) -> LedgerEntry:
-    values: dict[str, Any] = json.loads(line)
-    return LedgerEntry.of(values)
-
-
-def _parse_or_refuse(line: bytes, where: str) -> LedgerEntry:
+def parse_line(line: bytes, where: str = "the ledger") -> LedgerEntry:
+    """Raises TruthDamagedError, which says where, for what is no ledger line."""
     try:
-        return parse_line(line)
+        return LedgerEntry.of(json.loads(line))
     except (ValueError, TypeError) as error:
         raise TruthDamagedError(
             f"{where} is damaged ({error}). Restore raw/ from your backup; nothing else was changed."
@@ -62,59 +57,43 @@ class Ledger:
 
     def append(self, documents: list[Document], validation_fraction: float) -> list[LedgerEntry]:
         """Store a batch; when this returns, it is durable."""
-        entries = self._entries([(raw_path(document), document) for document in documents], validation_fraction)
-        lines = b"".join(entry_line(entry) for entry in entries)
+        return self._commit([(raw_path(document), document) for document in documents], validation_fraction, _write_raw)
+
+    def adopt(self, files: list[tuple[str, Document]], validation_fraction: float) -> list[LedgerEntry]:
+        """Add ledger lines for files that a user dropped under `raw/`; they stay where and as they are."""
+        return self._commit(files, validation_fraction, lambda path, _: path.chmod(0o444))
+
+    def _commit(
+        self, files: list[tuple[str, Document]], validation_fraction: float, place: Callable[[Path, Document], object]
+    ) -> list[LedgerEntry]:
+        """The journal, then each file, then the ledger."""
+        entries = []
+        for name, document in files:
+            entries.append(self._entry(name, document, validation_fraction))
+            self.documents += 1
+            self.held_out += entries[-1].split == "validation"
+        lines = b"".join(map(entry_line, entries))
         write_atomically(self.layout.journal, lines)
-        for entry, document in zip(entries, documents, strict=True):
-            _write_raw(self.layout.raw / entry.path, document.text.encode())
-        for folder in {(self.layout.raw / entry.path).parent for entry in entries}:
+        paths = [self.layout.raw / name for name, _ in files]
+        for path, (_, document) in zip(paths, files, strict=True):
+            place(path, document)
+        for folder in {path.parent for path in paths}:
             sync_folder(folder)
         sync_folder(self.layout.raw)
         append_durably(self.layout.ledger, lines)
         return entries
 
-    def adopt(self, files: list[tuple[str, Document]], validation_fraction: float) -> list[LedgerEntry]:
-        """Give files that a user dropped under `raw/` their lines; they stay where and as they are."""
-        entries = self._entries(files, validation_fraction)
-        lines = b"".join(entry_line(entry) for entry in entries)
-        write_atomically(self.layout.journal, lines)
-        for path, _ in files:
-            os.chmod(self.layout.raw / path, 0o444)
-        append_durably(self.layout.ledger, lines)
-        return entries
-
-    def _entries(self, files: list[tuple[str, Document]], validation_fraction: float) -> list[LedgerEntry]:
-        entries = []
-        for path, document in files:
-            entry = self._entry(path, document, validation_fraction)
-            entries.append(entry)
-            self.documents += 1
-            self.held_out += entry.split == "validation"
-        return entries
-
     def _entry(self, path: str, document: Document, validation_fraction: float) -> LedgerEntry:
-        content = document.text.encode()
-        sha256 = hashlib.sha256(content).hexdigest()
+        facts = dataclasses.asdict(document)
+        content = facts.pop("text").encode()
         return LedgerEntry(
             seq=self.documents,
             path=path,
-            sha256=sha256,
+            sha256=document.sha256,
             bytes=len(content),
-            split=self._split(document.text, sha256, validation_fraction),
+            split=self._split(document.text, document.sha256, validation_fraction),
             site=site_of(document.url),
-            url=document.url,
-            final_url=document.final_url,
-            title=document.title,
-            provider=document.provider,
-            query=document.query,
-            fetched_at=document.fetched_at,
-            extractor=document.extractor,
-            robots=document.robots,
-            rights=document.rights,
-            published=document.published,
-            author=document.author,
-            language=document.language,
-            licence=document.licence,
+            **facts,
         )
 
     def _split(self, text: str, sha256: str, validation_fraction: float) -> str:
@@ -133,94 +112,75 @@ def raw_path(document: Document) -> str:
     return f"source_{slug}/{name}"
 
 
-def _write_raw(path: Path, content: bytes) -> None:
+def _write_raw(path: Path, document: Document) -> None:
     path.parent.mkdir(exist_ok=True)
-    temporary = path.parent / f".{path.name}.tmp"
-    with open(temporary, "wb") as file:
-        os.fchmod(file.fileno(), 0o444)
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.rename(temporary, path)
+    write_atomically(path, document.text.encode(), mode=0o444, sync_name=False)
 
 
 def read_entries(ledger: Path, offset: int = 0) -> Iterator[tuple[LedgerEntry, int]]:
-    """The lines from a byte offset on, each with the offset after it."""
+    """Yields the entries from a byte offset on, each with the offset after its line."""
     if not ledger.exists():
         return
     with open(ledger, "rb") as file:
         file.seek(offset)
         for line in file:
             offset += len(line)
-            yield _parse_or_refuse(line, f"{ledger}: the line that ends at byte {offset}"), offset
+            yield parse_line(line, f"{ledger}: the line that ends at byte {offset}"), offset
 
 
-def require_no_cut_forgetting(layout: Layout) -> None:
-    """Raises DataDirectoryError while half of something is forgotten: a night, or `forget`, goes on with it."""
+def require_no_unfinished_erasure(layout: Layout) -> None:
+    """Raises DataDirectoryError while an erasure is unfinished: a night, or `forget`, finishes it."""
     if layout.intent.exists():
         raise DataDirectoryError("a forgetting was cut: finish it first with python run.py forget")
 
 
-def mend(layout: Layout) -> list[str]:
-    """Finish or undo a batch that was cut, and restore a torn last line. Costs one batch, not the corpus.
+def recover(layout: Layout) -> list[str]:
+    """Finish or undo an interrupted batch, and restore a torn last line. Costs one batch, not the corpus.
 
     Returns:
-        What was found and mended, in sentences; empty when all was whole.
+        What was found and recovered, in sentences; empty when all was whole.
     """
-    said = []
+    messages = []
     if _cut_torn_line(layout.ledger):
-        said.append("ledger.jsonl ended in a torn line: cut off")
-    restored = _replay(layout)
-    if restored:
-        said.append(f"{restored} ledger line(s) restored from the journal of the last batch")
-    return said
+        messages.append("ledger.jsonl ended in a torn line: cut off")
+    if restored := _replay(layout):
+        messages.append(f"{restored} ledger line(s) restored from the journal of the last batch")
+    return messages
 
 
-def _tail(ledger: Path, lines: int) -> list[LedgerEntry]:
-    """The last lines of the ledger, read from its end."""
-    if not ledger.exists():
+def last_lines(path: Path, number: int) -> list[bytes]:
+    """Returns the last lines of a file, each with its newline, read from its end; none where there is no file."""
+    if not path.exists():
         return []
-    with open(ledger, "rb") as file:
-        size = file.seek(0, os.SEEK_END)
-        window = 4096
+    with open(path, "rb") as file:
+        size, window = file.seek(0, os.SEEK_END), 65536
         while True:
-            start = max(0, size - window)
-            file.seek(start)
-            found = file.read().splitlines()
-            if start == 0 or len(found) > lines:  # the first line of a window may be half of one
-                return [_parse_or_refuse(line, f"{ledger}: one of its last lines") for line in found[-lines:]]
+            start = file.seek(max(0, size - window))
+            lines = file.readlines()
+            if start == 0 or len(lines) > number:  # the first line of a window may be half of one
+                return lines[max(0, len(lines) - number) :]
             window *= 4
 
 
 def _cut_torn_line(ledger: Path) -> bool:
-    """Cut what follows the last newline. A whole last line without its newline is torn too: the journal has it."""
-    if not ledger.exists():
+    """Cut what follows the last newline. A whole last line without its newline is torn, too: the journal has it."""
+    torn = b"".join(last_lines(ledger, 1))
+    if not torn or torn.endswith(b"\n"):
         return False
     with open(ledger, "r+b") as file:
-        size = position = file.seek(0, os.SEEK_END)
-        while position:
-            start = max(0, position - 65536)
-            file.seek(start)
-            newline = file.read(position - start).rfind(b"\n")
-            if newline >= 0:
-                position = start + newline + 1
-                break
-            position = start
-        if position == size:
-            return False
-        file.truncate(position)
-        file.flush()
+        file.truncate(file.seek(-len(torn), os.SEEK_END))
         os.fsync(file.fileno())
     return True
 
 
 def _replay(layout: Layout) -> int:
-    """Append the journal's lines that the ledger lacks and whose raw file is whole."""
+    """Append the journal's lines that the ledger lacks and whose raw file is whole. Returns their number."""
     if not layout.journal.exists():
         return 0
     lines = layout.journal.read_bytes().splitlines()
-    batch = [_parse_or_refuse(line, f"{layout.journal} (the journal of the last batch)") for line in lines]
-    tail = _tail(layout.ledger, max(1, len(batch)))
+    batch = [parse_line(line, f"{layout.journal} (the journal of the last batch)") for line in lines]
+    last = last_lines(layout.ledger, max(1, len(batch)))
+    tail = [parse_line(line, f"{layout.ledger}: one of its last lines") for line in last]
     stored = {_identity(entry) for entry in tail}
     next_seq = tail[-1].seq + 1 if tail else 0
     lost: list[bytes] = []
@@ -230,7 +190,7 @@ def _replay(layout: Layout) -> int:
         if _identity(entry) in stored or not (entry.forgotten or _is_whole(path, entry.sha256)):
             continue
         seq = next_seq + len(lost)
-        # As it stands in the journal, white space included: a redacted line keeps its length.
+        # As it stands in the journal, white space included: a tombstone keeps its line's length.
         lost.append(line + b"\n" if entry.seq == seq else entry_line(dataclasses.replace(entry, seq=seq)))
     if lost:
         append_durably(layout.ledger, b"".join(lost))
@@ -238,7 +198,7 @@ def _replay(layout: Layout) -> int:
 
 
 def _identity(entry: LedgerEntry) -> str | int:
-    """What tells two lines apart; a redacted one has no path."""
+    """Returns what tells two lines apart; a tombstone (the line of a forgotten document) has no path."""
     return entry.path or entry.seq
 
 

@@ -8,8 +8,8 @@ from tasks.contracts.records import Document, Extracted
 from tasks.raw.catalog import Catalog
 
 
-def store(results: Sequence[Extracted], corpus: Catalog, validation_fraction: float) -> list[str]:
-    """Append what is new to the truth, in the order given; when this returns, it is durable.
+def store(results: Sequence[Extracted], catalog: Catalog, validation_fraction: float) -> list[str]:
+    """Append what is new to raw/ and its ledger, in the order given; when this returns, it is durable.
 
     Returns:
         For each result `stored`, `unchanged` (this very text of this page is there), `forgotten`, or why it was
@@ -21,14 +21,14 @@ def store(results: Sequence[Extracted], corpus: Catalog, validation_fraction: fl
         document = result.document
         if document is None:
             outcomes.append(result.dropped.reason if result.dropped else "unchanged")
-        elif (document.url, document.sha256) in new or corpus.has(document.url, document.sha256):
+        elif (document.url, document.sha256) in new or catalog.has(document.url, document.sha256):
             outcomes.append("unchanged")
-        elif corpus.is_forgotten((document.url, document.final_url), document.sha256):
+        elif catalog.is_forgotten((document.url, document.final_url), document.sha256):
             outcomes.append("forgotten")
         else:
             new[document.url, document.sha256] = document
             outcomes.append("stored")
     if new:
-        corpus.ledger().append(list(new.values()), validation_fraction)
-        corpus.index_new()
+        catalog.ledger().append(list(new.values()), validation_fraction)
+        catalog.index_new()
     return outcomes

@@ -12,7 +12,7 @@ from tasks.contracts.paths import Layout
 
 
 def validate(documents: Sequence[sqlite3.Row], raw: Path) -> int:
-    """Read each document (path, sha256) back. Returns their number.
+    """Read each document (path, sha256) back and compare its digest. Returns the number of documents.
 
     Raises:
         TruthDamagedError: a file is missing, differs, or is no UTF-8; names the first one.
@@ -24,7 +24,7 @@ def validate(documents: Sequence[sqlite3.Row], raw: Path) -> int:
 
 
 def check_file(path: Path, sha256: str) -> str | None:
-    """What is wrong with a raw file, or None."""
+    """Returns what is wrong with a raw file, or None."""
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -39,6 +39,6 @@ def check_file(path: Path, sha256: str) -> str | None:
 
 
 def find_unregistered(layout: Layout, registered: set[str]) -> list[Path]:
-    """Text files under `raw/` that no ledger line names. Lists the whole folder: only on demand."""
+    """Returns text files under `raw/` that no ledger line names. Lists the whole folder, so call it only on demand."""
     names = (path for path in layout.raw.rglob("*.txt") if path.is_file() and not path.name.startswith("."))
     return sorted(path for path in names if str(path.relative_to(layout.raw)) not in registered)

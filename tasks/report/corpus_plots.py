@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,17 +20,20 @@ MOST_DATES = 4  # labels along time
 LONGEST_LABEL = 34  # characters
 
 
+COPIES = {"duplicate_exact": "exact copies", "duplicate_near": "near copies"}
+
+
 @dataclass(frozen=True, slots=True)
 class _Plot:
-    panels: int
-    width: float  # inches
-    rows: Callable[[Stats], int]  # of a bar chart; 0: one along time, or a distribution
     draw: Callable[[Sequence[Any], Stats], None]
-    has_something: Callable[[Stats], bool]
+    shows: Callable[[Stats], Any]  # the numbers; where there are none, nothing is drawn
+    panels: int = 2
+    width: float = 10  # inches
+    bars: bool = False  # a row for each number; else along time, or a distribution
 
 
 def draw_corpus(stats: Stats, folder: Path) -> list[Path]:
-    """Write those plots that there is something to show in. Gives their paths, none for an empty corpus."""
+    """Write the plots that have something to show. Returns their paths, none for an empty corpus."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -41,10 +44,10 @@ def draw_corpus(stats: Stats, folder: Path) -> list[Path]:
     for name, plot in PLOTS.items():
         path = folder / f"{name}.png"
         path.unlink(missing_ok=True)  # an older one might stay where nothing is left to show
-        if not plot.has_something(stats):
+        shown = plot.shows(stats)
+        if not shown:
             continue
-        rows = plot.rows(stats)
-        height = 0.6 + 0.27 * max(min(rows, MOST_BARS + 1), plot.panels + 1) if rows else 3.4
+        height = 0.6 + 0.27 * max(min(len(shown), MOST_BARS + 1), plot.panels + 1) if plot.bars else 3.4
         figure, axes = plt.subplots(1, plot.panels, figsize=(plot.width, height), layout="constrained", squeeze=False)
         plot.draw(axes[0], stats)
         for axis in axes[0]:
@@ -85,32 +88,27 @@ def _growth(axes: Sequence[Any], stats: Stats) -> None:
 def _copies(axes: Sequence[Any], stats: Stats) -> None:
     settled = _by_period({day: {"settled": number} for day, number in stats["settled_by_day"].items()})["settled"]
     dropped = _by_period(stats["reasons_by_day"]).reindex(settled.index, fill_value=0)
-    shares = {
-        label: 100 * dropped[reason] / settled
-        for reason, label in (("duplicate_exact", "exact copies"), ("duplicate_near", "near copies"))
-        if reason in dropped
-    }
-    _stack(axes[0], shares, settled.index, (DROPPED, "#e9b44c"))
-    copies = dropped[[reason for reason in ("duplicate_exact", "duplicate_near") if reason in dropped]].sum(axis=1)
-    overall = 100 * copies.cumsum() / settled.cumsum()
+    copies = dropped[[reason for reason in COPIES if reason in dropped]].rename(columns=COPIES)
+    _stack(axes[0], (100 * copies).div(settled, axis=0), (DROPPED, "#e9b44c"))
+    overall = 100 * copies.sum(axis=1).cumsum() / settled.cumsum()
     axes[0].plot(range(len(overall)), overall, color=MODEL, marker="o", markersize=3, label="all until then")
     axes[0].set_title("copies, % of the documents")
     _legend(axes[0])
 
 
 def _by_period(days: dict[str, dict[str, int]]) -> pd.DataFrame:
-    """Counts by day, month or year, as coarse as it takes; each of all columns, zero where there was nothing."""
+    """Returns counts by day, month or year, as coarse as needed to fit; zero where there was nothing."""
     table = pd.DataFrame.from_dict(days, orient="index").fillna(0).astype("int64").sort_index()
-    for length in (10, 7):  # 2026-11-22, 2026-11
+    for length in (10, 7, 4):  # 2026-11-22, 2026-11, 2026
         periods: pd.DataFrame = table.groupby(table.index.str[:length]).sum()
         if len(periods) <= MOST_PERIODS:
-            return periods
-    return table.groupby(table.index.str[:4]).sum()
+            break
+    return periods
 
 
-def _stack(axis: Any, heights: Mapping[str, pd.Series[Any]], periods: Iterable[str], colours: Sequence[str]) -> None:
-    """Bars along time, one on the other."""
-    labels = list(periods)
+def _stack(axis: Any, heights: pd.DataFrame, colours: Sequence[str]) -> None:
+    """Draw stacked bars along time: a row for each period, a column for each part."""
+    labels = list(heights.index)
     bottom = pd.Series(0.0, index=labels)
     for (label, height), colour in zip(heights.items(), colours, strict=False):
         axis.bar(range(len(labels)), height, bottom=bottom, width=0.8, color=colour, label=label)
@@ -128,18 +126,17 @@ def _stack(axis: Any, heights: Mapping[str, pd.Series[Any]], periods: Iterable[s
 def _sites(axes: Sequence[Any], stats: Stats) -> None:
     sites = pd.DataFrame.from_dict(stats["sites"], orient="index")
     by_documents = _largest(sites.sort_values(["raw", "bytes"], ascending=False))
-    _bars(axes[0], by_documents["raw"], FAINT)
-    _bars(axes[0], by_documents["kept"], KEPT, beside=by_documents["raw"])
+    axes[0].barh(range(len(by_documents)), by_documents["raw"], color=FAINT, height=0.75)
+    _bars(axes[0], by_documents["kept"], KEPT, of=by_documents["raw"])
     axes[0].set_title(f"documents, kept of raw ({len(sites):,} site{'s' * (len(sites) != 1)})")
     by_bytes = _largest(sites.sort_values("bytes", ascending=False))["bytes"] / 1e6
-    _bars(axes[1], by_bytes, KEPT, form="{:,.2f}", beside=by_bytes)
+    _bars(axes[1], by_bytes, KEPT, form="{:,.2f}")
     axes[1].set_title("kept text by site, MB")
 
 
 def _languages(axes: Sequence[Any], stats: Stats) -> None:
     languages = pd.DataFrame({"kept": stats["languages"]}).sort_values("kept", ascending=False)
-    shown = _largest(languages)["kept"]
-    _bars(axes[0], shown, KEPT, beside=shown)
+    _bars(axes[0], _largest(languages)["kept"], KEPT)
     axes[0].set_title("kept documents by language")
 
 
@@ -147,18 +144,18 @@ def _reasons(axes: Sequence[Any], stats: Stats) -> None:
     reasons = pd.DataFrame({"dropped": stats["documents"]["dropped"]}).sort_values("dropped", ascending=False)
     shown = _largest(reasons)["dropped"]
     colours = [*COLOURS, *[OTHERS] * len(shown)][: len(shown)]
-    _bars(axes[0], shown, colours, beside=shown)
+    _bars(axes[0], shown, colours)
     axes[0].set_title("dropped, by reason")
     periods = _by_period(stats["reasons_by_day"])
     named = list(reasons.index[: len(COLOURS)])
-    heights = {reason: periods[reason] for reason in named} | {"others": periods.drop(columns=named).sum(axis=1)}
-    _stack(axes[1], heights, periods.index, (*colours[: len(named)], OTHERS))  # the colours of the bars beside it
+    heights = periods[named].assign(others=periods.drop(columns=named).sum(axis=1))
+    _stack(axes[1], heights, (*colours[: len(named)], OTHERS))  # the colours of the bars beside it
     axes[1].locator_params(axis="y", integer=True)
     axes[1].set_title("dropped, over time")
 
 
 def _largest(table: pd.DataFrame) -> pd.DataFrame:
-    """The first rows, and all that is left as one."""
+    """Returns the first rows, and the sum of the rest as one row."""
     if len(table) <= MOST_BARS + 1:
         return table
     rest = table.iloc[MOST_BARS:]
@@ -167,13 +164,9 @@ def _largest(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _bars(
-    axis: Any,
-    values: pd.Series[Any],
-    colour: str | list[str],
-    form: str = "{:,.0f}",
-    beside: pd.Series[Any] | None = None,
+    axis: Any, values: pd.Series[Any], colour: str | list[str], form: str = "{:,.0f}", of: pd.Series[Any] | None = None
 ) -> None:
-    """Horizontal, the first on top, each with its number beside the end of the longest bar of its row."""
+    """Draw horizontal bars, the first on top, each with its number behind the bar of the row's total (`of`)."""
     names = [_short(str(name)) for name in values.index]
     axis.barh(range(len(names)), values, color=colour, height=0.75)
     axis.set_yticks(range(len(names)), names, parse_math=False)
@@ -182,10 +175,9 @@ def _bars(
     axis.set_xlim(0, max(axis.get_xlim()[1], 0.001))
     axis.xaxis.set_visible(False)  # the numbers say it
     axis.spines["bottom"].set_visible(False)
-    if beside is not None:
-        for row, (value, end) in enumerate(zip(values, beside, strict=True)):
-            text = form.format(value) if value == end else f"{form.format(value)} of {form.format(end)}"
-            axis.annotate(text, (end, row), (4, 0), textcoords="offset points", va="center", fontsize="small")
+    for row, (value, end) in enumerate(zip(values, values if of is None else of, strict=True)):
+        text = form.format(value) if value == end else f"{form.format(value)} of {form.format(end)}"
+        axis.annotate(text, (end, row), (4, 0), textcoords="offset points", va="center", fontsize="small")
 
 
 def _legend(axis: Any) -> None:
@@ -222,15 +214,11 @@ def _number(value: float, _place: object = None) -> str:
     return f"{value:,.0f}" if value == int(value) else f"{value:,.3g}"
 
 
-def _along(_: Stats) -> int:
-    return 0
-
-
 PLOTS = {
-    "growth": _Plot(2, 10, _along, _growth, lambda stats: bool(stats["days"])),
-    "sites": _Plot(2, 11, lambda stats: len(stats["sites"]), _sites, lambda stats: bool(stats["sites"])),
-    "languages": _Plot(1, 5, lambda stats: len(stats["languages"]), _languages, lambda stats: bool(stats["languages"])),
-    "reasons": _Plot(2, 10, _along, _reasons, lambda stats: bool(stats["documents"]["dropped"])),
-    "lengths": _Plot(2, 10, _along, _lengths, lambda stats: bool(stats["histograms"]["bytes"]["counts"])),
-    "copies": _Plot(1, 10, _along, _copies, lambda stats: bool(stats["duplicates"]["documents"])),
+    "growth": _Plot(_growth, lambda stats: stats["days"]),
+    "sites": _Plot(_sites, lambda stats: stats["sites"], width=11, bars=True),
+    "languages": _Plot(_languages, lambda stats: stats["languages"], panels=1, width=5, bars=True),
+    "reasons": _Plot(_reasons, lambda stats: stats["documents"]["dropped"]),
+    "lengths": _Plot(_lengths, lambda stats: stats["histograms"]["bytes"]["counts"]),
+    "copies": _Plot(_copies, lambda stats: stats["duplicates"]["documents"], panels=1),
 }

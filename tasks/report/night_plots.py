@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from collections import Counter
@@ -14,25 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from tasks.contracts.paths import PROJECT, Layout
+from tasks.storage.atomic_files import read_json
 
 KEPT, DROPPED, MODEL, OLDEST = "#2c6e49", "#c8553d", "#274690", "#e9b44c"
 
 
 def draw_nights(layout: Layout, target: Path) -> bool:
-    """Write the picture; false where it could not be drawn."""
+    """Write the picture. Returns false where it could not be drawn."""
     command = [sys.executable, "-m", "tasks.report.night_plots", str(layout.root), str(target)]
     return subprocess.run(command, cwd=PROJECT, capture_output=True, timeout=120, check=False).returncode == 0
-
-
-def read_nights(layout: Layout) -> list[dict[str, Any]]:
-    """The records of all reported runs, oldest first; one that cannot be read is left out."""
-    nights = []
-    for path in sorted(layout.reports.glob("*/report.json")):
-        try:
-            nights.append(json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError):
-            continue
-    return nights
 
 
 def main(root: Path, target: Path) -> None:
@@ -42,7 +31,8 @@ def main(root: Path, target: Path) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    nights = [night for night in read_nights(Layout(root)) if "documents" in night]
+    records = map(read_json, sorted(Layout(root).reports.glob("*/report.json")))
+    nights = [record for record in records if record and "documents" in record]  # without those that cannot be read
     figure, axes = plt.subplots(1, 3, figsize=(12, 3.2), constrained_layout=True)
     _growth(axes[0], nights)
     _bits(axes[1], nights)
@@ -52,16 +42,11 @@ def main(root: Path, target: Path) -> None:
     figure.savefig(target, dpi=80)
 
 
-def _when(nights: list[dict[str, Any]]) -> list[datetime]:
-    return [datetime.fromisoformat(night["started"]) for night in nights]
-
-
 def _growth(axis: Any, nights: list[dict[str, Any]]) -> None:
     kept = [night["documents"]["kept"] for night in nights]
-    axis.step(_when(nights), kept, where="post", color=KEPT, marker="o", markersize=3)
+    _line(axis, nights, kept, color=KEPT, drawstyle="steps-post")
     axis.set_title("documents kept")
     axis.set_ylim(bottom=0)
-    _dates(axis)
 
 
 def _bits(axis: Any, nights: list[dict[str, Any]]) -> None:
@@ -70,20 +55,21 @@ def _bits(axis: Any, nights: list[dict[str, Any]]) -> None:
         ("bits_per_byte", "all text", MODEL),
         ("oldest_bits_per_byte", "the first night's", OLDEST),
     ):
-        scored = [night for night in nights if (night.get("training") or {}).get(name) is not None]
-        values = [night["training"][name] for night in scored]
-        axis.plot(_when(scored), values, color=colour, marker="o", markersize=3, label=label)
+        scores = [(night.get("training") or {}).get(name) for night in nights]
+        _line(axis, nights, scores, color=colour, label=label)
     axis.legend(frameon=False, fontsize="small")
     axis.set_title("held-out bits per byte")
-    _dates(axis)
 
 
-def _dates(axis: Any) -> None:
+def _line(axis: Any, nights: list[dict[str, Any]], values: list[Any], **style: Any) -> None:
+    """Draw a value of each night that has one over time."""
     from matplotlib import dates
 
+    points = [(night["started"], value) for night, value in zip(nights, values, strict=True) if value is not None]
+    times = [datetime.fromisoformat(started) for started, _ in points]
+    axis.plot(times, [value for _, value in points], marker="o", markersize=3, **style)
     make: Any = dates  # it has no types of its own for these two
-    locator = make.AutoDateLocator(maxticks=6)
-    axis.xaxis.set_major_locator(locator)
+    axis.xaxis.set_major_locator(locator := make.AutoDateLocator(maxticks=6))
     axis.xaxis.set_major_formatter(make.ConciseDateFormatter(locator))
 
 

@@ -32,7 +32,7 @@ def write_report(
     Args:
         count_documents: documents by where they ended, asked when the run is over.
         publish: gets the Markdown.
-        picture: draw all nights so far into `nights.png`, too, where the run was not cut short.
+        picture: draw all nights so far into `nights.png`, too, unless the run was interrupted.
     """
     try:
         yield
@@ -62,7 +62,7 @@ def _inline(picture: Path) -> str:
 
 
 def as_markdown(report: dict[str, Any]) -> str:
-    """What a person reads in the morning."""
+    """Returns the report as Markdown, for a person."""
     lines = [f"# {report['run']}: {report['outcome']}", "", summary(report), "", "## Stages", ""]
     lines += ["| stage | seconds | peak MB | what happened |", "|---|---:|---:|---|"]
     for name, stage in report["stages"].items():
@@ -75,7 +75,7 @@ def as_markdown(report: dict[str, Any]) -> str:
 
 
 def summary(report: dict[str, Any]) -> str:
-    """One line: what is new, and what it changed."""
+    """Returns the run in one line: what is new, and how the score changed."""
     stages, training = report["stages"], report["training"]
     new = stages.get("collect", {}).get("counts", {}).get("stored", 0)
     dropped = sum(_dropped(stages.get(name, {})) for name in ("clean", "dedup"))
@@ -99,7 +99,7 @@ def _change(before: float | None, after: float | None) -> str:
 
 
 def _forgetting(training: dict[str, Any]) -> str:
-    """What was once known better of the oldest text."""
+    """Returns how much of the oldest text the model has forgotten since its best score."""
     best = training["oldest_bits_per_byte_best"]
     lost = training["oldest_bits_per_byte"] / best - 1 if best else 0.0
     return f"{lost:.1%} above its best ({best:.3f})" if lost > 0.0005 else "as low as ever"
@@ -108,8 +108,7 @@ def _forgetting(training: dict[str, Any]) -> str:
 def _training(training: dict[str, Any]) -> list[str]:
     if not training:
         return []
-    lines = ["", "## Training", ""]
-    lines.append(f"- {training['steps_done']} steps, {training['tokens_per_second']:,} tokens/s")
+    lines = ["", "## Training", "", f"- {training['steps_done']} steps, {training['tokens_per_second']:,} tokens/s"]
     if training["bits_per_byte"] is not None:
         change = _change(training["bits_per_byte_before"], training["bits_per_byte"])
         lines.append(f"- held out: {change} (a uniform guess costs {training['uniform_bits_per_byte']:.3f})")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from tasks.contracts.paths import Layout
 from tasks.contracts.settings import SearchSettings
 from tasks.raw.catalog import Catalog
 from tasks.search.frontier import Frontier
+from tasks.storage.atomic_files import read_json
 from tasks.storage.state_db import open_state
 from tasks.tokenize import token_files
 
@@ -37,20 +38,16 @@ LONGEST_TABLE = 15
 
 
 def collect_stats(layout: Layout) -> dict[str, Any]:
-    """The numbers of `run.py stats --json`; takes no lock and changes nothing that counts."""
-    db = open_state(layout.database)
-    try:
-        corpus = Catalog(layout, db)
-        documents = corpus.counts()
+    """Returns the numbers of `run.py stats --json`; takes no lock and changes nothing that counts."""
+    with closing(open_state(layout.database)) as db:
+        documents = Catalog(layout, db).counts()
         urls = Frontier(db, SearchSettings()).counts()
         table = load_documents(layout, db)
-    finally:
-        db.close()
-    meta = token_files.read_manifest(layout)
+    manifest = token_files.read_manifest(layout)
     return {
         "documents": documents,
         "urls": urls,
-        "tokens": {"train": meta.train_tokens if meta else 0, "val": meta.val_tokens if meta else 0},
+        "tokens": {"train": manifest.train_tokens if manifest else 0, "val": manifest.val_tokens if manifest else 0},
         "model": model_numbers(layout),
         "disk": {"bytes": folder_bytes(layout.root)},
         **distributions(table),
@@ -58,40 +55,38 @@ def collect_stats(layout: Layout) -> dict[str, Any]:
 
 
 def load_documents(layout: Layout, db: sqlite3.Connection) -> pd.DataFrame:
-    """A row a raw document: seq, day, site, language, outcome, bytes, kept_bytes, tokens."""
+    """Returns one row for each raw document: seq, day, site, language, outcome, bytes, kept_bytes, tokens."""
     import pandas as pd
 
     query = "SELECT seq, substr(fetched_at, 1, 10) AS day, site, language, outcome, bytes, kept_bytes FROM documents"
     table = pd.read_sql_query(query, db, index_col="seq")
-    meta = token_files.read_manifest(layout)
-    rows = token_files.read_table(layout, meta) if meta else np.zeros(0, DOCUMENT)
+    manifest = token_files.read_manifest(layout)
+    rows = token_files.read_table(layout, manifest) if manifest else np.zeros(0, DOCUMENT)
     tokens = pd.Series(rows["length"].astype("int64"), index=rows["seq"].astype("int64"), dtype="Int64")
     return table.assign(tokens=tokens.reindex(table.index))
 
 
 def distributions(table: pd.DataFrame) -> dict[str, Any]:
-    """Growth by day, sites, languages, reasons, lengths and duplication, as plain numbers: all that a plot shows."""
+    """Returns growth by day, sites, languages, reasons, lengths and copies as plain numbers: all that a plot shows."""
     kept, settled = table[table["outcome"] == "kept"], table[table["outcome"].notna()]
     dropped = settled[settled["outcome"] != "kept"]
     copies = int(table["outcome"].isin(COPIES).sum())
     return {
         "days": _raw_and_kept(table, "day", largest=False),
         "sites": _raw_and_kept(table[table["site"] != ""], "site", largest=True),
-        "languages": {str(name): int(number) for name, number in kept["language"].value_counts().items()},
-        "reasons_by_day": _reasons_by_day(dropped),
+        "languages": _plain(kept["language"].value_counts()),
+        "reasons_by_day": {
+            str(day): _plain(reasons.value_counts().sort_index()) for day, reasons in dropped.groupby("day")["outcome"]
+        },
         "lengths": {"bytes": _quantiles(kept["kept_bytes"]), "tokens": _quantiles(kept["tokens"])},
         "histograms": {"bytes": _histogram(kept["kept_bytes"]), "tokens": _histogram(kept["tokens"])},
         "duplicates": {"documents": copies, "share": round(copies / len(settled), 4) if len(settled) else 0.0},
-        "settled_by_day": {str(day): int(number) for day, number in settled.groupby("day").size().items()},
+        "settled_by_day": _plain(settled.groupby("day").size()),
     }
 
 
-def _reasons_by_day(dropped: pd.DataFrame) -> dict[str, dict[str, int]]:
-    days: dict[str, dict[str, int]] = {}
-    counts: Any = dropped.groupby(["day", "outcome"]).size()  # pandas' types know no pairs as labels
-    for (day, reason), number in counts.items():
-        days.setdefault(str(day), {})[str(reason)] = int(number)
-    return days
+def _plain(counts: pd.Series[Any]) -> dict[str, int]:
+    return {str(name): int(number) for name, number in counts.items()}
 
 
 def _histogram(values: pd.Series[Any]) -> dict[str, list[int]]:
@@ -110,7 +105,7 @@ def _histogram(values: pd.Series[Any]) -> dict[str, list[int]]:
 def _raw_and_kept(table: pd.DataFrame, by: str, largest: bool) -> dict[str, dict[str, int]]:
     groups = table.groupby(by).agg(raw=("bytes", "size"), kept=("kept_bytes", "count"), bytes=("kept_bytes", "sum"))
     groups = groups.sort_values(["raw"], ascending=False, kind="stable") if largest else groups.sort_index()
-    return {str(name): {key: int(row[key]) for key in groups.columns} for name, row in groups.iterrows()}
+    return {str(name): _plain(row) for name, row in groups.iterrows()}
 
 
 def _quantiles(values: pd.Series[Any]) -> dict[str, int]:
@@ -119,41 +114,27 @@ def _quantiles(values: pd.Series[Any]) -> dict[str, int]:
 
 
 def refused(layout: Layout, reason: str) -> list[dict[str, Any]]:
-    """The documents that ended for this reason, with what there was to say, newest last."""
-    db = open_state(layout.database)
-    try:
-        corpus = Catalog(layout, db)
-        rows = db.execute(
-            "SELECT seq, path, detail FROM documents WHERE outcome = ? ORDER BY seq", (reason,)
-        ).fetchall()
-        return [dict(row) | {"url": corpus.entry(row["seq"]).url} for row in rows]
-    finally:
-        db.close()
+    """Returns the documents that ended for this reason, with its details, newest last."""
+    with closing(open_state(layout.database)) as db:
+        catalog = Catalog(layout, db)
+        rows = db.execute("SELECT seq, path, detail FROM documents WHERE outcome = ? ORDER BY seq", (reason,))
+        return [dict(row) | {"url": catalog.entry(row["seq"]).url} for row in rows.fetchall()]
 
 
 def model_numbers(layout: Layout) -> dict[str, Any]:
-    """How far the lineage is trained, and step and scores of the model that is served; None where there is none."""
-    record = _json(layout.models / "latest" / "miniature_memory.json")
-    served = {name: record.get(name) for name in MODEL_FIELDS}
+    """Returns the newest step, and step and scores of the published model; None where there is none."""
+    record = read_json(layout.models / "latest" / "miniature_memory.json") or {}
     steps = [path.parent.name.removeprefix("step_") for path in layout.checkpoints.glob("step_*/metadata.json")]
     trained = max((int(step) for step in steps if step.isdecimal()), default=record.get("step"))
-    newest = _json(layout.checkpoints / f"step_{trained}" / "metadata.json")
+    newest = read_json(layout.checkpoints / f"step_{trained}" / "metadata.json") or {}
     return {
         "step": trained,
         "published_step": record.get("step"),
-        **served,
+        **{name: record.get(name) for name in MODEL_FIELDS},
         "forgotten": count_marks(record),
         "steps_skipped": newest.get("steps_skipped", 0),
-        "falls": len(_json(layout.checkpoints / "falls.json")),
+        "falls": len(read_json(layout.checkpoints / "falls.json") or ()),
     }
-
-
-def _json(path: Path) -> Any:
-    """What a small file of the trainer says; nothing where it is missing or damaged."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
 
 
 def folder_bytes(folder: Path) -> int:
@@ -163,7 +144,7 @@ def folder_bytes(folder: Path) -> int:
 
 def as_text(stats: dict[str, Any]) -> str:
     """The same numbers for a person."""
-    documents, tokens, model = stats["documents"], stats["tokens"], stats["model"]
+    documents, tokens, copies = stats["documents"], stats["tokens"], stats["duplicates"]
     lines = [
         f"documents  {documents['raw']:,} raw = {documents['kept']:,} kept + "
         f"{sum(documents['dropped'].values()):,} dropped + {documents['waiting']:,} waiting",
@@ -172,34 +153,31 @@ def as_text(stats: dict[str, Any]) -> str:
         f"urls       {sum(stats['urls'].values()):,} known",
         *_column(stats["urls"]),
         f"tokens     {tokens['train']:,} to train on, {tokens['val']:,} held out",
+        *_model(stats["model"]),
+        f"disk       {stats['disk']['bytes'] / 1e6:,.1f} MB",
     ]
-    if model["published_step"] is None:
-        lines.append("model      none yet")
-    else:
-        score = "not scored yet" if model["bits_per_byte"] is None else f"{model['bits_per_byte']:.4f} bits/byte"
-        if model["uniform_bits_per_byte"]:
-            score += f" (a uniform guess: {model['uniform_bits_per_byte']:.4f})"
-        lines.append(
-            f"model      trained to step {model['step']:,}; published is step {model['published_step']:,}, {score}"
-        )
-        lines += [f"           {sentence}" for sentence in in_words(model["forgotten"])]
-        if model["steps_skipped"] or model["falls"]:
-            lines.append(
-                f"           {model['steps_skipped']:,} steps left out as spikes, {model['falls']:,} falls back to an "
-                "earlier checkpoint"
-            )
-    lines.append(f"disk       {stats['disk']['bytes'] / 1e6:,.1f} MB")
     lines += ["languages", *_column(stats["languages"])] if stats["languages"] else []
     for name in ("days", "sites"):
         lines += [f"{name:<11}     raw     kept  kept MB", *_groups(stats[name], newest=name == "days")]
     for name, values in stats["lengths"].items():
-        if not values:
-            continue
-        lines.append(f"{name:<10} " + ", ".join(f"{quantile} {value:,}" for quantile, value in values.items()))
-    lines.append(
-        f"copies     {stats['duplicates']['documents']:,} ({stats['duplicates']['share']:.1%} of the documents)"
-    )
+        if values:
+            lines.append(f"{name:<10} " + ", ".join(f"{quantile} {value:,}" for quantile, value in values.items()))
+    lines.append(f"copies     {copies['documents']:,} ({copies['share']:.1%} of the documents)")
     return "\n".join(lines)
+
+
+def _model(model: dict[str, Any]) -> list[str]:
+    if model["published_step"] is None:
+        return ["model      none yet"]
+    score = "not scored yet" if model["bits_per_byte"] is None else f"{model['bits_per_byte']:.4f} bits/byte"
+    if model["uniform_bits_per_byte"]:
+        score += f" (a uniform guess: {model['uniform_bits_per_byte']:.4f})"
+    lines = [f"trained to step {model['step']:,}; published is step {model['published_step']:,}, {score}"]
+    lines += in_words(model["forgotten"])
+    if model["steps_skipped"] or model["falls"]:
+        skipped = f"{model['steps_skipped']:,} steps left out as spikes"
+        lines.append(f"{skipped}, {model['falls']:,} falls back to an earlier checkpoint")
+    return [f"{'' if place else 'model':<11}{line}" for place, line in enumerate(lines)]
 
 
 def _column(counts: dict[str, int]) -> list[str]:

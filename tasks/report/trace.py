@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import Any
-
-import numpy as np
 
 from tasks.contracts.errors import SettingsError
 from tasks.contracts.paths import Layout
@@ -16,24 +15,21 @@ from tasks.tokenize import token_files
 
 
 def trace(url: str, layout: Layout) -> dict[str, Any]:
-    """What is known of a URL: its place in the frontier, and each stored text with its end."""
-    db = open_state(layout.database)
-    try:
+    """Returns what is known of a URL: its place in the frontier, and each stored text with its outcome."""
+    with closing(open_state(layout.database)) as db:
         visited = Frontier(db, SearchSettings()).lookup(url)
-        corpus = Catalog(layout, db)
-        forgotten = corpus.forgotten.covers(url)
-        documents = [dict(row) for row in corpus.trace(url)]
+        catalog = Catalog(layout, db)
+        forgotten = catalog.forgotten.covers(url)
+        documents = [dict(row) for row in catalog.trace(url)]
         for document in documents:
-            document["ledger"] = corpus.entry(document["seq"]).as_dict()
+            document["ledger"] = catalog.entry(document["seq"]).as_dict()
             document["tokens"] = _tokens(layout, document["seq"])
-    finally:
-        db.close()
     known = bool(visited or documents or forgotten)
     return {"url": url, "known": known, "forgotten": forgotten, "frontier": visited, "documents": documents}
 
 
 def url_of_token(target: str, layout: Layout) -> str:
-    """The URL of the document that holds a token, given as `train.bin:123456`; any other text is a URL already.
+    """Returns the URL of the document that holds a token, given as `train.bin:123456`; any other text is a URL already.
 
     Raises:
         SettingsError: the file does not have so many tokens, or the position is no number.
@@ -42,34 +38,31 @@ def url_of_token(target: str, layout: Layout) -> str:
     split = next((split for split, file in token_files.FILES.items() if file == name), None)
     if split is None:
         return target
-    meta = token_files.read_manifest(layout)
-    tokens = meta.tokens(split) if meta else 0
-    if meta is None or not position.isdecimal() or int(position) >= tokens:
+    manifest = token_files.read_manifest(layout)
+    tokens = manifest.tokens(split) if manifest else 0
+    if manifest is None or not position.isdecimal() or int(position) >= tokens:
         raise SettingsError(f"{name} has {tokens:,} tokens: give {name}:0 to {name}:{max(tokens - 1, 0)}")
-    seq = token_files.document_at(layout, meta, split, int(position))
-    db = open_state(layout.database)
-    try:
+    seq = token_files.document_at(layout, manifest, split, int(position))
+    with closing(open_state(layout.database)) as db:
         return Catalog(layout, db).entry(seq).url
-    finally:
-        db.close()
 
 
 def _tokens(layout: Layout, seq: int) -> dict[str, Any] | None:
-    """Where the document lies in the token files, or None where it does not."""
-    meta = token_files.read_manifest(layout)
-    if meta is None:
+    """Returns where the document lies in the token files; None where it does not."""
+    manifest = token_files.read_manifest(layout)
+    if manifest is None:
         return None
-    table = token_files.read_table(layout, meta)
-    place = int(np.searchsorted(table["seq"], seq))
-    if place == len(table) or table["seq"][place] != seq:
+    table = token_files.read_table(layout, manifest)
+    rows = table[table["seq"] == seq]
+    if not len(rows):
         return None
-    row = table[place]
+    row = rows[0]
     split = token_files.SPLITS[row["split"]]
     return {"file": token_files.FILES[split], "offset": int(row["offset"]), "length": int(row["length"])}
 
 
 def as_text(found: dict[str, Any]) -> str:
-    """The same for a person, in the order of the way."""
+    """The same for a person, in the order of the stages."""
     if not found["known"]:
         return f"{found['url']} was never proposed to this dataset"
     lines = [found["url"]]

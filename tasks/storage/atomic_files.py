@@ -5,39 +5,61 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 
 def sync_folder(folder: Path) -> None:
     """Make the names in a folder durable (a rename is not until its folder is synced)."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
+    with _opened(folder) as handle:
         os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
-def write_atomically(path: Path, content: bytes, *, mode: int = 0o644) -> None:
-    """Temporary name, flush, fsync, rename, fsync of the folder."""
+@contextmanager
+def replacing(path: Path, *, sync_name: bool = True) -> Iterator[Path]:
+    """Yields a temporary path; what the block writes there becomes `path`, whole and durable.
+
+    Args:
+        sync_name: whether to sync the folder, too; a batch of files does that once, at its end.
+    """
     temporary = path.with_name(f".{path.name}.tmp")
     temporary.unlink(missing_ok=True)  # one that a kill left may be read-only
-    with open(temporary, "wb") as file:
-        os.fchmod(file.fileno(), mode)
-        file.write(content)
-        file.flush()
+    try:
+        yield temporary
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    with open(temporary, "rb") as file:
         os.fsync(file.fileno())
     os.replace(temporary, path)
-    sync_folder(path.parent)
+    if sync_name:
+        sync_folder(path.parent)
+
+
+def write_atomically(path: Path, content: bytes, *, mode: int = 0o644, sync_name: bool = True) -> None:
+    """Write a whole file; for `sync_name` see `replacing`."""
+    with replacing(path, sync_name=sync_name) as temporary:
+        temporary.write_bytes(content)
+        temporary.chmod(mode)
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Keys in the order given, so that equal values make equal bytes."""
+    """Write JSON with keys in the order given, so that equal values make equal bytes."""
     write_atomically(path, (json.dumps(value, ensure_ascii=False, indent=1) + "\n").encode())
 
 
+def read_json(path: Path) -> Any:
+    """Returns what `write_json` wrote; None where the file is missing or damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
 def append_durably(path: Path, content: bytes) -> None:
-    """Append and fsync. A torn tail after a kill is the caller's to notice."""
+    """Append and fsync. A kill may leave a torn end: the caller must check for it."""
     with open(path, "ab") as file:
         file.write(content)
         file.flush()
@@ -46,9 +68,15 @@ def append_durably(path: Path, content: bytes) -> None:
 
 def sync_filesystem(folder: Path) -> None:
     """Flush everything written below the file system of `folder`: one call for a batch of small files."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
+    with _opened(folder) as handle:
         if ctypes.CDLL(None, use_errno=True).syncfs(handle) != 0:
             raise OSError(ctypes.get_errno(), f"cannot flush the file system of {folder}")
+
+
+@contextmanager
+def _opened(folder: Path) -> Iterator[int]:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield handle
     finally:
         os.close(handle)

@@ -23,7 +23,7 @@ GRACE_SECONDS = 2.0
 
 @contextmanager
 def writer_lock(path: Path, purpose: str) -> Iterator[int]:
-    """Hold the lock; gives the file descriptor, for the training child to inherit.
+    """Hold the lock inside the block. Yields its file descriptor, for the training child to inherit.
 
     Raises:
         LockHeldError: another process has it; the message says which.

@@ -1,7 +1,7 @@
-"""`state/state.sqlite`: what the night remembers and could lose without losing a document.
+"""`state/state.sqlite`: what a night remembers and could lose without losing a document.
 
 One connection, WAL, synchronous FULL: a commit survives a power cut. Tables are made by the modules
-that own them (`frontier`, `corpus`, ...), each with `CREATE TABLE IF NOT EXISTS`.
+that own them (`frontier`, `catalog`, ...), each with `CREATE TABLE IF NOT EXISTS`.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class transaction:
 
 @contextmanager
 def relaxed(db: sqlite3.Connection) -> Iterator[None]:
-    """Commits inside survive a kill, but not a power cut: for what can be had again, and is not worth a sync each."""
+    """Commits inside survive a kill, but not a power cut: for what can be fetched again, without a sync for each."""
     db.execute("PRAGMA synchronous=NORMAL")
     try:
         yield
@@ -71,7 +71,7 @@ def relaxed(db: sqlite3.Connection) -> Iterator[None]:
 
 
 def open_state_or_set_aside(path: Path) -> tuple[sqlite3.Connection, str | None]:
-    """Open the database; a damaged one is renamed and a new one begun. Gives what was said about it."""
+    """Open the database; rename a damaged one and begin a new one. Returns a message about it, or None."""
     try:
         return open_state(path), None
     except sqlite3.DatabaseError as error:

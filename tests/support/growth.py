@@ -40,7 +40,7 @@ def grow(layout: Layout, documents: Sequence[Document], chosen: Settings, stop_a
 
     Documents that are stored already are not stored again. Returns what was said.
     """
-    said = ledger.mend(layout) + token_files.recover(layout)
+    said = ledger.recover(layout) + token_files.recover(layout)
     db, damaged = open_state_or_set_aside(layout.database)
     said += [damaged] if damaged else []
     left = stop_after if stop_after is not None else 10**9

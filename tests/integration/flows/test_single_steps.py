@@ -17,11 +17,12 @@ from typing import Any
 
 import pytest
 
+from flows.forget import forget
 from tasks.contracts.paths import PROJECT, Layout
 from tasks.contracts.profiles import load_settings
 from tasks.contracts.run_record import Silent
 from tasks.forget.erasure import ErasureReport
-from tasks.forget.request import Request, forget
+from tasks.forget.request import Request
 from tests.support.loopback import Handler, Loopback, article
 
 PAGES = 60

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from flows.add import add_files, add_unregistered
+from flows.forget import forget
 from tasks.contracts.errors import DataDirectoryError, SettingsError
 from tasks.contracts.paths import Layout, find_data_directory
 from tasks.contracts.records import Document, Hit
@@ -20,7 +21,7 @@ from tasks.contracts.settings import SearchSettings
 from tasks.derive.derivation import Derivation
 from tasks.export.dataset import export_dataset
 from tasks.forget.erasure import ErasureReport, nowhere_else
-from tasks.forget.request import Request, Result, forget
+from tasks.forget.request import Request, Result
 from tasks.maintain.verify import verify
 from tasks.raw import ledger
 from tasks.raw.catalog import Catalog
@@ -278,8 +279,8 @@ def test_the_torn_end_of_a_redacted_ledger_comes_back_from_the_journal(layout: L
     whole = layout.ledger.read_bytes()
     for cut in (5, 300, 900):
         layout.ledger.write_bytes(whole[:-cut])
-        assert ledger.mend(layout) and layout.ledger.read_bytes() == whole
-    assert ledger.mend(layout) == []
+        assert ledger.recover(layout) and layout.ledger.read_bytes() == whole
+    assert ledger.recover(layout) == []
 
 
 @pytest.mark.parametrize(
@@ -322,7 +323,7 @@ def test_what_could_not_be_cleared_is_said_and_can_be_asked_for_again(layout: La
 def test_nothing_else_runs_over_a_forgetting_that_was_cut(layout: Layout) -> None:
     layout.intent.write_text("{}")
     with pytest.raises(DataDirectoryError, match="forgetting was cut"):
-        ledger.require_no_cut_forgetting(layout)
+        ledger.require_no_unfinished_erasure(layout)
     with pytest.raises(DataDirectoryError, match="cannot be read"):
         ask(layout, Request(url=GOING[0].url))
 

@@ -12,16 +12,17 @@ from pathlib import Path
 
 import pytest
 
+from flows.forget import forget
 from tasks.contracts.errors import DataDirectoryError
 from tasks.contracts.paths import PROJECT, Layout, find_data_directory
 from tasks.contracts.run_record import Silent
 from tasks.forget import erasure
 from tasks.forget.ledger_redaction import Line
 from tasks.forget.recovery import ForgettingRecovery
-from tasks.forget.request import Request, forget
+from tasks.forget.request import Request
 from tasks.maintain.verify import verify
 from tasks.raw.catalog import Catalog
-from tasks.raw.ledger import read_entries, require_no_cut_forgetting
+from tasks.raw.ledger import read_entries, require_no_unfinished_erasure
 from tasks.run_context import open_run
 from tasks.storage.state_db import open_state
 from tests.support.corpora import document, prose
@@ -38,7 +39,8 @@ MOMENTS = 20
 DYING = """
 import os, signal, sys
 from pathlib import Path
-from tasks.forget.request import Request, forget
+from flows.forget import forget
+from tasks.forget.request import Request
 from tasks.forget.erasure import nowhere_else
 from tasks.contracts.paths import find_data_directory
 from tasks.contracts.run_record import Silent
@@ -155,7 +157,7 @@ def test_a_line_that_is_half_redacted_is_mended(
 def test_until_it_is_finished_nothing_reads_what_is_half_there(layout: Layout) -> None:
     assert die_at(layout, 40).returncode == -signal.SIGKILL
     with pytest.raises(DataDirectoryError, match="forgetting was cut"):
-        require_no_cut_forgetting(layout)
+        require_no_unfinished_erasure(layout)
     intent = erasure.read_intent(layout)
     assert intent and intent.phase == erasure.SCRUB
     with pytest.raises(DataDirectoryError, match="forgetting was cut"):

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from flows.forget import forget
 from model.checkpoints.checkpoint import load_checkpoint
 from model.checkpoints.resume import new_chunk, save_chunk
 from model.contracts.erasure_marks import ErasedDocument, mark, may_have_seen
@@ -21,7 +22,7 @@ from tasks.contracts.records import Document
 from tasks.contracts.run_record import Silent
 from tasks.contracts.settings import TrainSettings
 from tasks.forget.erasure import nowhere_else
-from tasks.forget.request import Request, Result, forget
+from tasks.forget.request import Request, Result
 from tasks.raw.ledger import read_entries
 from tasks.report.stats import as_text, collect_stats
 from tasks.tokenize.token_files import read_manifest

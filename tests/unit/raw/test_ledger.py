@@ -9,7 +9,7 @@ import pytest
 from tasks.contracts.errors import TruthDamagedError
 from tasks.contracts.paths import Layout, find_data_directory
 from tasks.raw.catalog import Catalog
-from tasks.raw.ledger import Ledger, mend, read_entries
+from tasks.raw.ledger import Ledger, last_lines, read_entries, recover
 from tasks.storage.state_db import open_state
 from tests.support.corpora import document
 
@@ -57,9 +57,9 @@ def test_a_torn_ledger_tail_is_restored_from_the_journal(layout: Layout, cut: in
     last = len(whole.splitlines(keepends=True)[-1])
     size = {"whole line": len(whole) - last, "whole batch": len(before)}.get(str(cut)) or len(whole) - int(cut)
     layout.ledger.write_bytes(whole[:size])
-    assert mend(layout)
+    assert recover(layout)
     assert layout.ledger.read_bytes() == whole
-    assert mend(layout) == []
+    assert recover(layout) == []
 
 
 def test_a_kill_between_raw_files_and_ledger_loses_and_doubles_nothing(layout: Layout) -> None:
@@ -69,7 +69,7 @@ def test_a_kill_between_raw_files_and_ledger_loses_and_doubles_nothing(layout: L
     entries = ledger.append([document(i) for i in (2, 3, 4)], 0.0)
     layout.ledger.write_bytes(before)
     (layout.raw / entries[1].path).unlink()  # a rename that the power cut undid
-    mend(layout)
+    recover(layout)
     assert paths(layout) == [paths(layout)[0], entries[0].path, entries[2].path]
     assert [entry.seq for entry, _ in read_entries(layout.ledger)] == [0, 1, 2]
     assert sorted(paths(layout)) == raw_files(layout)
@@ -81,7 +81,7 @@ def test_a_kill_before_the_first_raw_file_leaves_nothing(layout: Layout) -> None
     layout.ledger.unlink()
     temporary = (layout.raw / entries[0].path).with_name(f".{Path(entries[0].path).name}.tmp")
     (layout.raw / entries[0].path).rename(temporary)
-    mend(layout)
+    recover(layout)
     assert paths(layout) == [] and not temporary.exists()
 
 
@@ -134,9 +134,9 @@ def test_files_taken_in_by_a_scan_double_nothing_afterwards(layout: Layout) -> N
     (layout.raw / "mine.txt").write_text("My own text.")
     corpus.ledger().adopt([("mine.txt", document(9, "My own text."))], 0.0)
     whole = layout.ledger.read_bytes()
-    assert mend(layout) == [] and layout.ledger.read_bytes() == whole
+    assert recover(layout) == [] and layout.ledger.read_bytes() == whole
     layout.ledger.write_bytes(whole[:-10])
-    assert mend(layout) and layout.ledger.read_bytes() == whole
+    assert recover(layout) and layout.ledger.read_bytes() == whole
 
 
 def test_a_read_only_leftover_is_no_obstacle(layout: Layout) -> None:
@@ -145,3 +145,14 @@ def test_a_read_only_leftover_is_no_obstacle(layout: Layout) -> None:
     leftover.chmod(0o444)
     Ledger(layout, 0, 0).append([document(1)], 0.0)
     assert len(paths(layout)) == 1 and not leftover.exists()
+
+
+@pytest.mark.parametrize("length", [10, 70_000, 300_000])
+def test_the_last_lines_are_whole_whatever_their_length(tmp_path: Path, length: int) -> None:
+    path = tmp_path / "lines"
+    assert last_lines(path, 2) == []
+    lines = [bytes([65 + i]) * length + b"\n" for i in range(4)]
+    path.write_bytes(b"".join(lines) + b"torn")
+    assert last_lines(path, 0) == []
+    assert last_lines(path, 3) == [*lines[2:], b"torn"]
+    assert last_lines(path, 9) == [*lines, b"torn"]

@@ -6,9 +6,6 @@ import pytest
 
 from tasks.contracts.errors import SettingsError, TruthDamagedError
 from tasks.contracts.outcomes import PageRejected
-from tasks.contracts.records import LedgerEntry
-from tasks.forget.ledger_redaction import redacted
-from tasks.forget.matcher import ReferenceMatcher
 from tasks.web.suppression_list import NOTHING_SUPPRESSED, STAND_IN, SuppressionList, domain_named
 
 
@@ -98,87 +95,3 @@ def test_a_domain_as_a_user_writes_it(given: str, meant: str) -> None:
 def test_what_is_no_domain(given: str) -> None:
     with pytest.raises(SettingsError):
         domain_named(given)
-
-
-ENTRY = LedgerEntry(
-    seq=7,
-    path="source_page.example/20261122_030000__PAGE.EXAMPLE__0123456789ab__0123456789abcdef.txt",
-    sha256="f" * 64,
-    bytes=10,
-    split="train",
-    site="page.example",
-    url="https://page.example/caf\u00e9?a=1",
-    final_url="https://final.example/x",
-    title='A "long" title\u2026 of its own',
-    provider="urls",
-    query="list.txt",
-    fetched_at="2026-11-22T03:00:00+00:00",
-    extractor="x",
-    robots="",
-)
-MENTIONS = ReferenceMatcher([ENTRY], ["http://more.example/"], "gone.example")
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "see https://page.example/caf\u00e9?a=1.",
-        "(https://page.example/caf%C3%A9?a=1)",
-        '{"url": "https://page.example/caf\\u00e9?a=1"}',
-        '"{\\"url\\": \\"https://page.example/caf\\\\u00e9?a=1\\"}"',
-        "[x](https://final.example/x), and",
-        "HTTPS://FINAL.EXAMPLE/x#part",
-        "feed http://more.example: timeout",
-        "no answer from www.gone.example: check",
-        "GONE.EXAMPLE",
-        "raw/source_gone.example/x is missing",
-        "raw/source_a.gone.example_8080/x",
-        "20261122_030000__PAGE.EXAMPLE__0123456789ab__0123456789abcdef.txt cannot be read",
-        'called A "long" title\u2026 of its own there',
-    ],
-)
-def test_what_a_mention_is(text: str) -> None:
-    assert text in MENTIONS
-    cut = MENTIONS.cut(text)
-    assert cut not in MENTIONS and "[forgotten]" in cut
-    same = MENTIONS.cut(text, keep_length=True)
-    assert same not in MENTIONS and len(same.encode()) == len(text.encode())
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "https://page.example/caf\u00e9?a=12",
-        "https://page.example/",
-        "https://final.example/x/y",
-        "https://final.example/xy",
-        "notgone.example",
-        "gone.example.org",
-        "gone.examples",
-        "my-gone.example",
-        "20261122_030000__PAGE.EXAMPLE__0123456789ab__0123456789abcdee.txt",
-        "a long title of its own",
-    ],
-)
-def test_what_none_is(text: str) -> None:
-    assert text not in MENTIONS and MENTIONS.cut(text) == text
-
-
-def test_mentions_in_a_hostile_text_cost_no_time() -> None:
-    for text in ("http://" * 20_000, "a." * 50_000, "https://x/" + ")" * 50_000, "\\" * 100_000, "gone." * 20_000):
-        assert text not in MENTIONS
-
-
-def test_a_redacted_line_keeps_its_length_and_tells_nothing() -> None:
-    from tasks.raw.ledger import entry_line, parse_line
-
-    line = entry_line(ENTRY)
-    offset, new = redacted(
-        ENTRY, {"at": "2026-11-22T03:00:00+00:00", "why": "domain", "copies": "kept"}, 40, 40 + len(line)
-    )
-    assert offset == 40 and len(new.encode()) + 1 == len(line)
-    entry = parse_line(new.encode())
-    assert (entry.seq, entry.sha256, entry.bytes, entry.split) == (7, "f" * 64, 10, "train")
-    assert entry.forgotten is not None and entry.forgotten["why"] == "domain"
-    assert not any(word in new for word in ("page", "final", "title", "list.txt", "PAGE", "http"))
-    assert entry.url == entry.path == entry.site == "" and entry_line(entry).rstrip() == new.rstrip().encode()
