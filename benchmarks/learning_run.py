@@ -109,7 +109,7 @@ class Run:
         plan = Plan(rows, (cohort,), r.seed, r.batch_size, r.block_size)
         step = 0
         while True:
-            yield read_batch(self.data.train, plan.places(step))
+            yield read_batch(self.data.train, plan.token_positions(step))
             step += 1
 
     def gradient(self, batch: tuple[Tensor, Tensor]) -> float:

@@ -8,7 +8,8 @@ from tasks.run_context import RunContext
 from tasks.stages import Stages
 from tasks.tokenize.stage import read_tokenizer_record
 from tasks.tokenize.token_files import read_manifest
-from tasks.train_chunk.stage import covers, describe, make_job
+from tasks.train_chunk.events import describe
+from tasks.train_chunk.job import covers, make_job
 
 
 def finish_cut_chunk(night: RunContext, stages: Stages) -> None:

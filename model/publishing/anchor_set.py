@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from model.contracts.job import write_whole
+from model.contracts.atomic_files import write_atomically
 from model.data.batches import Window, spread
 from model.publishing.publication_gate import FIRST_NIGHT_NOISE, LATELY, night_noise
 
@@ -28,11 +28,11 @@ FORMAT = 1
 
 
 @dataclass(frozen=True)
-class Oldest:
+class FirstNightSet:
     """The held-out text of the lineage's first night: what forgetting is measured on, for ever."""
 
     documents: int
-    """All ledger numbers below it were committed then; 0: nobody knows."""
+    """All seqs below it were committed then; 0: nobody knows."""
     tokens: int
     """The first so many of val.bin, in this generation."""
     best: float | None = None
@@ -50,7 +50,7 @@ class Anchor:
     val_tokens: int
     """Held-out tokens that it was drawn from."""
     windows: tuple[Window, ...]
-    oldest: Oldest
+    oldest: FirstNightSet
     scores: tuple[tuple[int, float], ...] = ()
     """(step, bits per byte) of each candidate lately, published or not."""
     best_step: int | None = None
@@ -106,9 +106,11 @@ def read_anchor(models_dir: Path, step: int) -> Anchor | None:
 def write_anchor(models_dir: Path, step: int, before: Anchor | None, now: Anchor) -> None:
     models_dir.mkdir(parents=True, exist_ok=True)
     values = {"format": FORMAT, "step": step, "now": asdict(now), "before": asdict(before) if before else None}
-    write_whole(models_dir / NAME, json.dumps(values) + "\n")
+    write_atomically(models_dir / NAME, json.dumps(values) + "\n")
 
 
 def _from_record(values: dict[str, Any]) -> Anchor:
     pairs = {name: tuple((int(a), b) for a, b in values[name]) for name in ("windows", "scores")}
-    return Anchor(**(values | pairs | {"best_nats": tuple(values["best_nats"]), "oldest": Oldest(**values["oldest"])}))
+    return Anchor(
+        **(values | pairs | {"best_nats": tuple(values["best_nats"]), "oldest": FirstNightSet(**values["oldest"])})
+    )

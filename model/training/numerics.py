@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 
 import torch
 
@@ -32,24 +32,19 @@ class Numerics:
     device: str
     """The processor's or the GPU's name."""
 
-    def differences(self, other: Numerics) -> list[str]:
-        """What keeps a run with these settings from equalling one with the other's, in words."""
-        return [
-            f"{name}: {getattr(other, name)} before, {getattr(self, name)} now"
-            for name in (field.name for field in fields(self))
-            if getattr(self, name) != getattr(other, name)
+    def inexact(self, before: Numerics) -> list[str]:
+        """Returns why a resumption with these settings is not bit for bit what it would have been with those before;
+        empty: it is."""
+        changed = [
+            f"{name}: {old} before, {new} now"
+            for (name, old), new in zip(asdict(before).items(), asdict(self).values(), strict=True)
+            if old != new
         ]
-
-    def inexact(self, other: Numerics) -> list[str]:
-        """Why a resumption with these settings is not bit for bit what the other's would have been; empty: it is."""
-        return self.differences(other) + (["a GPU adds in no fixed order"] if device_type() == "cuda" else [])
+        return changed + (["a GPU adds in no fixed order"] if device_type() == "cuda" else [])
 
     @property
     def torch_dtype(self) -> torch.dtype:
         return {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(self.dtype, torch.float32)
-
-    def to_record(self) -> dict[str, object]:
-        return asdict(self)
 
 
 def choose(job: TrainJob, config: GPTConfig, recorded: Numerics | None, chunk_compiled: bool | None) -> Numerics:

@@ -16,11 +16,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from model.data import document_table
 from model.data.document_table import DOCUMENT, TABLE
 from tasks.contracts.paths import Layout
 from tasks.storage.atomic_files import append_durably, sync_folder, write_json
 
-SPLITS = ("train", "validation")
+SPLITS = document_table.SPLITS
 FILES = {"train": "train.bin", "validation": "val.bin"}
 FORMAT = 1
 
@@ -143,5 +144,4 @@ def document_at(layout: Layout, meta: Manifest, split: str, position: int) -> in
 
 def read_table(layout: Layout, meta: Manifest) -> npt.NDArray[np.void]:
     """The committed rows of the table of documents."""
-    path = layout.processed / TABLE
-    return np.fromfile(path, dtype=DOCUMENT, count=meta.documents) if meta.documents else np.zeros(0, DOCUMENT)
+    return document_table.read_table(layout.processed, meta.documents)
