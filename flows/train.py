@@ -16,8 +16,8 @@ def finish_cut_chunk(night: RunContext, stages: Stages) -> None:
     """A chunk that was cut comes first, on its own data, before anything new is collected or rebuilt."""
     chunk, meta = pending_chunk(night.layout.checkpoints), read_manifest(night.layout)
     # While the token files are made anew, its data is not there: then it waits until they are.
-    if chunk and meta and meta.generation == chunk["generation"] and covers(meta, chunk):
-        night.record.say(f"a chunk was cut: finishing steps {chunk['start_step']} to {chunk['target_step']} first")
+    if chunk and meta and meta.generation == chunk.generation and covers(meta, chunk):
+        night.record.say(f"a chunk was cut: finishing steps {chunk.start_step} to {chunk.target_step} first")
         train_and_publish(night, stages)
 
 

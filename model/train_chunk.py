@@ -154,7 +154,7 @@ def roll_back(trainer: Trainer, reason: str) -> str:
 
 
 def publish_chunk(trainer: Trainer, chunk: Chunk, sizes: NDArray[np.int64]) -> Outcome:
-    """Everything after the last checkpoint: repeated whole if it is killed. `sizes`: bytes of each token, (V,)."""
+    """Does all that comes after the last checkpoint: repeated whole if it is killed. `sizes`: (V,), bytes of an id."""
     job, config, numerics = trainer.job, trainer.config, trainer.numerics
     metadata = read_metadata(checkpoint_folder(job.checkpoints_dir, trainer.step) / "metadata.json")
     assert metadata, "it was just saved"

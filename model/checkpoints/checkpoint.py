@@ -83,7 +83,7 @@ def save_checkpoint(directory: Path, checkpoint: Checkpoint) -> Path:
 
 
 def load_checkpoint(folder: Path) -> Checkpoint:
-    """Open one checkpoint; ValueError says what is wrong with it."""
+    """Opens one checkpoint; ValueError says what is wrong with it."""
     try:
         metadata = json.loads((folder / "metadata.json").read_text(encoding="utf-8"))
         if metadata["metadata_digest"] != metadata_digest(metadata):
@@ -107,7 +107,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
 
 
 def load_newest_whole(directory: Path) -> tuple[Checkpoint | None, list[Damaged]]:
-    """The newest checkpoint that verifies, and the newer ones that do not, each moved to
+    """Returns the newest checkpoint that verifies, and the newer ones that do not, each moved to
     `step_<n>.damaged`."""
     damaged: list[Damaged] = []
     for leftover in sorted(directory.glob(".step_*.tmp")) if directory.exists() else []:
@@ -125,7 +125,7 @@ def load_newest_whole(directory: Path) -> tuple[Checkpoint | None, list[Damaged]
 
 
 def checkpoints_to_keep(steps: list[int], latest: int, spaced: int) -> set[int]:
-    """The `latest` newest steps and, of the older ones, the newest in each of the last `spaced` powers of
+    """Returns the `latest` newest steps and, of the older ones, the newest in each of the last `spaced` powers of
     two."""
     ordered = sorted(steps)
     kept = set(ordered[-latest:])
@@ -155,6 +155,6 @@ def remove_checkpoints(directory: Path) -> None:
 
 
 def file_digest(path: Path) -> str:
-    """sha256 of a file, in hexadecimal."""
+    """Returns the sha256 of a file, in hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

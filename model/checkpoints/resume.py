@@ -61,15 +61,9 @@ def with_cohorts(job: TrainJob, checkpoint: Checkpoint) -> TrainJob:
     """
     before, rows = checkpoint.metadata, read_documents(job.processed_dir, TRAIN, job.train_tokens)
     whole = {"name": "0", "documents": before.get("documents", 0), "end": before["train_tokens"]}
-    plan = Plan(
-        rows,
-        tuple(Cohort(**values) for values in before.get("cohorts", [whole])),
-        before["seed"],
-        before["batch_size"],
-        job.block_size,
-        before.get("new_share", 0.0),
-        before.get("first_step", 0),
-    )
+    batches = {name: before[name] for name in job.kept_in_checkpoint("batches") if name in before}
+    cohorts = tuple(Cohort(**values) for values in before.get("cohorts", [whole]))
+    plan = Plan(rows, job.block_size, **batches | {"cohorts": cohorts})
     cohorts = plan.cohorts_at(checkpoint.step)
     if before["generation"] != job.generation:
         cohorts = moved(cohorts, rows)
@@ -84,10 +78,9 @@ def with_cohorts(job: TrainJob, checkpoint: Checkpoint) -> TrainJob:
 def find_chunk(job: TrainJob, step: int, report: Report) -> Chunk | None:
     """Returns the chunk that was cut, to be finished first; None where there is none, or where it had to be
     dropped."""
-    record = pending_chunk(job.checkpoints_dir)
-    if record is None:
+    chunk = pending_chunk(job.checkpoints_dir)
+    if chunk is None:
         return None
-    chunk = Chunk(**record)
     if chunk.generation != job.generation:
         reason = "its documents have changed: it belongs to another generation"
     elif not chunk.start_step <= step <= chunk.target_step:  # its checkpoints were damaged: an older one was taken

@@ -18,7 +18,7 @@ def write_atomically(path: Path, text: str) -> None:
 
 
 def as_json(value: Any) -> str:
-    """The text of a JSON file as this project writes it."""
+    """Returns the text of a JSON file as this project writes it."""
     return json.dumps(value, indent=2) + "\n"
 
 

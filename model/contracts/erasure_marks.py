@@ -37,7 +37,7 @@ class ErasedDocument:
 
 
 def may_have_seen(metadata: dict[str, Any], lost: ErasedDocument, rules: str) -> bool:
-    """Whether the document was committed when this checkpoint or model was made. In doubt it was.
+    """Returns whether the document was committed when this checkpoint or model was made. In doubt it was.
 
     Args:
         rules: the digest of what decided whether the document is kept.
@@ -85,8 +85,8 @@ def mark(
         record = read_metadata(folder / RECORD)
         if record and (known := [one for one in lost if may_have_seen(record, one, rules)]):
             models.append(step)
-            learned = [one.seq for one in known if one.split == "train"]
-            scored = [one.seq for one in known if one.split != "train"]
+            learned = {one.seq for one in known if one.split == "train"}
+            scored = {one.seq for one in known} - learned
             record["forgotten"] = add_marks(record.get("forgotten"), learned, scored, at)
             if not dry:
                 write_atomically(folder / RECORD, as_json(record))
@@ -97,7 +97,7 @@ def mark(
 def add_marks(
     before: dict[str, Any] | None, training: Collection[int], validation: Collection[int], at: str
 ) -> dict[str, Any]:
-    """Marks that hold these documents, too, each once."""
+    """Returns marks that hold these documents, too, each once."""
     before = before or {}
     return {
         TRAINING: sorted({*before.get(TRAINING, ()), *training}),
@@ -107,7 +107,7 @@ def add_marks(
 
 
 def model_card(record: dict[str, Any]) -> str:
-    """The model's `README.md`, where there is something that whoever uses it must know."""
+    """Returns the model's `README.md`, where there is something that whoever uses it must know."""
     marks = record["forgotten"]
     lines = ["# A model that knows more than it should", ""]
     if marks[TRAINING]:
@@ -124,13 +124,13 @@ def model_card(record: dict[str, Any]) -> str:
 
 
 def count_marks(record: dict[str, Any]) -> dict[str, int]:
-    """How many forgotten documents a model was trained on, and how many it was scored with."""
+    """Returns how many forgotten documents a model was trained on, and how many it was scored with."""
     marks = record.get("forgotten") or {}
     return {split: len(marks.get(split, ())) for split in (TRAINING, VALIDATION)}
 
 
 def in_words(counts: dict[str, int]) -> list[str]:
-    """Empty where the model knows nothing of what was forgotten."""
+    """Returns what to say of the counts; empty where the model knows nothing of what was forgotten."""
     said = []
     if count := counts[TRAINING]:
         said.append(f"trained on {count:,} document(s) forgotten since: python run.py forget --retrain goes back")
@@ -191,7 +191,7 @@ def _learned(metadata: dict[str, Any], seqs: Collection[int] | None) -> bool:
 
 
 def read_metadata(path: Path) -> dict[str, Any] | None:
-    """None where it cannot be read."""
+    """Returns None where it cannot be read."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -200,7 +200,7 @@ def read_metadata(path: Path) -> dict[str, Any] | None:
 
 
 def read_checkpoint_metadata(folder: Path) -> dict[str, Any] | None:
-    """None where it is damaged."""
+    """Returns None where it is damaged."""
     metadata = read_metadata(folder / "metadata.json")
     return metadata if metadata and metadata.get("metadata_digest") == metadata_digest(metadata) else None
 

@@ -138,15 +138,15 @@ class TrainJob:
             raise ValueError(f"n_head ({self.n_head}) must divide n_embd ({self.n_embd}) where head_dim is 0")
 
     def recipe(self) -> dict[str, Any]:
-        """What a chunk keeps."""
+        """Returns what a chunk keeps."""
         return {one.name: getattr(self, one.name) for one in fields(self) if "recipe" in one.metadata}
 
     def kept_in_checkpoint(self, part: str) -> dict[str, Any]:
-        """What a checkpoint keeps of this part, "batches" or "optimizer"."""
+        """Returns what a checkpoint keeps of this part, "batches" or "optimizer"."""
         return {one.name: getattr(self, one.name) for one in fields(self) if one.metadata.get("checkpoint") == part}
 
     def shape(self, vocab_size: int) -> dict[str, Any]:
-        """The fields of `GPTConfig`, with what was left to 0 filled in."""
+        """Returns the fields of `GPTConfig`, with what was left to 0 filled in."""
         return {
             "vocab_size": vocab_size,
             "block_size": self.block_size,
@@ -200,7 +200,7 @@ class Chunk:
     """`TrainJob.recipe`."""
 
     def apply(self, job: TrainJob) -> TrainJob:
-        """The job with this chunk's own recipe; what another version wrote into it and nobody knows is left out."""
+        """Returns the job with this chunk's own recipe; what another version wrote and nobody knows is left out."""
         return replace(job, **_from_json({name: self.recipe[name] for name in job.recipe() if name in self.recipe}))
 
     @property
@@ -212,11 +212,9 @@ def chunk_path(checkpoints_dir: Path) -> Path:
     return checkpoints_dir / "chunk.json"
 
 
-def pending_chunk(checkpoints_dir: Path) -> dict[str, Any] | None:
-    """The record of a chunk that was cut, or None. An unreadable one counts as none: it was never begun."""
+def pending_chunk(checkpoints_dir: Path) -> Chunk | None:
+    """Returns the chunk that was cut, or None. An unreadable one counts as none: it was never begun."""
     try:
-        record = json.loads(chunk_path(checkpoints_dir).read_text(encoding="utf-8"))
-        Chunk(**record)
+        return Chunk(**json.loads(chunk_path(checkpoints_dir).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None
-    return dict(record)

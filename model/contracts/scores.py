@@ -30,9 +30,9 @@ class Scores:
 
     @classmethod
     def of_published(cls, record: dict[str, Any]) -> Scores:
-        """Out of a published model's record, which an earlier version may have written."""
+        """Returns those in a published model's record, which an earlier version may have written."""
         return cls(**{one.name: record[one.name] for one in fields(cls) if one.name in record})
 
     def of_model(self) -> dict[str, Any]:
-        """Those of the model itself: what its record keeps."""
+        """Returns those of the model itself: what its record keeps."""
         return {name: value for name, value in asdict(self).items() if not name.endswith("_before")}

@@ -11,12 +11,12 @@ def checkpoint_folder(checkpoints_dir: Path, step: int) -> Path:
 
 
 def checkpoint_folders(checkpoints_dir: Path) -> dict[int, Path]:
-    """Every `step_<n>`, whole or not, by its step, the oldest first."""
+    """Returns every `step_<n>`, whole or not, by its step, the oldest first."""
     return _by_step(checkpoints_dir, r"step_(\d+)")
 
 
 def model_folders(models_dir: Path) -> dict[int, Path]:
-    """Every published model by its step, the oldest first."""
+    """Returns every published model by its step, the oldest first."""
     return _by_step(models_dir, r"(\d+)")
 
 

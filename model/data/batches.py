@@ -51,11 +51,11 @@ class Plan:
 
     documents: NDArray[np.void]
     """Rows of the table of documents (`document_table.read_documents`), (D,), up to the last cohort's end at least."""
+    block_size: int
     cohorts: Cohorts
     """With what was read of each before the first step."""
     seed: int
     batch_size: int
-    block_size: int
     new_share: float = 0.0
     """Share of the rows that are reserved for the last cohort, until all of it was read once."""
     first_step: int = 0

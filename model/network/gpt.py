@@ -20,7 +20,7 @@ from model.network.attention import causal_attention
 from model.network.layers import Linear, swiglu
 
 Weights = dict[str, Tensor]
-"""A network's tensors by name, as `state_dict` gives them."""
+"""A network's tensors by name, as `state_dict` returns them."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class RMSNorm(nn.Module):
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turn each pair (x[i], x[i + D/2]) by its position's angle. x: (B, T, H, D); cos, sin: (T, 1, 2, D/2)."""
+    """Turns each pair (x[i], x[i + D/2]) by its position's angle. x: (B, T, H, D); cos, sin: (T, 1, 2, D/2)."""
     halves = x.view(*x.shape[:-1], 2, -1)  # (B, T, H, 2, D/2)
     return (halves * cos + halves.flip(-2) * sin).view_as(x)
 
@@ -199,7 +199,7 @@ class GPT(nn.Module):
 
 
 def compiled_loss(model: GPT) -> Callable[[Tensor, Tensor], Tensor]:
-    """`model(idx, targets)`, compiled for one shape of batch when it is first called.
+    """Returns `model(idx, targets)`, compiled for one shape of batch when it is first called.
 
     Block by block: all layers share the code of one, so that a deep network takes no longer than a shallow one.
     Raises where what a processor with AMX calls cannot be built (`amx.library`).

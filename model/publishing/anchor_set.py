@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from model.contracts.atomic_files import write_atomically
-from model.data.batches import Window, spread
+from model.data.batches import Window
 from model.publishing.publication_gate import FIRST_NIGHT_NOISE, LATELY, night_noise
 
 NAME = "anchor.json"
@@ -65,18 +65,18 @@ class Anchor:
         return sum(length for _, length in self.windows)
 
     def noise(self, bits_per_byte: float) -> float:
-        """The standard deviation of one night's score."""
+        """Returns the standard deviation of one night's score."""
         return bits_per_byte * (FIRST_NIGHT_NOISE if self.noise_share is None else self.noise_share)
 
     def with_score(self, step: int, bits_per_byte: float) -> Anchor:
-        """One more night; a step that is reached again replaces itself and what came after it."""
+        """Adds one more night; a step that is reached again replaces itself and what came after it."""
         scores = [*(one for one in self.scores if one[0] < step), (step, bits_per_byte)][-LATELY:]
         noise = night_noise([bits for _, bits in scores])
         share = self.noise_share if noise is None else noise / bits_per_byte
         return replace(self, scores=tuple(scores), noise_share=share)
 
     def due(self, generation: str, val_tokens: int) -> str | None:
-        """Why it has to be drawn anew, or None."""
+        """Returns why it has to be drawn anew, or None."""
         if self.generation != generation:
             return "the token files are of another generation"
         if val_tokens >= 2 * self.val_tokens:
@@ -84,15 +84,8 @@ class Anchor:
         return None
 
 
-def draw(before: Anchor | None, generation: str, step: int, windows: list[Window], most: int, **more: Any) -> Anchor:
-    """The next version, at most so many of these windows; what was measured of the nights' noise stays true."""
-    chosen = tuple(spread(windows, most))
-    version, noise = (before.version + 1, before.noise_share) if before else (1, None)
-    return Anchor(version, generation, step, windows=chosen, noise_share=noise, **more)
-
-
 def read_anchor(models_dir: Path, step: int) -> Anchor | None:
-    """The state before the publication of this step; None where there is none, or none that can be read."""
+    """Returns the state before the publication of this step; None where there is none, or none that can be read."""
     try:
         record = json.loads((models_dir / NAME).read_text(encoding="utf-8"))
         if record["format"] != FORMAT:

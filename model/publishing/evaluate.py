@@ -48,42 +48,33 @@ def score_windows(
     dtype: torch.dtype = torch.float32,
     tokens_at_once: int = 4096,
 ) -> WindowScores:
-    """Returns each window's summed loss, its targets and their bytes. `token_bytes`: (V,), 0 for the special
-    token."""
+    """Returns each window's summed loss, its targets and their bytes. `token_bytes`: (V,), 0 for the special token."""
+    device = model.embed_tokens.weight.device
+    logits_at_once = max(1, LOGITS_BYTES // (4 * model.config.vocab_size))
+
+    def nats_of(rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Ids (B, T + 1) to the loss of each target (B, T)."""
+        batch = torch.from_numpy(rows).to(device)
+        with autocast(dtype, device.type):
+            features = model.features(batch[:, :-1]).flatten(0, 1)  # (B * T, C)
+            targets = batch[:, 1:].flatten()  # (B * T,)
+            parts = zip(torch.split(features, logits_at_once), torch.split(targets, logits_at_once), strict=True)
+            losses = [F.cross_entropy(model.logits(x).float(), target, reduction="none") for x, target in parts]
+        nats: NDArray[np.float64] = torch.cat(losses).double().cpu().numpy().reshape(rows[:, 1:].shape)
+        return nats
+
     scores: WindowScores = {}
-    for start in range(len(windows)):  # grouped below: windows of one length share a forward pass
+    for start, (_, length) in enumerate(windows):  # windows of one length share a forward pass
         if windows[start] in scores:
             continue
-        length = windows[start][1]
-        most = max(1, tokens_at_once // length)
-        group = [w for w in windows[start : start + most] if w[1] == length and w not in scores]
-        scores |= _score_group(model, tokens, group, token_bytes, dtype)
+        near = windows[start : start + max(1, tokens_at_once // length)]
+        group = [window for window in near if window[1] == length and window not in scores]
+        rows = np.stack([tokens[first : first + length + 1] for first, _ in group]).astype(np.int64)  # (B, T + 1)
+        sizes = token_bytes[rows[:, 1:]]  # (B, T)
+        nats = (nats_of(rows) * (sizes > 0)).sum(1)  # (B,)
+        counted, size = (sizes > 0).sum(1), sizes.sum(1)  # (B,), (B,)
+        scores |= dict(zip(group, zip(nats.tolist(), counted.tolist(), size.tolist(), strict=True), strict=True))
     return scores
-
-
-def _score_group(
-    model: GPT,
-    tokens: NDArray[np.uint16],
-    group: list[Window],
-    token_bytes: NDArray[np.int64],
-    dtype: torch.dtype,
-) -> WindowScores:
-    device = model.embed_tokens.weight.device
-    rows = np.stack([tokens[start : start + length + 1] for start, length in group]).astype(np.int64)  # (B, T + 1)
-    sizes = token_bytes[rows[:, 1:]]  # (B, T)
-    batch = torch.from_numpy(rows).to(device)
-    with autocast(dtype, device.type):
-        features = model.features(batch[:, :-1]).flatten(0, 1)  # (B * T, C)
-        targets = batch[:, 1:].flatten()  # (B * T,)
-        most = max(1, LOGITS_BYTES // (4 * model.config.vocab_size))
-        losses = [
-            F.cross_entropy(model.logits(part).float(), target, reduction="none")
-            for part, target in zip(torch.split(features, most), torch.split(targets, most), strict=True)
-        ]
-    nats = torch.cat(losses).double().cpu().numpy().reshape(sizes.shape) * (sizes > 0)  # (B, T)
-    return {
-        window: (float(nats[i].sum()), int((sizes[i] > 0).sum()), int(sizes[i].sum())) for i, window in enumerate(group)
-    }
 
 
 def summarize(scores: WindowScores, windows: list[Window], vocab_size: int) -> Evaluation | None:

@@ -17,7 +17,7 @@ from model.contracts.scores import Scores
 from model.data.batches import Window, evaluation_windows, open_tokens, spread
 from model.data.document_table import VALIDATION, read_documents, tokens_before
 from model.network.gpt import GPT, GPTConfig
-from model.publishing.anchor_set import Anchor, FirstNightSet, draw, read_anchor, write_anchor
+from model.publishing.anchor_set import Anchor, FirstNightSet, read_anchor, write_anchor
 from model.publishing.evaluate import Evaluation, WindowScores, bits, figures, nats, score_windows, summarize
 from model.publishing.publication_gate import MOST_STALE, Difference, Verdict, compare, decide, is_stale
 
@@ -104,13 +104,16 @@ class Evaluator:
         self._draw(reason or "there was none", FirstNightSet(known or job.documents, tokens))
 
     def _draw(self, reason: str, first_night: FirstNightSet) -> None:
-        """Draws the anchor set anew, from windows that every model of the night is scored on; said with its reason."""
-        job = self.job
-        more = {"val_tokens": job.val_tokens, "oldest": first_night}
-        self.anchor = draw(self.anchor, job.generation, self.step, self.growing, self.most_anchored, **more)
+        """Draws the anchor set anew, from windows that every model of the night is scored on; says its reason. What was
+        measured of the nights' noise stays true."""
+        job, windows = self.job, tuple(spread(self.growing, self.most_anchored))
+        version, noise = (self.anchor.version + 1, self.anchor.noise_share) if self.anchor else (1, None)
+        self.anchor = Anchor(
+            version, job.generation, self.step, job.val_tokens, windows, oldest=first_night, noise_share=noise
+        )
         self.fresh = True
-        event = {"event": "anchor", "version": self.anchor.version, "reason": reason, "val_tokens": job.val_tokens}
-        self.report(event | {"windows": len(self.anchor.windows), "tokens": self.anchor.tokens})
+        event = {"event": "anchor", "version": version, "reason": reason, "val_tokens": job.val_tokens}
+        self.report(event | {"windows": len(windows), "tokens": self.anchor.tokens})
 
     # -- scores ----------------------------------------------------------------------------------------------
 

@@ -23,7 +23,7 @@ from model.network.gpt import GPT, GPTConfig
 
 
 def hugging_face_config(config: GPTConfig) -> dict[str, Any]:
-    """The `config.json` of a `Qwen3ForCausalLM`."""
+    """Returns the `config.json` of a `Qwen3ForCausalLM`."""
     return {
         "architectures": ["Qwen3ForCausalLM"],
         "model_type": "qwen3",
@@ -102,13 +102,11 @@ def publish(
     sync(temporary)
 
     target = models_dir / str(step)
-    if target.exists():  # a step reached again after a fall-back to an older checkpoint
-        aside = models_dir / f".{step}.replaced.tmp"
+    aside = models_dir / f".{step}.replaced.tmp"
+    if target.exists():  # a step reached again after a rollback to an older checkpoint
         os.rename(target, aside)
-        os.rename(temporary, target)
-        shutil.rmtree(aside)
-    else:
-        os.rename(temporary, target)
+    os.rename(temporary, target)
+    shutil.rmtree(aside, ignore_errors=True)
     link = models_dir / f".{LATEST}.tmp"
     os.symlink(target.name, link)
     os.replace(link, models_dir / LATEST)
@@ -118,7 +116,7 @@ def publish(
 
 
 def published(models_dir: Path) -> dict[str, Any] | None:
-    """The record of the model that `latest` points to, with its folder as `path`; None where there is
+    """Returns the record of the model that `latest` points to, with its folder as `path`; None where there is
     none."""
     folder = models_dir / LATEST
     record = read_metadata(folder / RECORD)
@@ -126,7 +124,7 @@ def published(models_dir: Path) -> dict[str, Any] | None:
 
 
 def load_published(folder: Path) -> GPT:
-    """Our own network from a published folder; ValueError where it is not whole."""
+    """Opens our own network from a published folder; ValueError where it is not whole."""
     try:
         theirs = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         model = GPT(

@@ -108,5 +108,5 @@ def decide(
 
 
 def is_stale(verdict: Verdict) -> bool:
-    """Whether the anchor set stands in the way of models that are better on all held-out text."""
+    """Returns whether the anchor set stands in the way of models that are better on all held-out text."""
     return verdict.stale >= MOST_STALE

@@ -48,7 +48,7 @@ class Numerics:
 
 
 def choose(job: TrainJob, config: GPTConfig, recorded: Numerics | None, chunk_compiled: bool | None) -> Numerics:
-    """The job's settings where it names them, else the checkpoint's, else what suits this machine.
+    """Returns the job's settings where it names them, else the checkpoint's, else what suits this machine.
 
     `chunk_compiled`: what an unfinished chunk decided; it is not decided again.
     """
@@ -72,7 +72,7 @@ def choose(job: TrainJob, config: GPTConfig, recorded: Numerics | None, chunk_co
 
 
 def suitable_dtype(config: GPTConfig, batch_size: int) -> str:
-    """bfloat16 where a GPU computes with it, else float16 there; on a processor what a measurement says."""
+    """Returns bfloat16 where a GPU computes with it, else float16 there; on a processor what a measurement says."""
     if device_type() == "cuda":
         # Emulation counts as support unless one asks: a T4 would take bf16 many times slower than fp16.
         return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
@@ -80,7 +80,7 @@ def suitable_dtype(config: GPTConfig, batch_size: int) -> str:
 
 
 def measure_dtype(config: GPTConfig, batch_size: int) -> str:
-    """bfloat16 where training one block with it is at least a tenth faster than in fp32, else float32.
+    """Returns bfloat16 where training one block with it is at least a tenth faster than in fp32, else float32.
 
     Where a processor has no bf16 arithmetic, torch emulates it slowly. The two take turns and the best pass
     of each counts, so that a busy machine does not decide.
@@ -107,7 +107,7 @@ def has_compiler() -> bool:
 
 
 def worth_compiling(job: TrainJob, config: GPTConfig) -> bool:
-    """Whether the chunk would take long enough without. Estimated from its size, so that no clock decides."""
+    """Returns whether the chunk would take long enough without. Estimated from its size, so that no clock decides."""
     block = config.n_embd * (config.head_dim * 2 * (config.n_head + config.n_kv_head) + 3 * config.intermediate_size)
     parameters = config.n_layer * block + config.vocab_size * config.n_embd
     steps = job.steps * (1 + job.decay_fraction)

@@ -123,9 +123,10 @@ class MuonAdamW:
 
     @torch.no_grad()
     def compile(self) -> None:
-        """On a processor with AMX a matrix's whole step stays in a core's cache. Elsewhere make one pass over memory of
-        what is several otherwise, for matrices that do not stay in a cache anyway; one kernel for all sizes that lie
-        the same way.
+        """Compiles the passes over memory.
+
+        On a processor with AMX a matrix's whole step stays in a core's cache instead. Elsewhere what is several passes
+        becomes one, for matrices that do not stay in a cache anyway; one kernel for all sizes that lie the same way.
 
         Raises whatever the compiler does.
         """
@@ -145,7 +146,7 @@ class MuonAdamW:
         self.passes, self.on_amx = passes, on_amx  # all of it or nothing
 
     def _wide(self, momenta: Tensor) -> Tensor:
-        """Room for (N, R, C), in memory as `newton_schulz` takes it: the smaller side first."""
+        """Makes room for (N, R, C), in memory as `newton_schulz` takes it: the smaller side first."""
         N, R, C = momenta.shape
         if R <= C:
             return torch.empty_like(momenta, dtype=self.dtype)

@@ -71,27 +71,15 @@ class Trainer:
         self.device = device_type()
         self.model = GPT(config).to(self.device)
         self.loss: Callable[[Tensor, Tensor], Tensor] = self.model  # or its compiled form
-        self.optimizer = MuonAdamW(
-            self.model,
-            job.muon_learning_rate,
-            job.adamw_learning_rate,
-            job.weight_decay,
-            adamw_beta2(self.tokens_per_step),
-            numerics.torch_dtype,
-        )
+        rates, beta2 = (job.muon_learning_rate, job.adamw_learning_rate), adamw_beta2(self.tokens_per_step)
+        self.optimizer = MuonAdamW(self.model, *rates, job.weight_decay, beta2, numerics.torch_dtype)
         self.ema = PowerEma(job.average_shares, self.model.state_dict())
 
         # The text.
         self.tokens = open_tokens(job.processed_dir / "train.bin", job.train_tokens)
-        self.plan = Plan(
-            documents=read_documents(job.processed_dir, TRAIN, job.train_tokens),
-            cohorts=job.cohorts or (Cohort("0", job.documents, job.train_tokens),),
-            seed=job.seed,
-            batch_size=job.batch_size,
-            block_size=config.block_size,
-            new_share=job.new_share,
-            first_step=job.first_step,
-        )
+        rows = read_documents(job.processed_dir, TRAIN, job.train_tokens)
+        cohorts = job.cohorts or (Cohort("0", job.documents, job.train_tokens),)
+        self.plan = Plan(rows, config.block_size, **job.kept_in_checkpoint("batches") | {"cohorts": cohorts})
 
         # How far it is, and what happened on the way.
         self.step = 0
@@ -229,7 +217,7 @@ class Trainer:
         return values[0], values[1]
 
     def train_step(self, step: int, lr_multiplier: float) -> tuple[float, bool]:
-        """One update on the batch of `step`. Returns its loss, and whether it was learned from.
+        """Makes one update on the batch of `step`. Returns its loss, and whether it was learned from.
 
         A spike is not, nor what overflows in fp16. Raises NotFinite before anything is touched.
         """

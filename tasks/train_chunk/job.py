@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
 
 from model.contracts.erasure_marks import read_metadata
-from model.contracts.job import TrainJob
+from model.contracts.job import Chunk, TrainJob
 from model.contracts.step_folders import checkpoint_folders
 from tasks.contracts.errors import NothingToTrainError, SettingsError
 from tasks.contracts.paths import Layout
@@ -58,10 +57,9 @@ def make_job(layout: Layout, meta: Manifest, provisional: bool, settings: TrainS
     return job, messages
 
 
-def covers(meta: Manifest, chunk: dict[str, Any]) -> bool:
+def covers(meta: Manifest, chunk: Chunk) -> bool:
     """Returns whether the token files hold all that a chunk was begun with."""
-    recipe: dict[str, int] = chunk["recipe"]
-    return meta.train_tokens >= recipe["train_tokens"] and meta.val_tokens >= recipe["val_tokens"]
+    return all(getattr(meta, name) >= int(chunk.recipe[name]) for name in ("train_tokens", "val_tokens"))
 
 
 def _settled_shape(layout: Layout) -> dict[str, int]:

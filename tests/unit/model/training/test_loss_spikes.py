@@ -105,7 +105,7 @@ def spiky(job: TrainJob, tmp_path_factory: pytest.TempPathFactory) -> TrainJob:
 def steps_into_the_noise(job: TrainJob) -> set[int]:
     rows = read_documents(job.processed_dir, TRAIN, job.train_tokens)
     whole = (Cohort("0", job.documents, job.train_tokens),)
-    plan = Plan(rows, whole, job.seed, job.batch_size, job.block_size)
+    plan = Plan(rows, job.block_size, whole, job.seed, job.batch_size)
     return {
         step
         for step in range(200)
