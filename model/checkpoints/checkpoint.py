@@ -67,10 +67,8 @@ def save_checkpoint(directory: Path, checkpoint: Checkpoint) -> Path:
     for name, values in tensors.items():
         save_file({k: v.detach().cpu().contiguous() for k, v in values.items()}, temporary / name)
         sync(temporary / name)
-    metadata = checkpoint.metadata | {
-        "step": checkpoint.step,
-        "digests": {name: file_digest(temporary / name) for name in FILES},
-    }
+    digests = {name: file_digest(temporary / name) for name in FILES}
+    metadata = checkpoint.metadata | {"step": checkpoint.step, "digests": digests}
     metadata["metadata_digest"] = metadata_digest(metadata)
     (temporary / "metadata.json").write_text(as_json(metadata), encoding="utf-8")
     sync(temporary / "metadata.json")
@@ -134,16 +132,14 @@ def checkpoints_to_keep(steps: list[int], latest: int, spaced: int) -> set[int]:
     return kept | {newest_of_power[power] for power in powers}
 
 
-def prune_checkpoints(directory: Path, latest: int, spaced: int) -> list[int]:
-    """Removes the checkpoints past retention. Returns their steps."""
+def prune_checkpoints(directory: Path, latest: int, spaced: int) -> None:
+    """Removes the checkpoints past retention."""
     folders = checkpoint_folders(directory)
-    removed = sorted(set(folders) - checkpoints_to_keep(list(folders), latest, spaced))
-    for step in removed:
+    for step in folders.keys() - checkpoints_to_keep(list(folders), latest, spaced):
         # Renamed first: a removal that is cut half-way must not look like a damaged checkpoint.
         os.rename(folders[step], directory / f".step_{step}.removed")
     for doomed in directory.glob(".step_*.removed"):
         shutil.rmtree(doomed)
-    return removed
 
 
 def remove_checkpoints(directory: Path) -> None:

@@ -105,10 +105,6 @@ class TrainJob:
     n_kv_head: int = field(default=0, metadata=whole(0))
     """0: as many as n_head."""
     n_embd: int = field(default=256, metadata=whole(1))
-    head_dim: int = field(default=0, metadata=whole(0))
-    """0: n_embd / n_head."""
-    intermediate_size: int = field(default=0, metadata=whole(0))
-    """0: 8/3 of n_embd, rounded up to a multiple of 64."""
     dtype: str = field(default="auto", metadata=DTYPE)
     """float32, bfloat16, float16 (with a loss scale), or auto: settled once for a lineage, then kept."""
     threads: int = field(default=0, metadata=whole(0))
@@ -134,8 +130,8 @@ class TrainJob:
                 raise ValueError(f"{one.name} must be {words}, not {value!r}")
         if not self.generation:
             raise ValueError("generation must not be empty")
-        if not self.head_dim and self.n_embd % self.n_head:
-            raise ValueError(f"n_head ({self.n_head}) must divide n_embd ({self.n_embd}) where head_dim is 0")
+        if self.n_embd % self.n_head:
+            raise ValueError(f"n_head ({self.n_head}) must divide n_embd ({self.n_embd})")
 
     def recipe(self) -> dict[str, Any]:
         """Returns what a chunk keeps."""
@@ -146,7 +142,7 @@ class TrainJob:
         return {one.name: getattr(self, one.name) for one in fields(self) if one.metadata.get("checkpoint") == part}
 
     def shape(self, vocab_size: int) -> dict[str, Any]:
-        """Returns the fields of `GPTConfig`, with what was left to 0 filled in."""
+        """Returns the fields of `GPTConfig`; SwiGLU is 8/3 of n_embd wide, rounded up to a multiple of 64."""
         return {
             "vocab_size": vocab_size,
             "block_size": self.block_size,
@@ -154,8 +150,8 @@ class TrainJob:
             "n_head": self.n_head,
             "n_kv_head": self.n_kv_head or self.n_head,
             "n_embd": self.n_embd,
-            "head_dim": self.head_dim or self.n_embd // self.n_head,
-            "intermediate_size": self.intermediate_size or -(-8 * self.n_embd // 3 // 64) * 64,
+            "head_dim": self.n_embd // self.n_head,
+            "intermediate_size": -(-8 * self.n_embd // 3 // 64) * 64,
         }
 
     def to_json(self) -> str:

@@ -102,7 +102,7 @@ def test_retention_keeps_the_newest_and_thins_the_old(tmp_path: Path) -> None:
     assert checkpoints_to_keep([1, 2], 3, 0) == {1, 2}
     for step in (0, 1, 2, 3, 4):
         save_checkpoint(tmp_path, checkpoint(step))
-    assert prune_checkpoints(tmp_path, 1, 1) == [0, 1, 2]
+    prune_checkpoints(tmp_path, 1, 1)
     assert list(checkpoint_folders(tmp_path)) == [3, 4]
     assert load_newest_whole(tmp_path)[1] == []
 
