@@ -106,10 +106,10 @@ class Run:
         rows = np.array([(0, 0, len(self.data.train), 0)], dtype=DOCUMENT)
         r = self.recipe
         cohort = Cohort(f":{len(self.data.train)}:0", 0, len(self.data.train))
-        plan = Plan(rows, (cohort,), r.seed, r.batch_size, r.block_size)
+        plan = Plan(rows, r.block_size, (cohort,), r.seed, r.batch_size)
         step = 0
         while True:
-            yield read_batch(self.data.train, plan.places(step))
+            yield read_batch(self.data.train, plan.token_positions(step))
             step += 1
 
     def gradient(self, batch: tuple[Tensor, Tensor]) -> float:

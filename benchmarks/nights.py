@@ -123,10 +123,10 @@ def job_of(setup: Setup, run: Run, night: Night, folder: Path) -> TrainJob:
     meta = read_manifest(layout)
     assert meta is not None
     job = TrainJob(
-        layout.processed,
-        folder / "checkpoints",
-        folder / "models",
-        layout.tokenizer,
+        processed_dir=layout.processed,
+        checkpoints_dir=folder / "checkpoints",
+        models_dir=folder / "models",
+        tokenizer_path=layout.tokenizer,
         tokenizer_provisional=False,
         generation=meta.generation,
         train_tokens=night.train_tokens,
@@ -244,14 +244,17 @@ def open_trainer(job: TrainJob, rate: float = 0.0) -> Any:
 
 def scores(setup: Setup, job: TrainJob, model: Any) -> Json:
     """Bits per byte on the growing set and on the first night's text, in fp32."""
-    from model.data.batches import open_tokens
+    from model.data.batches import evaluation_windows, open_tokens, spread
     from model.data.tokenizer import load_tokenizer, token_bytes
-    from model.publishing.evaluate import evaluate
+    from model.publishing.evaluate import score_windows, summarize
 
     sizes = token_bytes(load_tokenizer(job.tokenizer_path))
     values = []
     for tokens in (job.val_tokens, nights(setup)[0].val_tokens):
-        found = evaluate(model, open_tokens(job.processed_dir / "val.bin", tokens), sizes, setup.evaluate_tokens)
+        most = max(1, setup.evaluate_tokens // model.config.block_size)
+        windows = spread(evaluation_windows(tokens, model.config.block_size), most)
+        scored = score_windows(model, open_tokens(job.processed_dir / "val.bin", tokens), windows, sizes)
+        found = summarize(scored, windows, model.config.vocab_size)
         values.append(round(found.bits_per_byte, 5) if found else math.nan)
     return {"bits_per_byte": values[0], "first_night": values[1]}
 

@@ -51,14 +51,14 @@ def ours() -> Json:
 
     folder = Path()
     job = TrainJob(
-        folder,
-        folder,
-        folder,
-        folder,
-        False,
-        "benchmark",
-        0,
-        0,
+        processed_dir=folder,
+        checkpoints_dir=folder,
+        models_dir=folder,
+        tokenizer_path=folder,
+        tokenizer_provisional=False,
+        generation="benchmark",
+        train_tokens=0,
+        val_tokens=0,
         n_layer=LAYERS,
         n_head=HEADS,
         n_embd=WIDTH,

@@ -7,16 +7,16 @@ from tasks.contracts.errors import NothingToTrainError
 from tasks.run_context import RunContext
 from tasks.stages import Stages
 from tasks.tokenize.token_files import read_manifest
-from tasks.tokenize.tokenizer_record import read_tokenizer_record
-from tasks.train_chunk.stage import covers, describe, make_job
+from tasks.train_chunk.events import describe
+from tasks.train_chunk.job import covers, make_job
 
 
 def finish_cut_chunk(run: RunContext, stages: Stages) -> None:
     """A chunk that was cut comes first, on its own data, before anything new is collected or rebuilt."""
     chunk, meta = pending_chunk(run.layout.checkpoints), read_manifest(run.layout)
     # While the token files are made anew, its data is not there: then it waits until they are.
-    if chunk and meta and meta.generation == chunk["generation"] and covers(meta, chunk):
-        run.record.say(f"a chunk was cut: finishing steps {chunk['start_step']} to {chunk['target_step']} first")
+    if chunk and meta and meta.generation == chunk.generation and covers(meta, chunk):
+        run.record.say(f"a chunk was cut: finishing steps {chunk.start_step} to {chunk.target_step} first")
         train_and_publish(run, stages)
 
 

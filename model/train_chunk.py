@@ -15,28 +15,25 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
 import model.training.malloc  # isort: skip  # noqa: F401  # before torch loads
-from model.checkpoints.checkpoint import Checkpoint, checkpoint_steps
-from model.checkpoints.divergence import Rollback, write_falls
-from model.checkpoints.resume import drop_chunk, find_checkpoint, find_chunk, new_chunk, save_chunk
-from model.contracts.job import Chunk, TrainJob, load_job, pending_chunk
-from model.contracts.report import Report
-from model.data.batches import Plan
-from model.data.cohorts import Cohort, moved, with_newest
-from model.data.document_table import TRAIN, read_documents
+from model.checkpoints.divergence import Rollback, write_rollbacks
+from model.checkpoints.resume import drop_chunk, find_checkpoint, find_chunk, new_chunk, save_chunk, with_cohorts
+from model.contracts.erasure_marks import read_metadata
+from model.contracts.job import Chunk, TrainJob, load_job
+from model.contracts.report import Event, Report
+from model.contracts.step_folders import checkpoint_folder, checkpoint_folders
 from model.data.tokenizer import load_tokenizer, token_bytes, tokenizer_digest
-from model.network.gpt import GPTConfig, Weights
+from model.network.gpt import GPTConfig
 from model.publishing.evaluator import Evaluator
-from model.publishing.publication import Outcome, settle
+from model.publishing.publication import Candidates, Outcome, choose_and_publish
 from model.publishing.sample import sample
 from model.training.numerics import Numerics, choose
 from model.training.trainer import NotFinite, Stop, Stopped, Trainer
@@ -44,11 +41,9 @@ from model.training.trainer import NotFinite, Stop, Stopped, Trainer
 PARENT = "MINIATURE_MEMORY_PARENT"
 """The environment variable by which whoever starts us says its process id."""
 
-__all__ = ["NotFinite", "Stop", "Stopped", "TrainJob", "load_job", "main", "pending_chunk", "train"]
 
-
-def train(job: TrainJob, report: Report, stop: Stop | None = None) -> dict[str, Any]:
-    """Train and publish one chunk - a cut one first - and give the "done" event, which is reported too.
+def train(job: TrainJob, report: Report, stop: Stop | None = None) -> Event:
+    """Trains and publishes one chunk, a cut one first. Returns the "done" event, which is reported too.
 
     Raises ValueError where the job cannot be done as it is, NotFinite, and Stopped.
     """
@@ -56,6 +51,8 @@ def train(job: TrainJob, report: Report, stop: Stop | None = None) -> dict[str, 
     tokenizer, digest = load_tokenizer(job.tokenizer_path), tokenizer_digest(job.tokenizer_path)
     config = GPTConfig(**job.shape(tokenizer.get_vocab_size()))
     job.checkpoints_dir.mkdir(parents=True, exist_ok=True)
+
+    # Where the last run ended: the newest whole checkpoint, and the chunk that was cut, if one was.
     checkpoint = find_checkpoint(job, digest, config, report)
     chunk = find_chunk(job, checkpoint.step if checkpoint else 0, report)
     resumed = chunk is not None
@@ -68,60 +65,48 @@ def train(job: TrainJob, report: Report, stop: Stop | None = None) -> dict[str, 
             f"nothing to train on yet: {job.train_tokens} tokens, {config.block_size + 1} needed; add documents"
         )
 
+    # The trainer, as it was then.
     recorded = Numerics(**checkpoint.metadata["numerics"]) if checkpoint else None
     numerics = choose(job, config, recorded, chunk.compiled if chunk else None)
     trainer = Trainer(job, config, numerics, digest, report)
     if checkpoint:
         trainer.restore(checkpoint)
-        del checkpoint
+        del checkpoint  # its tensors' memory
     trainer.save(stop)  # a lineage starts with its step 0, so that what was chosen and measured holds
     if chunk is None:
         chunk = new_chunk(job, trainer.step, trainer.seconds_trained, numerics.compiled)
         save_chunk(job, chunk)
-    report(
-        {
-            "event": "start",
-            "step": trainer.step,
-            "target_step": chunk.target_step,
-            "resumed_chunk": resumed,
-            "parameters": sum(p.numel() for p in trainer.model.parameters()),
-            "numerics": numerics.to_record(),
-            "inexact": numerics.inexact(recorded) if recorded else [],
-            "train_tokens": job.train_tokens,
-            "val_tokens": job.val_tokens,
-            "unread_tokens": trainer.plan.unread_tokens(trainer.step),
-            "vocab_size": config.vocab_size,
-        }
-    )
+    report(start_event(trainer, chunk, resumed, recorded))
     trainer.parts["start"] = time.monotonic() - began
 
+    # The training steps.
     first, skipped_before = trainer.step, trainer.steps_skipped
     if numerics.compiled:
         trainer.compile()
-    trunk_began = time.monotonic()
+    training_began = time.monotonic()
     try:
-        chunk = trainer.run_trunk(chunk, stop)
+        chunk = trainer.train_chunk(chunk, stop)
     except NotFinite as error:
-        raise NotFinite(fall_back(trainer, str(error))) from error
-    trunk_seconds = time.monotonic() - trunk_began
-    trainer.parts["trunk"] = trunk_seconds
-    steps_done, steps_skipped = trainer.step - first, trainer.steps_skipped - skipped_before
+        raise NotFinite(roll_back(trainer, str(error))) from error
+    seconds = trainer.parts["trunk"] = time.monotonic() - training_began
+    steps, skipped = trainer.step - first, trainer.steps_skipped - skipped_before
 
-    outcome = finish(trainer, chunk, token_bytes(tokenizer))
+    # Publication, and a sample of what is served.
+    outcome = publish_chunk(trainer, chunk, token_bytes(tokenizer))
     drop_chunk(job)
     texts = [sample(outcome.model, tokenizer, prompt, job.sample_tokens, seed=job.seed) for prompt in job.prompts]
     done = {
         "event": "done",
         "step": trainer.step,
-        "steps_done": steps_done,
-        "steps_skipped": steps_skipped,
-        "branch_steps": chunk.branch_steps,
-        "tokens_per_second": round(steps_done * job.batch_size * config.block_size / max(trunk_seconds, 1e-9)),
+        "steps_done": steps,
+        "steps_skipped": skipped,
+        "branch_steps": chunk.cooldown_steps,
+        "tokens_per_second": round(steps * trainer.tokens_per_step / max(seconds, 1e-9)),
         "train_loss": trainer.curve[-1][1] if trainer.curve else None,
-        **{key: value for key, value in vars(outcome).items() if key not in ("model", "path", "published")},
+        **asdict(outcome.scores),
         "published": outcome.published,
         "published_path": outcome.path,
-        "checkpoints": checkpoint_steps(job.checkpoints_dir),
+        "checkpoints": list(checkpoint_folders(job.checkpoints_dir)),
         "peak_rss_mb": peak_rss_mb(),
         "seconds": {name: round(value, 3) for name, value in trainer.parts.items()},
         "seconds_total": round(time.monotonic() - began, 3),
@@ -131,40 +116,28 @@ def train(job: TrainJob, report: Report, stop: Stop | None = None) -> dict[str, 
     return done
 
 
-def with_cohorts(job: TrainJob, checkpoint: Checkpoint) -> TrainJob:
-    """The job with its cohorts: those of the checkpoint, with what was read of them by now, and what came since.
-
-    As long as nothing came, and no setting that decides the batches is another, the checkpoint's own plan of them goes
-    on: so it does not matter how the steps are cut into chunks.
-    """
-    before, rows = checkpoint.metadata, read_documents(job.processed_dir, TRAIN, job.train_tokens)
-    whole = {"name": "0", "documents": before.get("documents", 0), "end": before["train_tokens"]}
-    plan = Plan(
-        rows,
-        tuple(Cohort(**values) for values in before.get("cohorts", [whole])),
-        before["seed"],
-        before["batch_size"],
-        job.block_size,
-        before.get("new_share", 0.0),
-        before.get("first_step", 0),
-    )
-    cohorts = plan.cohorts_at(checkpoint.step)
-    if before["generation"] != job.generation:
-        cohorts = moved(cohorts, rows)
-    cohorts = with_newest(cohorts, Cohort(str(checkpoint.step), job.documents, job.train_tokens), job.block_size)
-    same = [cohort.end for cohort in cohorts] == [cohort.end for cohort in plan.cohorts]
-    decisive = ("generation", "seed", "batch_size", "new_share")
-    if same and all(before.get(name) == getattr(job, name) for name in decisive):
-        return replace(job, cohorts=plan.cohorts, first_step=plan.first_step)
-    return replace(job, cohorts=cohorts, first_step=checkpoint.step)
+def start_event(trainer: Trainer, chunk: Chunk, resumed: bool, recorded: Numerics | None) -> Event:
+    return {
+        "event": "start",
+        "step": trainer.step,
+        "target_step": chunk.target_step,
+        "resumed_chunk": resumed,
+        "parameters": sum(p.numel() for p in trainer.model.parameters()),
+        "numerics": asdict(trainer.numerics),
+        "inexact": trainer.numerics.inexact(recorded) if recorded else [],
+        "train_tokens": trainer.job.train_tokens,
+        "val_tokens": trainer.job.val_tokens,
+        "unread_tokens": trainer.plan.unread_tokens(trainer.step),
+        "vocab_size": trainer.config.vocab_size,
+    }
 
 
-def fall_back(trainer: Trainer, reason: str) -> str:
-    """End a chunk that stopped being numbers, so that the next one goes on from the last checkpoint with other
-    batches; gives what to say."""
-    job, falls, back_to = trainer.job, trainer.falls, trainer.saved_step
-    before = sum(fall.back_to == back_to for fall in falls)
-    write_falls(job.checkpoints_dir, [*falls, Rollback(back_to, trainer.step, reason)])
+def roll_back(trainer: Trainer, reason: str) -> str:
+    """Ends a chunk that stopped being numbers, so that the next one goes on from the last checkpoint with other
+    batches. Returns what to say."""
+    job, rollbacks, back_to = trainer.job, trainer.rollbacks, trainer.saved_step
+    before = sum(rollback.back_to == back_to for rollback in rollbacks)
+    write_rollbacks(job.checkpoints_dir, [*rollbacks, Rollback(back_to, trainer.step, reason)])
     drop_chunk(job)
     trainer.report({"event": "fell_back", "step": trainer.step, "back_to": back_to, "reason": reason})
     message = (
@@ -172,47 +145,39 @@ def fall_back(trainer: Trainer, reason: str) -> str:
         "with the text in another order"
     )
     if before:
-        folder = job.checkpoints_dir / f"step_{back_to}"
         message += (
             f". It is fall {before + 1} from this checkpoint: lower train.muon_learning_rate and "
-            f"train.adamw_learning_rate, or move {folder} aside to go on from an older one"
+            f"train.adamw_learning_rate, or move {checkpoint_folder(job.checkpoints_dir, back_to)} aside to go on "
+            "from an older one"
         )
     return message
 
 
-def finish(trainer: Trainer, chunk: Chunk, sizes: NDArray[np.int64]) -> Outcome:
-    """Everything after the trunk's checkpoint: repeated whole if it is killed."""
+def publish_chunk(trainer: Trainer, chunk: Chunk, sizes: NDArray[np.int64]) -> Outcome:
+    """Does all that comes after the last checkpoint: repeated whole if it is killed. `sizes`: (V,), bytes of an id."""
     job, config, numerics = trainer.job, trainer.config, trainer.numerics
-    folder = job.checkpoints_dir / f"step_{trainer.step}" / "metadata.json"
+    metadata = read_metadata(checkpoint_folder(job.checkpoints_dir, trainer.step) / "metadata.json")
+    assert metadata, "it was just saved"
     record = {
-        "tokenizer_digest": trainer.digest,
-        "provisional": job.tokenizer_provisional,
-        "generation": job.generation,
-        "train_tokens": job.train_tokens,
-        "val_tokens": job.val_tokens,
-        **trainer.origin(),
+        **trainer.identity(),
         "tokens_trained": trainer.tokens_trained,
-        "checkpoint_digest": json.loads(folder.read_text(encoding="utf-8"))["digests"]["model.safetensors"],
-        "numerics": numerics.to_record(),
+        "checkpoint_digest": metadata["digests"]["model.safetensors"],
+        "numerics": asdict(numerics),
     }
-    candidates: dict[str, Callable[[], Weights | None]] = {
-        f"average over {share:.3g}": partial(trainer.averages.by_share.__getitem__, share)
-        for share in job.average_shares
+    candidates: Candidates = {
+        f"average over {share:.3g}": partial(trainer.ema.by_share.__getitem__, share) for share in job.average_shares
     }
-    if chunk.branch_steps:
-        candidates["branch"] = lambda: trainer.branch(chunk.branch_steps)
-
-    def make_judge() -> Evaluator:
-        return Evaluator(job, config, trainer.step, sizes, numerics.torch_dtype, trainer.report)
-
+    if chunk.cooldown_steps:
+        candidates["branch"] = partial(trainer.cooldown, chunk.cooldown_steps)
+    make_evaluator = partial(Evaluator, job, config, trainer.step, sizes, numerics.torch_dtype, trainer.report)
     with trainer.timed("publication"):
-        outcome = settle(job, config, trainer.step, candidates, make_judge, record, trainer.report)
+        outcome = choose_and_publish(job, config, trainer.step, candidates, make_evaluator, record, trainer.report)
     trainer.parts["publication"] -= trainer.parts.get("branch", 0.0)
     return outcome
 
 
 def peak_rss_mb() -> float | None:
-    """Most memory this process has held. From /proc: getrusage would count the parent's before exec."""
+    """Returns the most memory this process has held. From /proc: getrusage would count the parent's before exec."""
     try:
         status = Path("/proc/self/status").read_text(encoding="utf-8")
         return round(int(status.split("VmHWM:")[1].split()[0]) / 1024, 1)
@@ -220,19 +185,19 @@ def peak_rss_mb() -> float | None:
         return None
 
 
-def emit(event: dict[str, Any]) -> None:
-    """One JSON line on standard output, in one write: a signal handler may come in between."""
+def emit(event: Event) -> None:
+    """Writes one JSON line on standard output, in one write: a signal handler may come in between."""
     os.write(1, json.dumps(event).encode() + b"\n")
 
 
 def leave(number: int) -> NoReturn:
-    """End at once after a signal: everything worth keeping is on disk."""
+    """Ends at once after a signal: everything worth keeping is on disk."""
     emit({"event": "stopped", "signal": signal.Signals(number).name})
     os._exit(128 + number)
 
 
 def die_with_parent() -> None:
-    """Ask the kernel for a SIGKILL when the process that started us dies: an orphan would keep its lock."""
+    """Asks the kernel for a SIGKILL when the process that started us dies: an orphan would keep its lock."""
     pr_set_pdeathsig = 1
     parent = int(os.environ.get(PARENT, "0"))
     if parent and sys.platform == "linux":

@@ -11,18 +11,17 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from model.contracts.atomic_files import as_json, sync
 from model.contracts.erasure_marks import metadata_digest
-from model.contracts.job import sync_directory
+from model.contracts.step_folders import checkpoint_folder, checkpoint_folders
 
 FILES = ("model.safetensors", "optimizer.safetensors", "random.safetensors")
 EMA = "ema."
@@ -53,21 +52,10 @@ class Damaged:
     """None: it was a half-written temporary folder, and is gone."""
 
 
-def step_folder(directory: Path, step: int) -> Path:
-    return directory / f"step_{step}"
-
-
-def checkpoint_steps(directory: Path) -> list[int]:
-    """Steps that have a folder, whole or not, oldest first."""
-    if not directory.exists():
-        return []
-    return sorted(int(m[1]) for p in directory.iterdir() if (m := re.fullmatch(r"step_(\d+)", p.name)))
-
-
 def save_checkpoint(directory: Path, checkpoint: Checkpoint) -> Path:
-    """Write `step_<n>/`, replacing one of the same step; the folder appears whole or not at all."""
+    """Writes `step_<n>/`, replacing one of the same step; the folder appears whole or not at all."""
     directory.mkdir(parents=True, exist_ok=True)
-    target = step_folder(directory, checkpoint.step)
+    target = checkpoint_folder(directory, checkpoint.step)
     temporary = directory / f".step_{checkpoint.step}.tmp"
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
@@ -78,24 +66,22 @@ def save_checkpoint(directory: Path, checkpoint: Checkpoint) -> Path:
     }
     for name, values in tensors.items():
         save_file({k: v.detach().cpu().contiguous() for k, v in values.items()}, temporary / name)
-        _sync_file(temporary / name)
-    metadata = checkpoint.metadata | {
-        "step": checkpoint.step,
-        "digests": {name: file_digest(temporary / name) for name in FILES},
-    }
+        sync(temporary / name)
+    digests = {name: file_digest(temporary / name) for name in FILES}
+    metadata = checkpoint.metadata | {"step": checkpoint.step, "digests": digests}
     metadata["metadata_digest"] = metadata_digest(metadata)
-    (temporary / "metadata.json").write_text(json.dumps(metadata, indent=2) + "\n", encoding="utf-8")
-    _sync_file(temporary / "metadata.json")
-    sync_directory(temporary)
+    (temporary / "metadata.json").write_text(as_json(metadata), encoding="utf-8")
+    sync(temporary / "metadata.json")
+    sync(temporary)
     if target.exists():
         shutil.rmtree(target)
     os.rename(temporary, target)
-    sync_directory(directory)
+    sync(directory)
     return target
 
 
 def load_checkpoint(folder: Path) -> Checkpoint:
-    """Open one checkpoint; ValueError says what is wrong with it."""
+    """Opens one checkpoint; ValueError says what is wrong with it."""
     try:
         metadata = json.loads((folder / "metadata.json").read_text(encoding="utf-8"))
         if metadata["metadata_digest"] != metadata_digest(metadata):
@@ -119,14 +105,13 @@ def load_checkpoint(folder: Path) -> Checkpoint:
 
 
 def load_newest_whole(directory: Path) -> tuple[Checkpoint | None, list[Damaged]]:
-    """The newest checkpoint that verifies, and the newer ones that do not, each moved to
+    """Returns the newest checkpoint that verifies, and the newer ones that do not, each moved to
     `step_<n>.damaged`."""
     damaged: list[Damaged] = []
     for leftover in sorted(directory.glob(".step_*.tmp")) if directory.exists() else []:
         shutil.rmtree(leftover)
         damaged.append(Damaged(leftover.name, "it was being written when the process died", None))
-    for step in reversed(checkpoint_steps(directory)):
-        folder = step_folder(directory, step)
+    for folder in reversed(checkpoint_folders(directory).values()):
         try:
             return load_checkpoint(folder), damaged
         except ValueError as error:
@@ -138,7 +123,7 @@ def load_newest_whole(directory: Path) -> tuple[Checkpoint | None, list[Damaged]
 
 
 def checkpoints_to_keep(steps: list[int], latest: int, spaced: int) -> set[int]:
-    """The `latest` newest steps and, of the older ones, the newest in each of the last `spaced` powers of
+    """Returns the `latest` newest steps and, of the older ones, the newest in each of the last `spaced` powers of
     two."""
     ordered = sorted(steps)
     kept = set(ordered[-latest:])
@@ -147,21 +132,18 @@ def checkpoints_to_keep(steps: list[int], latest: int, spaced: int) -> set[int]:
     return kept | {newest_of_power[power] for power in powers}
 
 
-def prune_checkpoints(directory: Path, latest: int, spaced: int) -> list[int]:
-    """Remove the checkpoints past retention; gives their steps."""
-    steps = checkpoint_steps(directory)
-    removed = sorted(set(steps) - checkpoints_to_keep(steps, latest, spaced))
-    for step in removed:
+def prune_checkpoints(directory: Path, latest: int, spaced: int) -> None:
+    """Removes the checkpoints past retention."""
+    folders = checkpoint_folders(directory)
+    for step in folders.keys() - checkpoints_to_keep(list(folders), latest, spaced):
         # Renamed first: a removal that is cut half-way must not look like a damaged checkpoint.
-        doomed = directory / f".step_{step}.removed"
-        os.rename(step_folder(directory, step), doomed)
+        os.rename(folders[step], directory / f".step_{step}.removed")
     for doomed in directory.glob(".step_*.removed"):
         shutil.rmtree(doomed)
-    return removed
 
 
 def remove_checkpoints(directory: Path) -> None:
-    """Remove a whole lineage: every checkpoint, the chunk under way, the curve and the falls."""
+    """Removes a whole lineage: every checkpoint, the chunk under way, the curve and the rollbacks."""
     for path in list(directory.glob("step_*")) + list(directory.glob(".step_*")):
         shutil.rmtree(path)
     for name in ("chunk.json", "curve.jsonl", "falls.json"):
@@ -169,15 +151,6 @@ def remove_checkpoints(directory: Path) -> None:
 
 
 def file_digest(path: Path) -> str:
-    """sha256 of a file, in hexadecimal."""
+    """Returns the sha256 of a file, in hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def random_state() -> Tensor:
-    return torch.get_rng_state()
-
-
-def _sync_file(path: Path) -> None:
-    with open(path, "rb") as file:
-        os.fsync(file.fileno())

@@ -1,7 +1,8 @@
-"""Falls: training that stopped being numbers ends its chunk and goes on from the last good checkpoint.
+"""Rollbacks: training that stopped being numbers ends its chunk and goes on from the last good checkpoint.
 
-From there with the same batches it would fall again, every night. So each fall is written down, in `falls.json` and in
-every checkpoint after it, and moves the order of the batches on from the step it went back to (`batches.Plan`).
+With the same batches it would diverge from there again, every night. So each rollback is written down, in `falls.json`
+and in every checkpoint after it, and changes the order of the batches from the step it went back to (`batches.Plan`).
+PaLM's training skipped data at a restart likewise (Chowdhery et al. 2022, 5.1).
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from model.contracts.job import write_whole
+from model.contracts.atomic_files import as_json, write_atomically
 
 NAME = "falls.json"
 
@@ -24,8 +25,8 @@ class Rollback:
     reason: str
 
 
-def read_falls(checkpoints_dir: Path, in_checkpoint: list[dict[str, object]]) -> list[Rollback]:
-    """All falls of a lineage, oldest first; those of the checkpoint where the file is lost."""
+def read_rollbacks(checkpoints_dir: Path, in_checkpoint: list[dict[str, object]]) -> list[Rollback]:
+    """Returns all rollbacks of a lineage, oldest first; those of the checkpoint where the file is lost."""
     try:
         in_file = [Rollback(**one) for one in json.loads((checkpoints_dir / NAME).read_text(encoding="utf-8"))]
     except (OSError, ValueError, TypeError):
@@ -34,10 +35,10 @@ def read_falls(checkpoints_dir: Path, in_checkpoint: list[dict[str, object]]) ->
     return max(in_file, known, key=len)
 
 
-def write_falls(checkpoints_dir: Path, falls: list[Rollback]) -> None:
-    write_whole(checkpoints_dir / NAME, json.dumps([asdict(fall) for fall in falls], indent=2) + "\n")
+def write_rollbacks(checkpoints_dir: Path, rollbacks: list[Rollback]) -> None:
+    write_atomically(checkpoints_dir / NAME, as_json([asdict(one) for one in rollbacks]))
 
 
-def data_order(falls: list[Rollback], step: int) -> int:
-    """How often the order of the batches has moved on by this step."""
-    return sum(fall.back_to <= step for fall in falls)
+def data_order(rollbacks: list[Rollback], step: int) -> int:
+    """Returns how often the order of the batches has changed by this step."""
+    return sum(one.back_to <= step for one in rollbacks)

@@ -1,19 +1,22 @@
-"""Where a run begins: which checkpoint, which chunk, and whether the lineage goes on at all."""
+"""Where a run begins: which checkpoint, which chunk, which cohorts, and whether the lineage goes on at all."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from model.checkpoints.checkpoint import Checkpoint, load_newest_whole, remove_checkpoints
-from model.contracts.job import RECIPE, Chunk, TrainJob, chunk_path, pending_chunk, write_whole
+from model.contracts.atomic_files import as_json, write_atomically
+from model.contracts.job import Chunk, TrainJob, chunk_path, pending_chunk
 from model.contracts.report import Report
+from model.data.batches import Plan
+from model.data.cohorts import Cohort, moved, with_newest
+from model.data.document_table import TRAIN, read_documents
 from model.network.gpt import GPTConfig
 from model.publishing.hf_export import published, remove_models
 
 
 def find_checkpoint(job: TrainJob, digest: str, config: GPTConfig, report: Report) -> Checkpoint | None:
-    """The checkpoint to go on from; None where a lineage starts, which is reported with its reason.
+    """Returns the checkpoint to go on from; None where a lineage starts, which is reported with its reason.
 
     Raises ValueError where the checkpoints belong to another frozen tokenizer or another shape.
     """
@@ -49,13 +52,35 @@ def find_checkpoint(job: TrainJob, digest: str, config: GPTConfig, report: Repor
     return checkpoint
 
 
+def with_cohorts(job: TrainJob, checkpoint: Checkpoint) -> TrainJob:
+    """Returns the job with its cohorts: those of the checkpoint, with what was read of them by now, and what came
+    since.
+
+    As long as nothing came, and no setting that decides the batches is another, the checkpoint's own plan of them goes
+    on: so it does not matter how the steps are cut into chunks.
+    """
+    before, rows = checkpoint.metadata, read_documents(job.processed_dir, TRAIN, job.train_tokens)
+    whole = {"name": "0", "documents": before.get("documents", 0), "end": before["train_tokens"]}
+    batches = {name: before[name] for name in job.kept_in_checkpoint("batches") if name in before}
+    cohorts = tuple(Cohort(**values) for values in before.get("cohorts", [whole]))
+    plan = Plan(rows, job.block_size, **batches | {"cohorts": cohorts})
+    cohorts = plan.cohorts_at(checkpoint.step)
+    if before["generation"] != job.generation:
+        cohorts = moved(cohorts, rows)
+    cohorts = with_newest(cohorts, Cohort(str(checkpoint.step), job.documents, job.train_tokens), job.block_size)
+    same = [cohort.end for cohort in cohorts] == [cohort.end for cohort in plan.cohorts]
+    decisive = ("generation", "seed", "batch_size", "new_share")
+    if same and all(before.get(name) == getattr(job, name) for name in decisive):
+        return replace(job, cohorts=plan.cohorts, first_step=plan.first_step)
+    return replace(job, cohorts=cohorts, first_step=checkpoint.step)
+
+
 def find_chunk(job: TrainJob, step: int, report: Report) -> Chunk | None:
-    """The chunk that was cut, to be finished first; None where there is none, or where it had to be
+    """Returns the chunk that was cut, to be finished first; None where there is none, or where it had to be
     dropped."""
-    record = pending_chunk(job.checkpoints_dir)
-    if record is None:
+    chunk = pending_chunk(job.checkpoints_dir)
+    if chunk is None:
         return None
-    chunk = Chunk(**record)
     if chunk.generation != job.generation:
         reason = "its documents have changed: it belongs to another generation"
     elif not chunk.start_step <= step <= chunk.target_step:  # its checkpoints were damaged: an older one was taken
@@ -74,12 +99,12 @@ def new_chunk(job: TrainJob, step: int, seconds_trained: float, compiled: bool) 
         generation=job.generation,
         start_seconds_trained=seconds_trained,
         compiled=compiled,
-        recipe={name: getattr(job, name) for name in RECIPE},
+        recipe=job.recipe(),
     )
 
 
 def save_chunk(job: TrainJob, chunk: Chunk) -> None:
-    write_whole(chunk_path(job.checkpoints_dir), json.dumps(asdict(chunk), indent=2) + "\n")
+    write_atomically(chunk_path(job.checkpoints_dir), as_json(asdict(chunk)))
 
 
 def drop_chunk(job: TrainJob) -> None:

@@ -1,7 +1,7 @@
 """What checkpoints and published models know of documents that were forgotten since. Needs no torch.
 
 Each says in its metadata how many documents were committed when it was made, and so whether it can have learned
-one. One that has is marked, with the document's number, and whatever is trained on from it inherits the mark;
+one. One that has is marked, with the document's seq, and whatever is trained on from it inherits the mark;
 or the lineage goes back to before it.
 """
 
@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from model.contracts.job import sync_directory, write_whole
+from model.contracts.atomic_files import as_json, sync, write_atomically
+from model.contracts.step_folders import checkpoint_folders, model_folders
 
 RECORD = "miniature_memory.json"
 LATEST = "latest"
@@ -27,8 +28,8 @@ TRAINING, VALIDATION = "training", "validation"
 class ErasedDocument:
     """A document that is forgotten."""
 
-    number: int
-    """Its place in the ledger."""
+    seq: int
+    """Its number in the ledger."""
     split: str
     """train or validation."""
     kept: bool | None
@@ -36,7 +37,7 @@ class ErasedDocument:
 
 
 def may_have_seen(metadata: dict[str, Any], lost: ErasedDocument, rules: str) -> bool:
-    """Whether the document was committed when this checkpoint or model was made. In doubt it was.
+    """Returns whether the document was committed when this checkpoint or model was made. In doubt it was.
 
     Args:
         rules: the digest of what decided whether the document is kept.
@@ -44,7 +45,7 @@ def may_have_seen(metadata: dict[str, Any], lost: ErasedDocument, rules: str) ->
     committed, former = metadata.get("documents") or None, metadata.get("former_documents", 0)
     if lost.kept is False and metadata.get("rules") == rules:
         committed = former  # dropped by these rules, but perhaps not by those before
-    return committed is None or lost.number < max(committed, former)
+    return committed is None or lost.seq < max(committed, former)
 
 
 @dataclass(frozen=True)
@@ -65,41 +66,38 @@ class AffectedArtifacts:
 def mark(
     checkpoints_dir: Path, models_dir: Path, lost: Iterable[ErasedDocument], rules: str, at: str, dry: bool = False
 ) -> AffectedArtifacts:
-    """Note in each checkpoint and model which of the documents it knows. Safe to do twice; `dry` only looks.
+    """Notes in each checkpoint and model which of the documents it knows. Safe to do twice; `dry` only looks.
 
     A checkpoint knows nothing of validation text; a published model was chosen by it, and scored on it.
     """
     lost = list(lost)
+    of_training = [one for one in lost if one.split == "train"]
     checkpoints, models = [], []
-    for folder in step_folders(checkpoints_dir):
+    for step, folder in checkpoint_folders(checkpoints_dir).items():
         metadata = read_checkpoint_metadata(folder)
-        learned = [
-            one.number for one in lost if metadata and one.split == "train" and may_have_seen(metadata, one, rules)
-        ]
-        if metadata and learned:
-            checkpoints.append(_step(folder))
-            metadata["forgotten"] = add_marks(metadata.get("forgotten"), learned, [], at)
+        if metadata and (seen := [one.seq for one in of_training if may_have_seen(metadata, one, rules)]):
+            checkpoints.append(step)
+            metadata["forgotten"] = add_marks(metadata.get("forgotten"), seen, [], at)
             metadata["metadata_digest"] = metadata_digest(metadata)
             if not dry:
-                write_whole(folder / "metadata.json", json.dumps(metadata, indent=2) + "\n")
-    for folder in model_folders(models_dir):
+                write_atomically(folder / "metadata.json", as_json(metadata))
+    for step, folder in model_folders(models_dir).items():
         record = read_metadata(folder / RECORD)
-        known = [one for one in lost if record and may_have_seen(record, one, rules)]
-        if record and known:
-            models.append(_step(folder))
-            learned = [one.number for one in known if one.split == "train"]
-            scored = [one.number for one in known if one.split != "train"]
+        if record and (known := [one for one in lost if may_have_seen(record, one, rules)]):
+            models.append(step)
+            learned = {one.seq for one in known if one.split == "train"}
+            scored = {one.seq for one in known} - learned
             record["forgotten"] = add_marks(record.get("forgotten"), learned, scored, at)
             if not dry:
-                write_whole(folder / RECORD, json.dumps(record, indent=2) + "\n")
-                write_whole(folder / CARD, model_card(record))
+                write_atomically(folder / RECORD, as_json(record))
+                write_atomically(folder / CARD, model_card(record))
     return AffectedArtifacts(tuple(checkpoints), tuple(models))
 
 
 def add_marks(
     before: dict[str, Any] | None, training: Collection[int], validation: Collection[int], at: str
 ) -> dict[str, Any]:
-    """Marks that hold these documents, too, each once."""
+    """Returns marks that hold these documents, too, each once."""
     before = before or {}
     return {
         TRAINING: sorted({*before.get(TRAINING, ()), *training}),
@@ -109,7 +107,7 @@ def add_marks(
 
 
 def model_card(record: dict[str, Any]) -> str:
-    """The model's `README.md`, where there is something that whoever uses it must know."""
+    """Returns the model's `README.md`, where there is something that whoever uses it must know."""
     marks = record["forgotten"]
     lines = ["# A model that knows more than it should", ""]
     if marks[TRAINING]:
@@ -126,25 +124,25 @@ def model_card(record: dict[str, Any]) -> str:
 
 
 def count_marks(record: dict[str, Any]) -> dict[str, int]:
-    """How many forgotten documents a model was trained on, and how many it was scored with."""
+    """Returns how many forgotten documents a model was trained on, and how many it was scored with."""
     marks = record.get("forgotten") or {}
     return {split: len(marks.get(split, ())) for split in (TRAINING, VALIDATION)}
 
 
 def in_words(counts: dict[str, int]) -> list[str]:
-    """Empty where the model knows nothing of what was forgotten."""
+    """Returns what to say of the counts; empty where the model knows nothing of what was forgotten."""
     said = []
-    if number := counts[TRAINING]:
-        said.append(f"trained on {number:,} document(s) forgotten since: python run.py forget --retrain goes back")
-    if number := counts[VALIDATION]:
-        said.append(f"scored with {number:,} held-out document(s) forgotten since")
+    if count := counts[TRAINING]:
+        said.append(f"trained on {count:,} document(s) forgotten since: python run.py forget --retrain goes back")
+    if count := counts[VALIDATION]:
+        said.append(f"scored with {count:,} held-out document(s) forgotten since")
     return said
 
 
 def go_back(
-    checkpoints_dir: Path, models_dir: Path, numbers: Collection[int] | None
+    checkpoints_dir: Path, models_dir: Path, seqs: Collection[int] | None
 ) -> tuple[AffectedArtifacts, int | None]:
-    """Remove the checkpoints and models that were trained on these documents, or (None) on any forgotten one.
+    """Removes the checkpoints and models that were trained on these documents, or (None) on any forgotten one.
 
     The newest go first, so that a removal that is cut can be done again. Checkpoints that are damaged go with
     them: nobody can tell what they know.
@@ -153,61 +151,47 @@ def go_back(
         What was removed, and the step that is now the newest: None where none is left, and the lineage starts anew.
     """
     removed = []
-    for folder in reversed(step_folders(checkpoints_dir)):
+    for step, folder in reversed(checkpoint_folders(checkpoints_dir).items()):
         metadata = read_checkpoint_metadata(folder)
-        if metadata is not None and not _learned(metadata, numbers):
+        if metadata is not None and not _learned(metadata, seqs):
             break
-        removed.append(_step(folder))
+        removed.append(step)
         doomed = folder.with_name(f".{folder.name}.removed")
         shutil.rmtree(doomed, ignore_errors=True)
         folder.rename(doomed)
     for doomed in [*checkpoints_dir.glob(".step_*.removed"), *checkpoints_dir.glob("step_*.damaged")]:
         shutil.rmtree(doomed)
-    models = _remove_models(models_dir, numbers)
-    left = step_folders(checkpoints_dir)
+    models = _remove_models(models_dir, seqs)
+    left = list(checkpoint_folders(checkpoints_dir))
     if not left:
         (checkpoints_dir / "curve.jsonl").unlink(missing_ok=True)
-    return AffectedArtifacts(tuple(reversed(removed)), models), _step(left[-1]) if left else None
+    return AffectedArtifacts(tuple(reversed(removed)), models), left[-1] if left else None
 
 
-def _remove_models(models_dir: Path, numbers: Collection[int] | None) -> tuple[int, ...]:
-    """The link first: nobody may find a model that is half there. The newest that may stay is served."""
-    records = {folder: read_metadata(folder / RECORD) for folder in model_folders(models_dir)}
-    stay = [folder for folder, record in records.items() if record and not _learned(record, numbers)]
+def _remove_models(models_dir: Path, seqs: Collection[int] | None) -> tuple[int, ...]:
+    """Removes the link first: nobody may find a model that is half there. The newest that may stay is served."""
+    folders = model_folders(models_dir)
+    records = {step: read_metadata(folder / RECORD) for step, folder in folders.items()}
+    stay = [step for step, record in records.items() if record and not _learned(record, seqs)]
     latest = models_dir / LATEST
-    if latest.is_symlink() and latest.resolve() not in [folder.resolve() for folder in stay]:
+    if latest.is_symlink() and latest.resolve() not in [folders[step].resolve() for step in stay]:
         latest.unlink()
         if stay:
-            latest.symlink_to(stay[-1].name)
-        sync_directory(models_dir)
-    gone = [folder for folder in records if folder not in stay]
-    for folder in gone:
-        shutil.rmtree(folder)
-    return tuple(map(_step, gone))
+            latest.symlink_to(folders[stay[-1]].name)
+        sync(models_dir)
+    gone = tuple(step for step in folders if step not in stay)
+    for step in gone:
+        shutil.rmtree(folders[step])
+    return gone
 
 
-def _learned(metadata: dict[str, Any], numbers: Collection[int] | None) -> bool:
+def _learned(metadata: dict[str, Any], seqs: Collection[int] | None) -> bool:
     marked = set((metadata.get("forgotten") or {}).get(TRAINING, ()))
-    return bool(marked if numbers is None else marked.intersection(numbers))
-
-
-def step_folders(checkpoints_dir: Path) -> list[Path]:
-    """`step_<n>`, the oldest first."""
-    return sorted((path for path in checkpoints_dir.glob("step_*") if _step(path) >= 0), key=_step)
-
-
-def model_folders(models_dir: Path) -> list[Path]:
-    """`<step>`, the oldest first."""
-    return sorted((path for path in models_dir.glob("*") if _step(path) >= 0 and path.is_dir()), key=_step)
-
-
-def _step(folder: Path) -> int:
-    number = folder.name.removeprefix("step_")
-    return int(number) if number.isdecimal() else -1
+    return bool(marked if seqs is None else marked.intersection(seqs))
 
 
 def read_metadata(path: Path) -> dict[str, Any] | None:
-    """None where it cannot be read."""
+    """Returns None where it cannot be read."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -216,7 +200,7 @@ def read_metadata(path: Path) -> dict[str, Any] | None:
 
 
 def read_checkpoint_metadata(folder: Path) -> dict[str, Any] | None:
-    """None where it is damaged."""
+    """Returns None where it is damaged."""
     metadata = read_metadata(folder / "metadata.json")
     return metadata if metadata and metadata.get("metadata_digest") == metadata_digest(metadata) else None
 

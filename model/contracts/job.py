@@ -5,39 +5,54 @@ from __future__ import annotations
 
 import json
 import math
-import os
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from model.data.cohorts import Cohort, Cohorts
 
-RECIPE = (
-    "steps",
-    "minutes",
-    "train_tokens",
-    "val_tokens",
-    "documents",
-    "seed",
-    "batch_size",
-    "new_share",
-    "cohorts",
-    "first_step",
-    "muon_learning_rate",
-    "adamw_learning_rate",
-    "weight_decay",
-    "warmup_steps",
-    "hold_steps",
-    "decay_fraction",
-    "average_shares",
-    "compile",
+Metadata = dict[str, Any]
+
+RECIPE: Metadata = {"recipe": True}
+"""Marks what a chunk keeps for good: a cut chunk is finished with its own."""
+BATCHES: Metadata = RECIPE | {"checkpoint": "batches"}
+"""Part of the recipe that decides the batches: a checkpoint keeps it too."""
+OPTIMIZER: Metadata = RECIPE | {"checkpoint": "optimizer"}
+"""Part of the recipe that decides the updates: likewise."""
+
+
+def _allowed(is_good: Callable[[Any], bool], words: str) -> Metadata:
+    return {"allowed": (is_good, words)}
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def whole(least: int) -> Metadata:
+    return _allowed(lambda value: type(value) is int and value >= least, f"a whole number of at least {least}")
+
+
+POSITIVE = _allowed(lambda value: _is_number(value) and value > 0, "a number above 0")
+NOT_NEGATIVE = _allowed(lambda value: _is_number(value) and value >= 0, "a number of at least 0")
+MINUTES = _allowed(lambda value: value is None or (_is_number(value) and value > 0), "a number above 0")
+SHARE = _allowed(lambda value: 0 <= value < 1, "from 0 to below 1")
+DECAY = _allowed(lambda value: 0 <= value <= 0.3, "from 0 to 0.3")
+SHARES = _allowed(
+    lambda value: value and all(0.001 <= share <= 1 for share in value), "one or more numbers from 0.001 to 1"
 )
-"""The fields of a job that a chunk keeps for good: a cut chunk is finished with its own."""
+DTYPE = _allowed(("auto", "float32", "bfloat16", "float16").__contains__, "auto, float32, bfloat16 or float16")
+COMPILE = _allowed(("auto", "off").__contains__, "auto or off")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrainJob:
-    """One chunk of training. Bad values raise ValueError naming the field."""
+    """One chunk of training. Bad values raise ValueError naming the field.
+
+    This is the one list of what decides a training run: the fields' metadata say what values are allowed, and what a
+    chunk (`RECIPE`) and a checkpoint keep.
+    """
 
     processed_dir: Path
     """Holds train.bin and val.bin."""
@@ -48,132 +63,86 @@ class TrainJob:
     """Whether the tokenizer, and so the lineage, may still be replaced."""
     generation: str
     """Digest within which the positions in the bins never change."""
-    train_tokens: int
-    """Committed ids in train.bin."""
-    val_tokens: int
-    """Committed ids in val.bin."""
-    documents: int = 0
-    """All ledger numbers below it are committed; 0: nobody knows, and a checkpoint counts as having seen all."""
     rules: str = ""
     """Digest of what decided the texts."""
-    seed: int = 1
-    block_size: int = 256
-    """Context, in tokens."""
-    batch_size: int = 8
+    steps: int = field(default=300, metadata=whole(1) | RECIPE)
+    """Training steps of the chunk, without those of a cooldown."""
+    minutes: float | None = field(default=None, metadata=MINUTES | RECIPE)
+    """Bound on the chunk's training time, cooldown included; None: the steps alone."""
+    train_tokens: int = field(metadata=whole(0) | RECIPE)
+    """Committed ids in train.bin."""
+    val_tokens: int = field(metadata=whole(0) | RECIPE)
+    """Committed ids in val.bin."""
+    documents: int = field(default=0, metadata=whole(0) | RECIPE)
+    """All seqs below it are committed; 0: nobody knows, and a checkpoint counts as having seen all."""
+    seed: int = field(default=1, metadata=whole(0) | BATCHES)
+    batch_size: int = field(default=8, metadata=whole(1) | BATCHES)
     """Windows a step."""
-    new_share: float = 0.4
+    new_share: float = field(default=0.4, metadata=SHARE | BATCHES)
     """Share of the windows that are kept for the newest documents until all was read once (`model.data.batches`)."""
-    cohorts: Cohorts = ()
+    cohorts: Cohorts = field(default=(), metadata=BATCHES)
     """What came when, and what was read of it before `first_step`; empty: all came together. A chunk settles it when it
     begins."""
-    first_step: int = 0
+    first_step: int = field(default=0, metadata=whole(0) | BATCHES)
     """From this step on the cohorts are these. A chunk settles it too."""
-    n_layer: int = 4
-    n_head: int = 4
-    n_kv_head: int = 0
-    """0: as many as n_head."""
-    n_embd: int = 256
-    head_dim: int = 0
-    """0: n_embd / n_head."""
-    intermediate_size: int = 0
-    """0: 8/3 of n_embd, rounded up to a multiple of 64."""
-    steps: int = 300
-    """Trunk steps of the chunk."""
-    minutes: float | None = None
-    """Bound on the chunk's training time, decay branch included; None: the steps alone."""
-    muon_learning_rate: float = 0.02
-    adamw_learning_rate: float = 0.004
-    weight_decay: float = 0.03
+    muon_learning_rate: float = field(default=0.02, metadata=POSITIVE | OPTIMIZER)
+    adamw_learning_rate: float = field(default=0.004, metadata=POSITIVE | OPTIMIZER)
+    weight_decay: float = field(default=0.03, metadata=NOT_NEGATIVE | OPTIMIZER)
     """Of the matrices inside the blocks, times the learning rate."""
-    warmup_steps: int = 20
-    hold_steps: int = 1000
-    """From this step of the lineage on the rates fall, to a tenth (`optimizer.trunk_rate`); 0: never."""
-    decay_fraction: float = 0.0
-    """Steps of a decay branch that may be published too, as a share of the chunk's; at most 0.3, 0 for none."""
-    average_shares: tuple[float, ...] = (0.08, 0.12, 0.18)
+    warmup_steps: int = field(default=20, metadata=whole(0) | OPTIMIZER)
+    hold_steps: int = field(default=1000, metadata=whole(0) | OPTIMIZER)
+    """From this step of the lineage on the learning rates fall, to a tenth (`optimizer.lr_multiplier`); 0: never."""
+    decay_fraction: float = field(default=0.0, metadata=DECAY | RECIPE)
+    """Steps of a cooldown that may be published too, as a share of the chunk's; at most 0.3, 0 for none."""
+    average_shares: tuple[float, ...] = field(default=(0.08, 0.12, 0.18), metadata=SHARES | RECIPE)
     """Running averages of the weights, each over about this share of all steps of the lineage."""
-    dtype: str = "auto"
-    """float32, bfloat16, float16 (with a loss scale), or auto: settled once for a lineage, then kept."""
-    compile: str = "auto"
+    compile: str = field(default="auto", metadata=COMPILE | RECIPE)
     """off, or auto: torch.compile where a compiler is there and the chunk is long enough to win."""
-    threads: int = 0
+    block_size: int = field(default=256, metadata=whole(1))
+    """Context, in tokens."""
+    n_layer: int = field(default=4, metadata=whole(1))
+    n_head: int = field(default=4, metadata=whole(1))
+    n_kv_head: int = field(default=0, metadata=whole(0))
+    """0: as many as n_head."""
+    n_embd: int = field(default=256, metadata=whole(1))
+    dtype: str = field(default="auto", metadata=DTYPE)
+    """float32, bfloat16, float16 (with a loss scale), or auto: settled once for a lineage, then kept."""
+    threads: int = field(default=0, metadata=whole(0))
     """0: those of the checkpoint on the same machine, else all cores."""
-    checkpoint_every_seconds: float = 300.0
-    evaluate_tokens: int = 131072
+    checkpoint_every_seconds: float = field(default=300.0, metadata=POSITIVE)
+    evaluate_tokens: int = field(default=131072, metadata=whole(1))
     """Most validation tokens that one evaluation reads."""
-    anchor_tokens: int = 32768
+    anchor_tokens: int = field(default=32768, metadata=whole(2))
     """Most tokens of the anchor set (`model.publishing.anchor_set`), and of the first night's text."""
-    keep_checkpoints: int = 3
+    keep_checkpoints: int = field(default=3, metadata=whole(1))
     """The newest ones kept."""
-    keep_spaced_checkpoints: int = 4
+    keep_spaced_checkpoints: int = field(default=4, metadata=whole(0))
     """Older ones kept besides, each about half as old in steps as the one after it."""
-    keep_models: int = 3
+    keep_models: int = field(default=3, metadata=whole(1))
     prompts: tuple[str, ...] = ("",)
     """Each is continued by the published model, for the report."""
-    sample_tokens: int = 80
+    sample_tokens: int = field(default=80, metadata=whole(0))
 
     def __post_init__(self) -> None:
-        least: dict[str, float] = {
-            "train_tokens": 0,
-            "val_tokens": 0,
-            "documents": 0,
-            "seed": 0,
-            "first_step": 0,
-            "block_size": 1,
-            "batch_size": 1,
-            "n_layer": 1,
-            "n_head": 1,
-            "n_kv_head": 0,
-            "n_embd": 1,
-            "head_dim": 0,
-            "intermediate_size": 0,
-            "steps": 1,
-            "warmup_steps": 0,
-            "hold_steps": 0,
-            "threads": 0,
-            "evaluate_tokens": 1,
-            "anchor_tokens": 2,
-            "keep_checkpoints": 1,
-            "keep_spaced_checkpoints": 0,
-            "keep_models": 1,
-            "sample_tokens": 0,
-        }
-        for name, bound in least.items():
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < bound:
-                raise ValueError(f"{name} must be a whole number of at least {bound}, not {value!r}")
-        for name in (
-            "muon_learning_rate",
-            "adamw_learning_rate",
-            "checkpoint_every_seconds",
-        ):
-            self._require_number(name, getattr(self, name), above=0)
-        for name in ("weight_decay",):
-            self._require_number(name, getattr(self, name), above=-1e-12)
-        if self.minutes is not None:
-            self._require_number("minutes", self.minutes, above=0)
-        if not 0 <= self.decay_fraction <= 0.3:
-            raise ValueError(f"decay_fraction must be from 0 to 0.3, not {self.decay_fraction!r}")
-        if not self.average_shares or not all(0.001 <= share <= 1 for share in self.average_shares):
-            raise ValueError(f"average_shares must be one or more numbers from 0.001 to 1, not {self.average_shares!r}")
-        if not 0 <= self.new_share < 1:
-            raise ValueError(f"new_share must be from 0 to below 1, not {self.new_share!r}")
-        if self.dtype not in ("auto", "float32", "bfloat16", "float16"):
-            raise ValueError(f"dtype must be auto, float32, bfloat16 or float16, not {self.dtype!r}")
-        if self.compile not in ("auto", "off"):
-            raise ValueError(f"compile must be auto or off, not {self.compile!r}")
+        for one in fields(self):
+            is_good, words = one.metadata.get("allowed", (lambda value: True, ""))
+            if not is_good(value := getattr(self, one.name)):
+                raise ValueError(f"{one.name} must be {words}, not {value!r}")
         if not self.generation:
             raise ValueError("generation must not be empty")
-        if not self.head_dim and self.n_embd % self.n_head:
-            raise ValueError(f"n_head ({self.n_head}) must divide n_embd ({self.n_embd}) where head_dim is 0")
+        if self.n_embd % self.n_head:
+            raise ValueError(f"n_head ({self.n_head}) must divide n_embd ({self.n_embd})")
 
-    @staticmethod
-    def _require_number(name: str, value: object, above: float) -> None:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not above < value < math.inf:
-            raise ValueError(f"{name} must be a number above {max(above, 0.0):g}, not {value!r}")
+    def recipe(self) -> dict[str, Any]:
+        """Returns what a chunk keeps."""
+        return {one.name: getattr(self, one.name) for one in fields(self) if "recipe" in one.metadata}
+
+    def kept_in_checkpoint(self, part: str) -> dict[str, Any]:
+        """Returns what a checkpoint keeps of this part, "batches" or "optimizer"."""
+        return {one.name: getattr(self, one.name) for one in fields(self) if one.metadata.get("checkpoint") == part}
 
     def shape(self, vocab_size: int) -> dict[str, Any]:
-        """The fields of `GPTConfig`, with what was left to 0 filled in."""
+        """Returns the fields of `GPTConfig`; SwiGLU is 8/3 of n_embd wide, rounded up to a multiple of 64."""
         return {
             "vocab_size": vocab_size,
             "block_size": self.block_size,
@@ -181,39 +150,36 @@ class TrainJob:
             "n_head": self.n_head,
             "n_kv_head": self.n_kv_head or self.n_head,
             "n_embd": self.n_embd,
-            "head_dim": self.head_dim or self.n_embd // self.n_head,
-            "intermediate_size": self.intermediate_size or -(-8 * self.n_embd // 3 // 64) * 64,
+            "head_dim": self.n_embd // self.n_head,
+            "intermediate_size": -(-8 * self.n_embd // 3 // 64) * 64,
         }
 
     def to_json(self) -> str:
-        values = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(self).items()}
-        return json.dumps(values, indent=2)
+        return json.dumps(asdict(self), indent=2, default=str)
 
 
 def load_job(path: Path) -> TrainJob:
-    """Read a job from its JSON file; ValueError names the file and the field."""
+    """Reads a job from its JSON file; ValueError names the file and the field."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ValueError(f"{path} is not a readable job: {error}") from error
-    known = {field.name: field for field in fields(TrainJob)}
+    known = {one.name: one for one in fields(TrainJob)}
     if unknown := sorted(set(values) - set(known)):
         raise ValueError(f"{path}: unknown field {', '.join(unknown)}; known are {', '.join(known)}")
-    for name, value in values.items():
-        if known[name].type == "Path":
-            values[name] = Path(value)
+    paths = {name: Path(value) for name, value in values.items() if known[name].type == "Path"}
     try:
-        return TrainJob(**_as_fields(values))
+        return TrainJob(**_from_json(values | paths))
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path}: {error}") from error
 
 
-def _as_fields(values: dict[str, Any]) -> dict[str, Any]:
-    """Values out of JSON as a job has them."""
-    fields = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
-    if "cohorts" in fields:
-        fields["cohorts"] = tuple(Cohort(**cohort) for cohort in fields["cohorts"])
-    return fields
+def _from_json(values: dict[str, Any]) -> dict[str, Any]:
+    """JSON's lists as a job's tuples, the cohorts among them."""
+    tuples = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
+    if "cohorts" in tuples:
+        tuples["cohorts"] = tuple(Cohort(**cohort) for cohort in tuples["cohorts"])
+    return values | tuples
 
 
 @dataclass(frozen=True)
@@ -227,15 +193,14 @@ class Chunk:
     """The lineage's training time when the chunk began: what `minutes` counts from."""
     compiled: bool
     recipe: dict[str, Any]
-    """The job's `RECIPE` fields."""
+    """`TrainJob.recipe`."""
 
     def apply(self, job: TrainJob) -> TrainJob:
-        """The job with this chunk's own recipe; what another version wrote into it and nobody knows is left out."""
-        recipe = {name: self.recipe[name] for name in RECIPE if name in self.recipe}
-        return replace(job, **_as_fields(recipe))
+        """Returns the job with this chunk's own recipe; what another version wrote and nobody knows is left out."""
+        return replace(job, **_from_json({name: self.recipe[name] for name in job.recipe() if name in self.recipe}))
 
     @property
-    def branch_steps(self) -> int:
+    def cooldown_steps(self) -> int:
         return round((self.target_step - self.start_step) * float(self.recipe["decay_fraction"]))
 
 
@@ -243,31 +208,9 @@ def chunk_path(checkpoints_dir: Path) -> Path:
     return checkpoints_dir / "chunk.json"
 
 
-def pending_chunk(checkpoints_dir: Path) -> dict[str, Any] | None:
-    """The record of a chunk that was cut, or None. An unreadable one counts as none: it was never begun."""
+def pending_chunk(checkpoints_dir: Path) -> Chunk | None:
+    """Returns the chunk that was cut, or None. An unreadable one counts as none: it was never begun."""
     try:
-        record = json.loads(chunk_path(checkpoints_dir).read_text(encoding="utf-8"))
-        Chunk(**record)
+        return Chunk(**json.loads(chunk_path(checkpoints_dir).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None
-    return dict(record)
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Replace a small file so that a reader, or a power cut, sees the old text or the new one."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    with open(temporary, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-    sync_directory(path.parent)
-
-
-def sync_directory(path: Path) -> None:
-    """Make renames inside a directory outlast a power cut."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

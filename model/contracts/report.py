@@ -5,4 +5,5 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-Report = Callable[[dict[str, Any]], None]
+Event = dict[str, Any]
+Report = Callable[[Event], None]

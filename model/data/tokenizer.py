@@ -25,7 +25,7 @@ PATTERN = (
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
-    """A tokenizer of at most `vocab_size` ids; fewer where the texts hold too few pairs. Same texts, same
+    """Trains a tokenizer of at most `vocab_size` ids; fewer where the texts hold too few pairs. Same texts, same
     JSON."""
     if not SMALLEST_VOCAB <= vocab_size <= LARGEST_VOCAB:
         raise ValueError(f"vocab_size must be from {SMALLEST_VOCAB} to {LARGEST_VOCAB}, not {vocab_size}")
@@ -49,7 +49,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
 
 
 def load_tokenizer(path: Path) -> Tokenizer:
-    """Open a tokenizer.json; ValueError where it is not one of ours."""
+    """Opens a tokenizer.json; ValueError where it is not one of ours."""
     try:
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises a bare Exception
@@ -61,7 +61,7 @@ def load_tokenizer(path: Path) -> Tokenizer:
 
 
 def encode_documents(tokenizer: Tokenizer, texts: list[str]) -> list[NDArray[np.uint16]]:
-    """The ids of each text, without the special token: a literal `<|endoftext|>` in a text stays plain
+    """Returns the ids of each text, without the special token: a literal `<|endoftext|>` in a text stays plain
     text."""
     tokenizer.encode_special_tokens = True
     encodings = tokenizer.encode_batch_fast(texts, add_special_tokens=False)
@@ -69,7 +69,7 @@ def encode_documents(tokenizer: Tokenizer, texts: list[str]) -> list[NDArray[np.
 
 
 def token_bytes(tokenizer: Tokenizer) -> NDArray[np.int64]:
-    """How many bytes of text each id stands for, (V,); 0 for the special token. A byte-level letter is one
+    """Returns how many bytes of text each id stands for, (V,); 0 for the special token. A byte-level letter is one
     byte."""
     sizes = [len(tokenizer.id_to_token(token) or "") for token in range(tokenizer.get_vocab_size())]
     sizes[END_OF_TEXT_ID] = 0
@@ -77,5 +77,5 @@ def token_bytes(tokenizer: Tokenizer) -> NDArray[np.int64]:
 
 
 def tokenizer_digest(path: Path) -> str:
-    """sha256 of the file, in hexadecimal."""
+    """Returns the sha256 of the file, in hexadecimal."""
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()

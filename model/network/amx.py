@@ -15,9 +15,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from ctypes import c_float, c_int, c_long, c_void_p
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -32,7 +33,7 @@ BLOCK = 32
 
 @functools.cache
 def library() -> ctypes.CDLL | None:
-    """The built functions; None where the processor has no AMX, the kernel gives no tiles, or there is no g++.
+    """Returns the built functions; None where the processor has no AMX, the kernel gives no tiles, or there is no g++.
 
     Raises RuntimeError where the compiler refuses them, OSError where nothing can be written.
     """
@@ -50,7 +51,7 @@ def library() -> ctypes.CDLL | None:
 
 
 def _allow_tiles() -> bool:
-    """Ask Linux for the tiles' registers, for this process (arch_prctl; x86-64 alone has AMX)."""
+    """Asks Linux for the tiles' registers, for this process (arch_prctl; x86-64 alone has AMX)."""
     arch_prctl, request_permission, tile_data = 158, 0x1023, 18
     if sys.platform != "linux":
         return False
@@ -59,7 +60,7 @@ def _allow_tiles() -> bool:
 
 
 def build() -> Path:
-    """The shared library, in the compiler's cache: a second to build, once for each state of the source."""
+    """Builds the shared library, in the compiler's cache: a second to build, once for each state of the source."""
     from torch._inductor.runtime.cache_dir_utils import cache_dir  # slow to import; whoever compiles has it
 
     what = SOURCE.read_bytes() + " ".join(FLAGS).encode()
@@ -84,14 +85,14 @@ ready = False
 
 
 def prepare() -> bool:
-    """Build what is needed before anything is compiled, and say whether it runs here. Raises as `library` does."""
+    """Builds what is needed before anything is compiled. Returns whether it runs here. Raises as `library` does."""
     global ready  # noqa: PLW0603  # once a process
     ready = library() is not None
     return ready
 
 
 def takes(x: Tensor, dtype: torch.dtype, *sizes: int) -> bool:
-    """Whether what is compiled for such a tensor, computing in `dtype`, is to call what is below."""
+    """Returns whether what is compiled for such a tensor, computing in `dtype`, is to call what is below."""
     suits = torch.compiler.is_compiling() and x.device.type == "cpu" and dtype == torch.bfloat16
     return suits and all(size % BLOCK == 0 for size in sizes) and ready
 
@@ -107,80 +108,64 @@ def _pointers(*tensors: Tensor) -> list[int]:
     return [x.data_ptr() for x in tensors]
 
 
-@torch.library.custom_op("miniature_memory::weight_gradient", mutates_args=())
+def _op(sizes: Callable[..., Sequence[int]]) -> Callable[[Callable[..., Any]], Any]:
+    """Makes an op for compiled code out of the function that allocates its results: the function of the same name in
+    `amx.cpp` takes pointers to the inputs and the results, `sizes` of the inputs, and the number of threads."""
+
+    def decorate(allocate: Callable[..., Any]) -> Any:
+        name = allocate.__name__
+
+        def call(*inputs: Tensor) -> Any:
+            results = allocate(*inputs)
+            outs = results if isinstance(results, tuple) else (results,)
+            getattr(_functions(), name)(*_pointers(*inputs, *outs), *sizes(*inputs), torch.get_num_threads())
+            return results
+
+        schema = torch.library.infer_schema(allocate, mutates_args=())
+        op = torch.library.custom_op(f"miniature_memory::{name}", call, mutates_args=(), schema=schema)
+        op.register_fake(allocate)  # what compiling asks for: the results' shapes
+        return op
+
+    return decorate
+
+
+def _attention_sizes(q: Tensor, k: Tensor, *others: Tensor) -> Sequence[int]:
+    B, T, H, D = q.shape
+    return B, T, H, k.shape[2], D
+
+
+@_op(lambda inputs, gradient: (*inputs.shape, gradient.shape[1]))
 def weight_gradient(inputs: Tensor, gradient: Tensor) -> Tensor:
-    """Inputs (T, I) of a linear layer and its outputs' gradient (T, O), in bf16, to its weights' gradient (O, I)."""
-    T, I, O = *inputs.shape, gradient.shape[1]  # noqa: E741
-    out = inputs.new_empty(O, I, dtype=torch.float32)
-    pointers = _pointers(inputs, gradient, out)
-    _functions().weight_gradient(*pointers, T, I, O, torch.get_num_threads())
-    return out
-
-
-@weight_gradient.register_fake
-def _(inputs: Tensor, gradient: Tensor) -> Tensor:
+    """Returns the gradient (O, I) of a linear layer's weights from its inputs (T, I) and its outputs' gradient (T, O),
+    in bf16."""
     return inputs.new_empty(gradient.shape[1], inputs.shape[1], dtype=torch.float32)
 
 
-@torch.library.custom_op("miniature_memory::attention", mutates_args=())
+@_op(_attention_sizes)
 def attention(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-    """Causal. q: (B, T, H, D), k and v: (B, T, H_kv, D), contiguous, in bf16; gives what q has mixed of v (B, T, H, D),
-    and of each row of scores the base 2 logarithm of the sum of exponentials (B, H, T)."""
-    B, T, H, D = q.shape
-    out, logs = torch.empty_like(q), q.new_empty(B, H, T, dtype=torch.float32)
-    pointers = _pointers(q, k, v, out, logs)
-    _functions().attention(*pointers, B, T, H, k.shape[2], D, torch.get_num_threads())
-    return out, logs
-
-
-@attention.register_fake
-def _(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    """Causal attention. q: (B, T, H, D), k and v: (B, T, H_kv, D), contiguous, in bf16. Returns what q has mixed of v
+    (B, T, H, D), and of each row of scores the base 2 logarithm of the sum of exponentials (B, H, T)."""
     B, T, H, _ = q.shape
     return torch.empty_like(q), q.new_empty(B, H, T, dtype=torch.float32)
 
 
-@torch.library.custom_op("miniature_memory::attention_gradient", mutates_args=())
+@_op(_attention_sizes)
 def attention_gradient(
     q: Tensor, k: Tensor, v: Tensor, out: Tensor, logs: Tensor, gradient: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """From what `attention` took and gave, and the gradient of its first result, the gradients of q, k and v."""
-    B, T, H, D = q.shape
-    of_q, of_k, of_v = torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
-    pointers = _pointers(q, k, v, out, logs, gradient, of_q, of_k, of_v)
-    _functions().attention_gradient(*pointers, B, T, H, k.shape[2], D, torch.get_num_threads())
-    return of_q, of_k, of_v
-
-
-@attention_gradient.register_fake
-def _(q: Tensor, k: Tensor, v: Tensor, out: Tensor, logs: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns the gradients of q, k and v, from what `attention` took and returned and its first result's gradient."""
     return torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
 
 
-@torch.library.custom_op("miniature_memory::swiglu", mutates_args=())
+@_op(lambda gate, *others: (gate.numel(),))
 def swiglu(gate: Tensor, up: Tensor) -> Tensor:
-    """SiLU(gate) up, of contiguous tensors of one shape in bf16."""
-    out = torch.empty_like(gate)
-    pointers = _pointers(gate, up, out)
-    _functions().swiglu(*pointers, gate.numel(), torch.get_num_threads())
-    return out
-
-
-@swiglu.register_fake
-def _(gate: Tensor, up: Tensor) -> Tensor:
+    """Returns SiLU(gate) up, of contiguous tensors of one shape in bf16."""
     return torch.empty_like(gate)
 
 
-@torch.library.custom_op("miniature_memory::swiglu_gradient", mutates_args=())
+@_op(lambda gate, *others: (gate.numel(),))
 def swiglu_gradient(gate: Tensor, up: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
-    """From what `swiglu` took and the gradient of what it gave, the gradients of gate and up."""
-    of_gate, of_up = torch.empty_like(gate), torch.empty_like(up)
-    pointers = _pointers(gate, up, gradient, of_gate, of_up)
-    _functions().swiglu_gradient(*pointers, gate.numel(), torch.get_num_threads())
-    return of_gate, of_up
-
-
-@swiglu_gradient.register_fake
-def _(gate: Tensor, up: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns the gradients of gate and up, from what `swiglu` took and the gradient of what it returned."""
     return torch.empty_like(gate), torch.empty_like(up)
 
 

@@ -21,10 +21,10 @@ CACHED_BYTES = 1_600_000
 """Of scores at a time."""
 
 
-def causal_attention(q: Tensor, k: Tensor, v: Tensor, hidden: Tensor) -> Tensor:
-    """Each position's mix of the values up to its own. q: (B, H, T, D); k, v: (B, H_kv, T, D); gives (B, H, T, D).
+def causal_attention(q: Tensor, k: Tensor, v: Tensor, causal_mask: Tensor) -> Tensor:
+    """Returns each position's mix of the values up to its own, (B, H, T, D). q: (B, H, T, D); k, v: (B, H_kv, T, D).
 
-    hidden: (T, T), minus infinity where a position must not look, else 0; read, it costs less than worked out again.
+    causal_mask: (T, T), minus infinity where a position must not look, else 0; reading it costs less than computing it.
     """
     groups = q.shape[1] // k.shape[1]
     if not (torch.compiler.is_compiling() and q.device.type == "cpu"):
@@ -36,7 +36,7 @@ def causal_attention(q: Tensor, k: Tensor, v: Tensor, hidden: Tensor) -> Tensor:
     if groups > 1:
         k, v = (x.repeat_interleave(groups, dim=1) for x in (k, v))
     q, k, v = q.contiguous(), k.contiguous(), v.contiguous()  # once, not in each product of the gradient
-    out: Tensor = _CausalAttention.apply(q, k, v, hidden)  # type: ignore[no-untyped-call]  # untyped in torch
+    out: Tensor = _CausalAttention.apply(q, k, v, causal_mask)  # type: ignore[no-untyped-call]  # untyped in torch
     return out
 
 
@@ -44,15 +44,15 @@ class _CausalAttention(torch.autograd.Function):
     """PyTorch's forward pass, and the gradient from the logarithm of each row's sum that it leaves."""
 
     @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, hidden: Tensor) -> Tensor:
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, causal_mask: Tensor) -> Tensor:
         out, log_sum = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(q, k, v, 0.0, True)
-        ctx.save_for_backward(q, k, v, hidden, out, log_sum)
+        ctx.save_for_backward(q, k, v, causal_mask, out, log_sum)
         result: Tensor = out
         return result
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        q, k, v, hidden, out, log_sum = ctx.saved_tensors
+        q, k, v, causal_mask, out, log_sum = ctx.saved_tensors
         grad = grads[0].contiguous()
         H, T, D = q.shape[1:]
         scale = D**-0.5
@@ -62,7 +62,7 @@ class _CausalAttention(torch.autograd.Function):
         for qs, ks, vs, gs, sums, inners in zip(
             *(x.split(rows) for x in (q, k, v, grad, log_sum.unsqueeze(-1), inner)), strict=True
         ):
-            share = torch.exp((qs @ ks.mT).float() * scale + (hidden - sums))  # (rows, H, T, T), the softmax
+            share = torch.exp((qs @ ks.mT).float() * scale + (causal_mask - sums))  # (rows, H, T, T), the softmax
             of_scores = (share * ((gs @ vs.mT).float() - inners) * scale).to(q.dtype)
             parts.append((of_scores @ ks, of_scores.mT @ qs, share.to(q.dtype).mT @ gs))
         return (*(torch.cat(part) for part in zip(*parts, strict=True)), None)

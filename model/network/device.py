@@ -14,7 +14,7 @@ def device_type() -> str:
 
 
 def device_name() -> str:
-    """The processor's model as Linux names it, or the GPU's."""
+    """Returns the processor's model as Linux names it, or the GPU's."""
     if device_type() == "cuda":
         return torch.cuda.get_device_name()
     try:
@@ -25,5 +25,5 @@ def device_name() -> str:
 
 
 def autocast(dtype: torch.dtype, device: str = "cpu") -> AbstractContextManager[object]:
-    """Arithmetic in bf16 or fp16 where asked; the weights stay fp32."""
+    """Computes in bf16 or fp16 where asked; the weights stay fp32."""
     return nullcontext() if dtype == torch.float32 else torch.autocast(device, dtype)

@@ -9,7 +9,7 @@ without "model.".
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 import torch.nn.functional as F
@@ -20,7 +20,7 @@ from model.network.attention import causal_attention
 from model.network.layers import Linear, swiglu
 
 Weights = dict[str, Tensor]
-"""A network's tensors by name, as `state_dict` gives them."""
+"""A network's tensors by name, as `state_dict` returns them."""
 
 
 @dataclass(frozen=True)
@@ -47,20 +47,10 @@ class GPTConfig:
     norm_eps: float = 1e-6
 
     def __post_init__(self) -> None:
-        sizes = (
-            "vocab_size",
-            "block_size",
-            "n_layer",
-            "n_head",
-            "n_kv_head",
-            "n_embd",
-            "head_dim",
-            "intermediate_size",
-        )
-        for name in sizes:
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} must be a whole number of at least 1, not {value!r}")
+        for one in fields(self):
+            value = getattr(self, one.name)
+            if one.type == "int" and (not isinstance(value, int) or value < 1):
+                raise ValueError(f"{one.name} must be a whole number of at least 1, not {value!r}")
         if self.n_head % self.n_kv_head:
             raise ValueError(f"n_kv_head ({self.n_kv_head}) must divide n_head ({self.n_head})")
         if self.head_dim % 2:
@@ -83,7 +73,7 @@ class RMSNorm(nn.Module):
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turn each pair (x[i], x[i + D/2]) by its position's angle. x: (B, T, H, D); cos, sin: (T, 1, 2, D/2)."""
+    """Turns each pair (x[i], x[i + D/2]) by its position's angle. x: (B, T, H, D); cos, sin: (T, 1, 2, D/2)."""
     halves = x.view(*x.shape[:-1], 2, -1)  # (B, T, H, 2, D/2)
     return (halves * cos + halves.flip(-2) * sin).view_as(x)
 
@@ -101,14 +91,14 @@ class CausalSelfAttention(nn.Module):
         self.q_norm = RMSNorm(config.head_dim, config.norm_eps)
         self.k_norm = RMSNorm(config.head_dim, config.norm_eps)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, hidden: Tensor) -> Tensor:
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, causal_mask: Tensor) -> Tensor:
         B, T, _ = x.shape
         q = self.q_proj(x).view(B, T, self.n_head, self.head_dim)
         k = self.k_proj(x).view(B, T, self.n_kv_head, self.head_dim)
         v = self.v_proj(x).view(B, T, self.n_kv_head, self.head_dim).transpose(1, 2)  # (B, H_kv, T, D)
         q = rotate(self.q_norm(q), cos, sin).to(v.dtype).transpose(1, 2)  # (B, H, T, D)
         k = rotate(self.k_norm(k), cos, sin).to(v.dtype).transpose(1, 2)  # (B, H_kv, T, D)
-        y = causal_attention(q, k, v, hidden)
+        y = causal_attention(q, k, v, causal_mask)
         out: Tensor = self.o_proj(y.transpose(1, 2).reshape(B, T, self.n_head * self.head_dim))  # (B, T, C)
         return out
 
@@ -137,8 +127,8 @@ class Block(nn.Module):
         self.post_attention_layernorm = RMSNorm(config.n_embd, config.norm_eps)
         self.mlp = SwiGLU(config)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, hidden: Tensor) -> Tensor:
-        x = x + self.self_attn(self.input_layernorm(x), cos, sin, hidden)
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, causal_mask: Tensor) -> Tensor:
+        x = x + self.self_attn(self.input_layernorm(x), cos, sin, causal_mask)
         out: Tensor = x + self.mlp(self.post_attention_layernorm(x))
         return out
 
@@ -149,7 +139,7 @@ class GPT(nn.Module):
     cos: Tensor
     """(T, 1, 2, D/2), as `sin`: of each position's angles; the sine with the sign of each half."""
     sin: Tensor
-    hidden: Tensor
+    causal_mask: Tensor
     """(T, T): minus infinity where a position must not look, else 0."""
 
     def __init__(self, config: GPTConfig) -> None:
@@ -163,8 +153,8 @@ class GPT(nn.Module):
         cos, sin = angles.cos().unsqueeze(1), angles.sin().unsqueeze(1)  # (T, 1, D/2)
         self.register_buffer("cos", torch.stack((cos, cos), dim=2), persistent=False)
         self.register_buffer("sin", torch.stack((-sin, sin), dim=2), persistent=False)
-        later = torch.full((config.block_size, config.block_size), -torch.inf).triu(1)
-        self.register_buffer("hidden", later, persistent=False)
+        causal_mask = torch.full((config.block_size, config.block_size), -torch.inf).triu(1)  # (T, T)
+        self.register_buffer("causal_mask", causal_mask, persistent=False)
         self.apply(self._initialize)
         for name, weight in self.named_parameters():
             if name.endswith(("o_proj.weight", "down_proj.weight")):  # each block starts as the identity
@@ -186,10 +176,10 @@ class GPT(nn.Module):
         T = idx.shape[1]
         if self.config.block_size < T:
             raise ValueError(f"{T} tokens given, but block_size is {self.config.block_size}")
-        cos, sin, hidden = self.cos[:T], self.sin[:T], self.hidden[:T, :T]
+        cos, sin, causal_mask = self.cos[:T], self.sin[:T], self.causal_mask[:T, :T]
         x: Tensor = self.embed_tokens(idx)  # (B, T, C)
         for block in blocks:
-            x = block(x, cos, sin, hidden)
+            x = block(x, cos, sin, causal_mask)
         return x
 
     def logits(self, features: Tensor) -> Tensor:
@@ -209,7 +199,7 @@ class GPT(nn.Module):
 
 
 def compiled_loss(model: GPT) -> Callable[[Tensor, Tensor], Tensor]:
-    """`model(idx, targets)`, compiled for one shape of batch when it is first called.
+    """Returns `model(idx, targets)`, compiled for one shape of batch when it is first called.
 
     Block by block: all layers share the code of one, so that a deep network takes no longer than a shallow one.
     Raises where what a processor with AMX calls cannot be built (`amx.library`).

@@ -12,7 +12,7 @@ from model.network import amx
 
 
 class Linear(nn.Linear):
-    """x W^T, without a bias. x: (..., I), gives (..., O)."""
+    """x W^T, without a bias. x: (..., I), returns (..., O)."""
 
     def __init__(self, in_features: int, out_features: int) -> None:
         super().__init__(in_features, out_features, bias=False)
@@ -27,7 +27,7 @@ class Linear(nn.Linear):
 
 
 def swiglu(gate: Tensor, up: Tensor) -> Tensor:
-    """SiLU(gate) up, of one shape."""
+    """Returns SiLU(gate) up, of one shape."""
     if not amx.takes(gate, gate.dtype, gate.numel()):
         return F.silu(gate) * up
     out: Tensor = _SwiGLU.apply(gate, up)  # type: ignore[no-untyped-call]  # untyped in torch

@@ -19,8 +19,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from model.contracts.job import write_whole
-from model.data.batches import Window, spread
+from model.contracts.atomic_files import write_atomically
+from model.data.batches import Window
 from model.publishing.publication_gate import FIRST_NIGHT_NOISE, LATELY, night_noise
 
 NAME = "anchor.json"
@@ -28,11 +28,11 @@ FORMAT = 1
 
 
 @dataclass(frozen=True)
-class Oldest:
+class FirstNightSet:
     """The held-out text of the lineage's first night: what forgetting is measured on, for ever."""
 
     documents: int
-    """All ledger numbers below it were committed then; 0: nobody knows."""
+    """All seqs below it were committed then; 0: nobody knows."""
     tokens: int
     """The first so many of val.bin, in this generation."""
     best: float | None = None
@@ -50,7 +50,7 @@ class Anchor:
     val_tokens: int
     """Held-out tokens that it was drawn from."""
     windows: tuple[Window, ...]
-    oldest: Oldest
+    oldest: FirstNightSet
     scores: tuple[tuple[int, float], ...] = ()
     """(step, bits per byte) of each candidate lately, published or not."""
     best_step: int | None = None
@@ -65,18 +65,18 @@ class Anchor:
         return sum(length for _, length in self.windows)
 
     def noise(self, bits_per_byte: float) -> float:
-        """The standard deviation of one night's score."""
+        """Returns the standard deviation of one night's score."""
         return bits_per_byte * (FIRST_NIGHT_NOISE if self.noise_share is None else self.noise_share)
 
     def with_score(self, step: int, bits_per_byte: float) -> Anchor:
-        """One more night; a step that is reached again replaces itself and what came after it."""
+        """Adds one more night; a step that is reached again replaces itself and what came after it."""
         scores = [*(one for one in self.scores if one[0] < step), (step, bits_per_byte)][-LATELY:]
         noise = night_noise([bits for _, bits in scores])
         share = self.noise_share if noise is None else noise / bits_per_byte
         return replace(self, scores=tuple(scores), noise_share=share)
 
     def due(self, generation: str, val_tokens: int) -> str | None:
-        """Why it has to be drawn anew, or None."""
+        """Returns why it has to be drawn anew, or None."""
         if self.generation != generation:
             return "the token files are of another generation"
         if val_tokens >= 2 * self.val_tokens:
@@ -84,15 +84,8 @@ class Anchor:
         return None
 
 
-def draw(before: Anchor | None, generation: str, step: int, windows: list[Window], most: int, **more: Any) -> Anchor:
-    """The next version, at most so many of these windows; what was measured of the nights' noise stays true."""
-    chosen = tuple(spread(windows, most))
-    version, noise = (before.version + 1, before.noise_share) if before else (1, None)
-    return Anchor(version, generation, step, windows=chosen, noise_share=noise, **more)
-
-
 def read_anchor(models_dir: Path, step: int) -> Anchor | None:
-    """The state before the publication of this step; None where there is none, or none that can be read."""
+    """Returns the state before the publication of this step; None where there is none, or none that can be read."""
     try:
         record = json.loads((models_dir / NAME).read_text(encoding="utf-8"))
         if record["format"] != FORMAT:
@@ -106,9 +99,11 @@ def read_anchor(models_dir: Path, step: int) -> Anchor | None:
 def write_anchor(models_dir: Path, step: int, before: Anchor | None, now: Anchor) -> None:
     models_dir.mkdir(parents=True, exist_ok=True)
     values = {"format": FORMAT, "step": step, "now": asdict(now), "before": asdict(before) if before else None}
-    write_whole(models_dir / NAME, json.dumps(values) + "\n")
+    write_atomically(models_dir / NAME, json.dumps(values) + "\n")
 
 
 def _from_record(values: dict[str, Any]) -> Anchor:
     pairs = {name: tuple((int(a), b) for a, b in values[name]) for name in ("windows", "scores")}
-    return Anchor(**(values | pairs | {"best_nats": tuple(values["best_nats"]), "oldest": Oldest(**values["oldest"])}))
+    return Anchor(
+        **(values | pairs | {"best_nats": tuple(values["best_nats"]), "oldest": FirstNightSet(**values["oldest"])})
+    )

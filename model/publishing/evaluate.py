@@ -14,14 +14,14 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from model.data.batches import Window, evaluation_windows, spread
+from model.data.batches import Window
 from model.network.device import autocast
 from model.network.gpt import GPT
 
 LOGITS_BYTES = 32 * 2**20
 """Most memory that one slice of fp32 logits may take; all at once they took 1 GB."""
 
-Scores = dict[Window, tuple[float, int, int]]
+WindowScores = dict[Window, tuple[float, int, int]]
 """By window: summed nats, targets counted, bytes of these targets."""
 
 
@@ -47,47 +47,38 @@ def score_windows(
     token_bytes: NDArray[np.int64],
     dtype: torch.dtype = torch.float32,
     tokens_at_once: int = 4096,
-) -> Scores:
-    """Each window's summed loss, its targets and their bytes. `token_bytes`: (V,), 0 for the special
-    token."""
-    scores: Scores = {}
-    for start in range(len(windows)):  # grouped below: windows of one length share a forward pass
+) -> WindowScores:
+    """Returns each window's summed loss, its targets and their bytes. `token_bytes`: (V,), 0 for the special token."""
+    device = model.embed_tokens.weight.device
+    logits_at_once = max(1, LOGITS_BYTES // (4 * model.config.vocab_size))
+
+    def nats_of(rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Ids (B, T + 1) to the loss of each target (B, T)."""
+        batch = torch.from_numpy(rows).to(device)
+        with autocast(dtype, device.type):
+            features = model.features(batch[:, :-1]).flatten(0, 1)  # (B * T, C)
+            targets = batch[:, 1:].flatten()  # (B * T,)
+            parts = zip(torch.split(features, logits_at_once), torch.split(targets, logits_at_once), strict=True)
+            losses = [F.cross_entropy(model.logits(x).float(), target, reduction="none") for x, target in parts]
+        nats: NDArray[np.float64] = torch.cat(losses).double().cpu().numpy().reshape(rows[:, 1:].shape)
+        return nats
+
+    scores: WindowScores = {}
+    for start, (_, length) in enumerate(windows):  # windows of one length share a forward pass
         if windows[start] in scores:
             continue
-        length = windows[start][1]
-        most = max(1, tokens_at_once // length)
-        group = [w for w in windows[start : start + most] if w[1] == length and w not in scores]
-        scores |= _score_group(model, tokens, group, token_bytes, dtype)
+        near = windows[start : start + max(1, tokens_at_once // length)]
+        group = [window for window in near if window[1] == length and window not in scores]
+        rows = np.stack([tokens[first : first + length + 1] for first, _ in group]).astype(np.int64)  # (B, T + 1)
+        sizes = token_bytes[rows[:, 1:]]  # (B, T)
+        nats = (nats_of(rows) * (sizes > 0)).sum(1)  # (B,)
+        counted, size = (sizes > 0).sum(1), sizes.sum(1)  # (B,), (B,)
+        scores |= dict(zip(group, zip(nats.tolist(), counted.tolist(), size.tolist(), strict=True), strict=True))
     return scores
 
 
-def _score_group(
-    model: GPT,
-    tokens: NDArray[np.uint16],
-    group: list[Window],
-    token_bytes: NDArray[np.int64],
-    dtype: torch.dtype,
-) -> Scores:
-    device = model.embed_tokens.weight.device
-    rows = np.stack([tokens[start : start + length + 1] for start, length in group]).astype(np.int64)  # (B, T + 1)
-    sizes = token_bytes[rows[:, 1:]]  # (B, T)
-    batch = torch.from_numpy(rows).to(device)
-    with autocast(dtype, device.type):
-        features = model.features(batch[:, :-1]).flatten(0, 1)  # (B * T, C)
-        targets = batch[:, 1:].flatten()  # (B * T,)
-        most = max(1, LOGITS_BYTES // (4 * model.config.vocab_size))
-        losses = [
-            F.cross_entropy(model.logits(part).float(), target, reduction="none")
-            for part, target in zip(torch.split(features, most), torch.split(targets, most), strict=True)
-        ]
-    nats = torch.cat(losses).double().cpu().numpy().reshape(sizes.shape) * (sizes > 0)  # (B, T)
-    return {
-        window: (float(nats[i].sum()), int((sizes[i] > 0).sum()), int(sizes[i].sum())) for i, window in enumerate(group)
-    }
-
-
-def summarize(scores: Scores, windows: list[Window], vocab_size: int) -> Evaluation | None:
-    """The sum over some of the scored windows; None where they hold no byte of text."""
+def summarize(scores: WindowScores, windows: list[Window], vocab_size: int) -> Evaluation | None:
+    """Returns the sum over some of the scored windows; None where they hold no byte of text."""
     nats = sum(scores[window][0] for window in windows)
     tokens = sum(scores[window][1] for window in windows)
     size = sum(scores[window][2] for window in windows)
@@ -102,19 +93,16 @@ def summarize(scores: Scores, windows: list[Window], vocab_size: int) -> Evaluat
     )
 
 
-def evaluate(
-    model: GPT, tokens: NDArray[np.uint16], token_bytes: NDArray[np.int64], most_tokens: int = 2**62
-) -> Evaluation | None:
-    """Score a model on held-out ids in fp32, on at most about `most_tokens` of them, evenly spread."""
-    windows = growing_windows(len(tokens), model.config.block_size, most_tokens)
-    return summarize(score_windows(model, tokens, windows, token_bytes), windows, model.config.vocab_size)
-
-
-def growing_windows(val_tokens: int, block_size: int, most_tokens: int) -> list[Window]:
-    """The windows of the growing set: all committed validation text, thinned evenly to the cap."""
-    return spread(evaluation_windows(val_tokens, block_size), max(1, most_tokens // block_size))
-
-
-def nats(scores: Scores, windows: list[Window]) -> list[float]:
-    """What each of these windows cost."""
+def nats(scores: WindowScores, windows: list[Window]) -> list[float]:
+    """Returns what each of these windows cost."""
     return [scores[window][0] for window in windows]
+
+
+def bits(evaluation: Evaluation | None) -> float | None:
+    return evaluation.bits_per_byte if evaluation else None
+
+
+def figures(evaluation: Evaluation | None) -> dict[str, float | None]:
+    """Returns what events and records say of an evaluation."""
+    names = ("bits_per_byte", "nats_per_token", "uniform_bits_per_byte")
+    return {name: getattr(evaluation, name, None) for name in names}

@@ -15,14 +15,15 @@ from typing import Any
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from model.contracts.erasure_marks import CARD, LATEST, RECORD, model_card
-from model.contracts.job import sync_directory
+from model.contracts.atomic_files import as_json, sync
+from model.contracts.erasure_marks import CARD, LATEST, RECORD, model_card, read_metadata
+from model.contracts.step_folders import model_folders
 from model.data.tokenizer import END_OF_TEXT, END_OF_TEXT_ID
 from model.network.gpt import GPT, GPTConfig
 
 
 def hugging_face_config(config: GPTConfig) -> dict[str, Any]:
-    """The `config.json` of a `Qwen3ForCausalLM`."""
+    """Returns the `config.json` of a `Qwen3ForCausalLM`."""
     return {
         "architectures": ["Qwen3ForCausalLM"],
         "model_type": "qwen3",
@@ -62,7 +63,7 @@ def publish(
     record: dict[str, Any],
     keep: int = 3,
 ) -> Path:
-    """Write `models/<step>/` and make it `latest`; gives the folder. `record` becomes
+    """Writes `models/<step>/` and makes it `latest`. Returns the folder. `record` becomes
     `miniature_memory.json`."""
     models_dir.mkdir(parents=True, exist_ok=True)
     for leftover in models_dir.glob(".*.tmp"):  # of a publication that was killed
@@ -93,43 +94,37 @@ def publish(
         RECORD: record | {"step": step},
     }
     for name, document in documents.items():
-        (temporary / name).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+        (temporary / name).write_text(as_json(document), encoding="utf-8")
     if record.get("forgotten"):
         (temporary / CARD).write_text(model_card(record | {"step": step}), encoding="utf-8")
     for path in temporary.iterdir():
-        with open(path, "rb") as file:
-            os.fsync(file.fileno())
-    sync_directory(temporary)
+        sync(path)
+    sync(temporary)
 
     target = models_dir / str(step)
-    if target.exists():  # a step reached again after a fall-back to an older checkpoint
-        aside = models_dir / f".{step}.replaced.tmp"
+    aside = models_dir / f".{step}.replaced.tmp"
+    if target.exists():  # a step reached again after a rollback to an older checkpoint
         os.rename(target, aside)
-        os.rename(temporary, target)
-        shutil.rmtree(aside)
-    else:
-        os.rename(temporary, target)
+    os.rename(temporary, target)
+    shutil.rmtree(aside, ignore_errors=True)
     link = models_dir / f".{LATEST}.tmp"
     os.symlink(target.name, link)
     os.replace(link, models_dir / LATEST)
-    sync_directory(models_dir)
+    sync(models_dir)
     prune_models(models_dir, keep)
     return target
 
 
 def published(models_dir: Path) -> dict[str, Any] | None:
-    """The record of the model that `latest` points to, with its folder as `path`; None where there is
+    """Returns the record of the model that `latest` points to, with its folder as `path`; None where there is
     none."""
     folder = models_dir / LATEST
-    try:
-        record: dict[str, Any] = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return record | {"path": str(folder.resolve())}
+    record = read_metadata(folder / RECORD)
+    return None if record is None else record | {"path": str(folder.resolve())}
 
 
 def load_published(folder: Path) -> GPT:
-    """Our own network from a published folder; ValueError where it is not whole."""
+    """Opens our own network from a published folder; ValueError where it is not whole."""
     try:
         theirs = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         model = GPT(
@@ -153,23 +148,17 @@ def load_published(folder: Path) -> GPT:
     return model.eval()
 
 
-def prune_models(models_dir: Path, keep: int) -> list[int]:
-    """Remove all but the `keep` newest models and the one that `latest` points to; gives the steps
-    removed."""
-    steps = sorted(int(p.name) for p in models_dir.iterdir() if p.name.isdecimal() and p.is_dir())
+def prune_models(models_dir: Path, keep: int) -> None:
+    """Removes all but the `keep` newest models and the one that `latest` points to."""
     latest = (models_dir / LATEST).resolve().name
-    removed = [step for step in steps[:-keep] if str(step) != latest]
-    for step in removed:
-        shutil.rmtree(models_dir / str(step))
-    return removed
+    for folder in list(model_folders(models_dir).values())[:-keep]:
+        if folder.name != latest:
+            shutil.rmtree(folder)
 
 
 def remove_models(models_dir: Path) -> None:
-    """Remove every published model of a lineage that ends."""
-    if not models_dir.exists():
-        return
-    (models_dir / LATEST).unlink(missing_ok=True)
-    (models_dir / "anchor.json").unlink(missing_ok=True)
-    for path in models_dir.iterdir():
-        if path.name.isdecimal() and path.is_dir():
-            shutil.rmtree(path)
+    """Removes every published model of a lineage that ends."""
+    for name in (LATEST, "anchor.json"):
+        (models_dir / name).unlink(missing_ok=True)
+    for folder in model_folders(models_dir).values():
+        shutil.rmtree(folder)

@@ -1,8 +1,8 @@
-"""The gate of publication (P9) as pure functions: is a candidate worse than what is served, beyond the noise?
+"""The gate of publication (P9) as pure functions: is a challenger worse than the champion, beyond the noise?
 
 Two noises are measured. Text: the standard error of the difference between two models on the same documents.
 Nights: how much the score of one lineage scatters from night to night around its own trend. Two comparisons: with the
-model that is served, and with the best one ever served under the same anchor set. Without the second, a model that
+champion, which is served, and with the best one ever served under the same anchor set. Without the second, a model that
 loses half a noise each night would pass every night (drift); the best of many nights was lucky too, so it gets a
 wider bound.
 """
@@ -17,7 +17,7 @@ from statistics import median
 import numpy as np
 from numpy.typing import ArrayLike
 
-ERRORS_TO_SERVED = 2.0
+ERRORS_TO_CHAMPION = 2.0
 ERRORS_TO_BEST = 3.0
 """Standard errors by which a candidate may be worse. The best of n nights lies about sqrt(2 ln n) of them below the
 usual one: 3.4 after a year of nights."""
@@ -39,27 +39,27 @@ class Difference:
     """Standard error, as the documents tell it; 0 where there are too few."""
 
 
-def compare(new: ArrayLike, old: ArrayLike, sizes: ArrayLike, documents: ArrayLike) -> Difference:
-    """The difference of two models' summed nats by window, and its error, by whole documents: the windows of one
-    document are good or bad together.
+def compare(challenger: ArrayLike, other: ArrayLike, sizes: ArrayLike, documents: ArrayLike) -> Difference:
+    """Returns the difference of two models' summed nats by window, (W,), and its error, by whole documents: the windows
+    of one document are good or bad together.
 
     `sizes`: bytes by window. `documents`: the one that each window begins in.
     """
-    bits = (np.asarray(new, dtype=float) - np.asarray(old, dtype=float)) / math.log(2)
-    size = np.asarray(sizes, dtype=float)
+    bits = (np.asarray(challenger, dtype=float) - np.asarray(other, dtype=float)) / math.log(2)  # (W,)
+    size = np.asarray(sizes, dtype=float)  # (W,)
     mean = float(bits.sum() / size.sum())
     _, group = np.unique(np.asarray(documents), return_inverse=True)
     if group.max() + 1 < 8:
         group = np.arange(len(bits))
-    number = int(group.max()) + 1
-    if number < 8:
+    groups = int(group.max()) + 1
+    if groups < 8:
         return Difference(mean, 0.0)
-    off = np.bincount(group, bits - mean * size)  # of a ratio: what each document adds to the error
-    return Difference(mean, float(math.sqrt(number / (number - 1) * (off**2).sum()) / size.sum()))
+    off = np.bincount(group, bits - mean * size)  # (documents,): of a ratio, what each adds to the error
+    return Difference(mean, float(math.sqrt(groups / (groups - 1) * (off**2).sum()) / size.sum()))
 
 
 def night_noise(scores: Sequence[float]) -> float | None:
-    """The standard deviation of one night's score around the lineage's trend, from the last nights' scores.
+    """Returns the standard deviation of one night's score around the lineage's trend, from the last nights' scores.
 
     Second differences cancel a trend that is straight over three nights; their median makes one bad night harmless.
     None where there are too few nights to tell.
@@ -85,29 +85,28 @@ class Verdict:
 
 
 def decide(
-    served: Difference, best: Difference, growing: Difference | None, noise: float, stale: int, fresh: bool = False
+    champion: Difference, best: Difference, growing: Difference | None, noise: float, stale: int, fresh: bool = False
 ) -> Verdict:
-    """Whether to publish a candidate.
+    """Returns whether to publish a challenger.
 
     Args:
-        served: against the served model, on the anchor set.
-        best: against the best model ever served, on the anchor set.
-        growing: against the served model, on all held-out text.
+        champion: its difference to the served model, on the anchor set.
+        best: to the best model ever served, on the anchor set.
+        growing: to the served model, on all held-out text.
         noise: the standard deviation of one night's score, in bits per byte.
         stale: what the last verdict said.
         fresh: the anchor set was drawn tonight, so nothing can be stale.
     """
-    verdict = None
-    for against, difference, errors in (("served", served, ERRORS_TO_SERVED), ("best", best, ERRORS_TO_BEST)):
+    verdicts = []
+    for against, difference, errors in (("served", champion, ERRORS_TO_CHAMPION), ("best", best, ERRORS_TO_BEST)):
         tolerance = errors * math.sqrt(difference.error**2 + 2 * noise**2)
-        if not difference.bits <= tolerance:  # what is no number is worse than anything
+        if not difference.bits <= tolerance:  # NaN counts as worse
             better = growing is not None and growing.bits < 0 and not fresh
             return Verdict(False, against, difference.bits, tolerance, stale + 1 if better else 0)
-        verdict = verdict or Verdict(True, against, difference.bits, tolerance, 0)
-    assert verdict
-    return verdict
+        verdicts.append(Verdict(True, against, difference.bits, tolerance, 0))
+    return verdicts[0]
 
 
 def is_stale(verdict: Verdict) -> bool:
-    """Whether the anchor set stands in the way of models that are better on all held-out text."""
+    """Returns whether the anchor set stands in the way of models that are better on all held-out text."""
     return verdict.stale >= MOST_STALE

@@ -19,7 +19,7 @@ def sample(
     top_k: int = 50,
     seed: int = 0,
 ) -> str:
-    """The prompt and up to `max_tokens` more tokens, ending early at the end of a document.
+    """Returns the prompt and up to `max_tokens` more tokens, ending early at the end of a document.
 
     Temperature 0 takes the likeliest token; an empty prompt starts a document. Raises ValueError on a
     negative temperature or a top_k below 1.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 GROW_AFTER = 2000
 """Steps without an overflow after which the scale doubles: the numbers of torch.amp.GradScaler, which itself needs an
@@ -22,11 +22,8 @@ class LossScale:
             self.value, self.good_steps = 2 * self.value, 0
 
     def overflowed(self) -> bool:
-        """Some gradient was not: halve the scale, leave the step out. False where there is nothing left to halve."""
+        """Some gradient was not: halves the scale. Returns False where there is nothing left to halve."""
         if self.value <= 1.0:
             return False
         self.value, self.good_steps = self.value / 2, 0
         return True
-
-    def to_record(self) -> dict[str, float]:
-        return asdict(self)

@@ -7,9 +7,8 @@ deviation, which the spikes themselves do not move. Ordinary training of small m
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import median
-from typing import Any
 
 WINDOW = 128
 """Steps that count as lately."""
@@ -32,14 +31,17 @@ class Spike:
     """What it was allowed to be."""
 
 
+@dataclass
 class SpikeWatch:
     """The last losses and gradient norms, and what stands out from them."""
 
-    def __init__(self, losses: list[float] | None = None, norms: list[float] | None = None, in_a_row: int = 0) -> None:
-        self.losses, self.norms, self.in_a_row = list(losses or []), list(norms or []), in_a_row
+    losses: list[float] = field(default_factory=list)
+    norms: list[float] = field(default_factory=list)
+    in_a_row: int = 0
+    """Spikes that came one after another up to now."""
 
     def see(self, loss: float, norm: float) -> Spike | None:
-        """Judge one step by those before it, then count it among them, a spike too."""
+        """Judges one step by those before it, then counts it among them, a spike too."""
         spike = self._judge(loss, norm)
         self.in_a_row = self.in_a_row + 1 if spike else 0
         if self.in_a_row > MOST_IN_A_ROW:
@@ -58,7 +60,3 @@ class SpikeWatch:
             return Spike("loss", loss, limit)
         limit = GRADIENT_TIMES * median(self.norms)
         return Spike("gradient", norm, limit) if norm > limit else None
-
-    def to_record(self) -> dict[str, Any]:
-        """The arguments that make it again."""
-        return {"losses": self.losses, "norms": self.norms, "in_a_row": self.in_a_row}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 
 import torch
 
@@ -32,28 +32,23 @@ class Numerics:
     device: str
     """The processor's or the GPU's name."""
 
-    def differences(self, other: Numerics) -> list[str]:
-        """What keeps a run with these settings from equalling one with the other's, in words."""
-        return [
-            f"{name}: {getattr(other, name)} before, {getattr(self, name)} now"
-            for name in (field.name for field in fields(self))
-            if getattr(self, name) != getattr(other, name)
+    def inexact(self, before: Numerics) -> list[str]:
+        """Returns why a resumption with these settings is not bit for bit what it would have been with those before;
+        empty: it is."""
+        changed = [
+            f"{name}: {old} before, {new} now"
+            for (name, old), new in zip(asdict(before).items(), asdict(self).values(), strict=True)
+            if old != new
         ]
-
-    def inexact(self, other: Numerics) -> list[str]:
-        """Why a resumption with these settings is not bit for bit what the other's would have been; empty: it is."""
-        return self.differences(other) + (["a GPU adds in no fixed order"] if device_type() == "cuda" else [])
+        return changed + (["a GPU adds in no fixed order"] if device_type() == "cuda" else [])
 
     @property
     def torch_dtype(self) -> torch.dtype:
         return {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(self.dtype, torch.float32)
 
-    def to_record(self) -> dict[str, object]:
-        return asdict(self)
-
 
 def choose(job: TrainJob, config: GPTConfig, recorded: Numerics | None, chunk_compiled: bool | None) -> Numerics:
-    """The job's settings where it names them, else the checkpoint's, else what suits this machine.
+    """Returns the job's settings where it names them, else the checkpoint's, else what suits this machine.
 
     `chunk_compiled`: what an unfinished chunk decided; it is not decided again.
     """
@@ -77,7 +72,7 @@ def choose(job: TrainJob, config: GPTConfig, recorded: Numerics | None, chunk_co
 
 
 def suitable_dtype(config: GPTConfig, batch_size: int) -> str:
-    """bfloat16 where a GPU computes with it, else float16 there; on a processor what a measurement says."""
+    """Returns bfloat16 where a GPU computes with it, else float16 there; on a processor what a measurement says."""
     if device_type() == "cuda":
         # Emulation counts as support unless one asks: a T4 would take bf16 many times slower than fp16.
         return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
@@ -85,7 +80,7 @@ def suitable_dtype(config: GPTConfig, batch_size: int) -> str:
 
 
 def measure_dtype(config: GPTConfig, batch_size: int) -> str:
-    """bfloat16 where training one block with it is at least a tenth faster than in fp32, else float32.
+    """Returns bfloat16 where training one block with it is at least a tenth faster than in fp32, else float32.
 
     Where a processor has no bf16 arithmetic, torch emulates it slowly. The two take turns and the best pass
     of each counts, so that a busy machine does not decide.
@@ -112,7 +107,7 @@ def has_compiler() -> bool:
 
 
 def worth_compiling(job: TrainJob, config: GPTConfig) -> bool:
-    """Whether the chunk would take long enough without. Estimated from its size, so that no clock decides."""
+    """Returns whether the chunk would take long enough without. Estimated from its size, so that no clock decides."""
     block = config.n_embd * (config.head_dim * 2 * (config.n_head + config.n_kv_head) + 3 * config.intermediate_size)
     parameters = config.n_layer * block + config.vocab_size * config.n_embd
     steps = job.steps * (1 + job.decay_fraction)

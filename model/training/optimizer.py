@@ -1,4 +1,4 @@
-"""Muon on the matrices inside the blocks, AdamW on the embedding and the norms, and the rates over time.
+"""Muon on the matrices inside the blocks, AdamW on the embedding and the norms, and the learning rates over time.
 
 Muon (Keller Jordan, https://kellerjordan.github.io/posts/muon/) steps along the nearest orthogonal matrix to
 the momentum. torch.optim.Muon orthogonalizes matrix after matrix; here all matrices of one shape go in one
@@ -28,13 +28,13 @@ al., "The Polar Express", 2025). All but the last are for 1.02 times as large si
 rounding takes the largest, they would run away."""
 WORTH_COMPILING = 100_000
 """Elements of a matrix."""
-COOLEST = 0.1
-"""The trunk's rate falls to this share of the full one (decision 13)."""
+LOWEST = 0.1
+"""The learning rates fall to this share of the full ones (decision 13)."""
 
 
 def newton_schulz(matrices: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """(N, R, C) to about U V^T of each singular value decomposition U S V^T, in `dtype`; singular values from 0.003 of
-    the Frobenius norm up end within 0.76..1.21."""
+    """Returns the nearest orthogonal matrices, about U V^T where (N, R, C) are U S V^T, computed in `dtype`: singular
+    values from 0.003 of the Frobenius norm up end within 0.76..1.21."""
     tall = matrices.shape[-2] > matrices.shape[-1]
     x = matrices.mT if tall else matrices  # the smaller side first: cheaper products
     x = (x / (1.01 * x.norm(dim=(-2, -1), keepdim=True) + 1e-7)).to(dtype)
@@ -47,15 +47,16 @@ def newton_schulz(matrices: Tensor, dtype: torch.dtype = torch.float32) -> Tenso
     return orthogonal
 
 
-def trunk_rate(step: int, warmup_steps: int, hold_steps: int) -> float:
-    """Share of the full rate at a trunk step (from 0): a linear warm-up, constant up to step `hold_steps`, then falling
-    with the power 2/3 of the step to a tenth, and constant there for ever; `hold_steps` 0: it does not fall."""
-    cooled = max(COOLEST, (hold_steps / max(step, hold_steps)) ** (2 / 3)) if hold_steps else 1.0
-    return min(1.0, (step + 1) / (warmup_steps + 1)) * cooled
+def lr_multiplier(step: int, warmup_steps: int, hold_steps: int) -> float:
+    """Returns the share of the full learning rates at a step (from 0): a linear warm-up, constant up to `hold_steps`,
+    then decay with step^(-2/3) to a tenth, and constant there for ever; `hold_steps` 0: no decay."""
+    decay = max(LOWEST, (hold_steps / max(step, hold_steps)) ** (2 / 3)) if hold_steps else 1.0
+    return min(1.0, (step + 1) / (warmup_steps + 1)) * decay
 
 
-def branch_rate(step: int, steps: int) -> float:
-    """Share of the full rate at a branch step (0 to steps - 1): linear towards 0."""
+def cooldown_lr_multiplier(step: int, steps: int) -> float:
+    """Returns the share of the full learning rates at a cooldown's step (0 to steps - 1): linear towards 0 (Haegele et
+    al. 2024)."""
     return 1.0 - (step + 1) / (steps + 1)
 
 
@@ -68,7 +69,7 @@ Pass = Callable[..., None]
 
 
 def _nesterov(gradient: Tensor, momentum: Tensor, out: Tensor) -> None:
-    """Move the momentum towards the gradient, and leave in `out` where it would go next."""
+    """Moves the momentum towards the gradient, and leaves in `out` where it would go next."""
     momentum.lerp_(gradient, 1 - MOMENTUM)
     out.copy_(gradient.lerp(momentum, MOMENTUM))
 
@@ -122,9 +123,10 @@ class MuonAdamW:
 
     @torch.no_grad()
     def compile(self) -> None:
-        """On a processor with AMX a matrix's whole step stays in a core's cache. Elsewhere make one pass over memory of
-        what is several otherwise, for matrices that do not stay in a cache anyway; one kernel for all sizes that lie
-        the same way.
+        """Compiles the passes over memory.
+
+        On a processor with AMX a matrix's whole step stays in a core's cache instead. Elsewhere what is several passes
+        becomes one, for matrices that do not stay in a cache anyway; one kernel for all sizes that lie the same way.
 
         Raises whatever the compiler does.
         """
@@ -144,23 +146,23 @@ class MuonAdamW:
         self.passes, self.on_amx = passes, on_amx  # all of it or nothing
 
     def _wide(self, momenta: Tensor) -> Tensor:
-        """Room for (N, R, C), in memory as `newton_schulz` takes it: the smaller side first."""
+        """Makes room for (N, R, C), in memory as `newton_schulz` takes it: the smaller side first."""
         N, R, C = momenta.shape
         if R <= C:
             return torch.empty_like(momenta, dtype=self.dtype)
         return torch.empty(N, C, R, dtype=self.dtype, device=momenta.device).mT
 
     @torch.no_grad()
-    def step(self, rate: float) -> None:
-        """Apply the gradients at `rate` times the full learning rates, then drop the gradients.
+    def step(self, lr_multiplier: float) -> None:
+        """Applies the gradients at `lr_multiplier` times the full learning rates, then drops the gradients.
 
         ValueError where a matrix has none.
         """
         for group in self.adamw.param_groups:
-            group["lr"] = self.adamw_learning_rate * rate
+            group["lr"] = self.adamw_learning_rate * lr_multiplier
         self.adamw.step()
         for shape, matrices in self.groups.items():
-            learning_rate = self.muon_learning_rate * rate
+            learning_rate = self.muon_learning_rate * lr_multiplier
             wider = max(1.0, shape[0] / shape[1]) ** 0.5
             keep, step = 1 - learning_rate * self.weight_decay, learning_rate * wider
             parameters = [p.detach() for p in matrices.values()]
@@ -184,7 +186,7 @@ class MuonAdamW:
             descend(*_alike(parameter, update), *factors)
 
     def tensors(self) -> dict[str, Tensor]:
-        """The whole state by name, ready for safetensors."""
+        """Returns the whole state by name, ready for safetensors."""
         state: dict[str, Tensor] = {}
         for shape, matrices in self.groups.items():
             state |= {f"momentum.{name}": self.momenta[shape][i] for i, name in enumerate(matrices)}
@@ -194,7 +196,7 @@ class MuonAdamW:
         return state
 
     def load(self, state: dict[str, Tensor]) -> None:
-        """Take a state that `tensors` gave; KeyError where a tensor is missing."""
+        """Takes a state that `tensors` returned; KeyError where a tensor is missing."""
         for shape, matrices in self.groups.items():
             for i, name in enumerate(matrices):
                 self.momenta[shape][i].copy_(state[f"momentum.{name}"])

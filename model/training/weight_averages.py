@@ -1,4 +1,4 @@
-"""Running averages of the trunk's weights, over horizons that grow with the lineage.
+"""Running averages of the weights, over horizons that grow with the lineage.
 
 A fixed half-life is right for one length of training only: in the first night it remembers the beginning, after a
 hundred nights it smooths too little. Here each average looks back over a share of all steps so far, so that its
@@ -13,23 +13,23 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from model.network.gpt import Weights
+
 EVERY = 4
 """Steps between two looks at the weights: they hardly move in between, and each look reads them all."""
 
-Weights = dict[str, Tensor]
 
-
-class Averages:
+class PowerEma:
     """One average for each share; a share of 0.1 looks back over about a tenth of all steps so far."""
 
-    def __init__(self, shares: Sequence[float], weights: Weights) -> None:
+    def __init__(self, ema_shares: Sequence[float], weights: Weights) -> None:
         self.by_share: dict[float, Weights] = {
-            share: {name: value.detach().clone() for name, value in weights.items()} for share in shares
+            share: {name: value.detach().clone() for name, value in weights.items()} for share in ema_shares
         }
 
     @torch.no_grad()
-    def follow(self, weights: Weights, step: int) -> None:
-        """Take in the weights after `step` steps."""
+    def update(self, weights: Weights, step: int) -> None:
+        """Takes in the weights after `step` steps."""
         if step % EVERY:
             return
         for share, average in self.by_share.items():
@@ -37,11 +37,11 @@ class Averages:
             torch._foreach_lerp_(list(average.values()), list(weights.values()), new)
 
     def tensors(self) -> dict[str, Tensor]:
-        """All of them by share and name, ready for safetensors."""
+        """Returns all of them by share and name, ready for safetensors."""
         return {f"{share:g}/{name}": value for share, one in self.by_share.items() for name, value in one.items()}
 
     def load(self, saved: dict[str, Tensor]) -> None:
-        """Take what `tensors` gave. A share that was not kept before begins as the nearest one that was."""
+        """Takes what `tensors` returned. A share that was not kept before begins as the nearest one that was."""
         kept: dict[float, Weights] = {}
         for key, value in saved.items():
             kept_share, _, name = key.rpartition("/")  # no share: the only average of an earlier version

@@ -18,11 +18,12 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from model.data import document_table
 from model.data.document_table import DOCUMENT, TABLE
 from tasks.contracts.paths import Layout
 from tasks.storage.atomic_files import append_durably, sync_folder, write_json
 
-SPLITS = ("train", "validation")
+SPLITS = document_table.SPLITS
 FILES = {"train": "train.bin", "validation": "val.bin"}
 FORMAT = 1
 
@@ -152,5 +153,4 @@ def document_at(layout: Layout, manifest: Manifest, split: str, position: int) -
 
 def read_table(layout: Layout, manifest: Manifest) -> npt.NDArray[np.void]:
     """The committed rows of the table of documents."""
-    path = layout.processed / TABLE
-    return np.fromfile(path, dtype=DOCUMENT, count=manifest.documents) if manifest.documents else np.zeros(0, DOCUMENT)
+    return document_table.read_table(layout.processed, manifest.documents)

@@ -68,8 +68,10 @@ def test_hugging_face_gives_our_ids_and_logits(tmp_path: Path, kv_heads: int, mo
 def test_a_compiled_gradient_is_the_same_each_time(tmp_path: Path) -> None:
     """Incident: inductor added up the embedding's gradient from two threads, in the order in which they came."""
     job = TrainJob(
-        tmp_path, tmp_path, tmp_path, tmp_path, True, "g", 1000, 0, threads=2, dtype="float32", n_layer=1, n_embd=64
-    )
+        processed_dir=tmp_path, checkpoints_dir=tmp_path, models_dir=tmp_path, tokenizer_path=tmp_path,
+        tokenizer_provisional=True, generation="g", train_tokens=1000, val_tokens=0, threads=2, dtype="float32",
+        n_layer=1, n_embd=64,
+    )  # fmt: skip
     config = GPTConfig(**job.shape(1024))
     deterministic, threads = torch.are_deterministic_algorithms_enabled(), torch.get_num_threads()
     try:

@@ -26,7 +26,7 @@ from tasks.forget.request import Request, Result
 from tasks.raw.ledger import read_entries
 from tasks.report.stats import as_text, collect_stats
 from tasks.tokenize.token_files import read_manifest
-from tasks.train_chunk.stage import make_job
+from tasks.train_chunk.job import make_job
 from tests.support.corpora import document
 from tests.support.growth import grow, settings
 

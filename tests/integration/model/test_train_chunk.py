@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from model.checkpoints.divergence import data_order, read_falls
+from model.checkpoints.divergence import data_order, read_rollbacks
 from model.contracts.erasure_marks import metadata_digest
 from model.contracts.job import TrainJob, pending_chunk
 from model.train_chunk import train
@@ -24,7 +24,8 @@ from tasks.report.report import as_markdown
 from tasks.report.stats import as_text, collect_stats, model_numbers
 from tasks.storage.atomic_files import write_json
 from tasks.storage.run_lock import writer_lock
-from tasks.train_chunk.stage import describe, train_chunk
+from tasks.train_chunk.events import describe
+from tasks.train_chunk.stage import train_chunk
 from tests.unit.model.test_train_chunk import child, fresh, job, of, placed, run, saved_bytes, wait_for
 from tests.unit.model.training.test_loss_spikes import spiky, steps_into_the_noise, too_hot
 
@@ -160,7 +161,7 @@ def test_a_fall_ends_the_chunk_and_the_next_goes_on_with_other_batches(fresh: Tr
     (fell,) = of(events, "fell_back")
     assert fell["back_to"] == 20 and fell["step"] > 20 and pending_chunk(fresh.checkpoints_dir) is None
     assert (fresh.models_dir / "latest" / "model.safetensors").read_bytes() == served
-    falls = read_falls(fresh.checkpoints_dir, [])
+    falls = read_rollbacks(fresh.checkpoints_dir, [])
     assert [fall.back_to for fall in falls] == [20] and data_order(falls, 19) == 0 and data_order(falls, 20) == 1
 
     # From here a kill changes nothing, and the batches are others than without the fall.

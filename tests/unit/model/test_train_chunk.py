@@ -136,7 +136,7 @@ def test_a_kill_in_the_branch_redoes_the_publication_alone(fresh: TrainJob, tmp_
         raise Killed
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(Trainer, "branch", killed)
+        patch.setattr(Trainer, "cooldown", killed)
         run(fresh)
     assert not (fresh.models_dir / "latest").exists()
     chunk = json.loads((fresh.checkpoints_dir / "chunk.json").read_text())

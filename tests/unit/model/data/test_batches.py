@@ -14,7 +14,7 @@ from model.contracts.job import TrainJob
 from model.data.batches import ROWS, Plan, open_tokens, read_batch
 from model.data.cohorts import Cohort, moved, with_newest
 from model.data.document_table import DOCUMENT, TABLE, read_documents
-from model.data.shuffle import scramble
+from model.data.shuffle import feistel_permutation
 from tests.unit.model.test_train_chunk import fresh, job, of, run
 
 __all__ = ["fresh", "job"]  # fixtures
@@ -40,11 +40,11 @@ def plan(*lengths: int, **more: Any) -> Plan:
 
 def inputs_of(one: Plan, steps: range) -> NDArray[np.int64]:
     """All places that are inputs in these steps, in their order."""
-    return np.concatenate([one.places(step)[:, :-1].ravel() for step in steps])
+    return np.concatenate([one.token_positions(step)[:, :-1].ravel() for step in steps])
 
 
 def firsts(one: Plan, step: int = 7, detour: int = 0) -> list[int]:
-    places: list[int] = one.places(step, detour)[:, 0].tolist()
+    places: list[int] = one.token_positions(step, detour)[:, 0].tolist()
     return places
 
 
@@ -62,7 +62,7 @@ def test_a_batch_is_a_pure_function(more: dict[str, Any], pinned: list[int]) -> 
     one = make()
     assert firsts(one) == firsts(make()) == firsts(one)
     for step in range(400):  # through more than one epoch, and back
-        one.places(step)
+        one.token_positions(step)
     others = [firsts(make()), firsts(make(seed=2)), firsts(one, 8), firsts(one, 7, 1)]
     assert others[0] == firsts(one) and len(set(map(tuple, others))) == 4
     # Pinned: another generator would silently change every lineage on resume.
@@ -72,7 +72,7 @@ def test_a_batch_is_a_pure_function(more: dict[str, Any], pinned: list[int]) -> 
 def test_targets_are_the_inputs_moved_by_one_and_uncommitted_ids_are_never_read(tmp_path: Path) -> None:
     np.arange(100, dtype="<u2").tofile(tmp_path / "train.bin")
     tokens = open_tokens(tmp_path / "train.bin", 60)
-    inputs, targets = read_batch(tokens, plan(60, batch_size=64, block_size=8).places(0))
+    inputs, targets = read_batch(tokens, plan(60, batch_size=64, block_size=8).token_positions(0))
     assert torch.equal((inputs + 1) % 60, targets) and inputs.shape == (64, 8) and int(targets.max()) < 60
     with pytest.raises(ValueError, match="rebuild"):
         open_tokens(tmp_path / "train.bin", 101)
@@ -84,7 +84,7 @@ def test_targets_are_the_inputs_moved_by_one_and_uncommitted_ids_are_never_read(
 def test_an_epoch_reads_every_token_once_and_the_next_in_another_order() -> None:
     lengths = (40, 1, 333, 17, 90, 5, 260, 54)  # 800 tokens: 50 windows of 16, 10 steps of 5
     one = plan(*lengths, batch_size=5)
-    epochs = [np.concatenate([one.places(step) for step in range(10 * e, 10 * e + 10)]) for e in range(3)]
+    epochs = [np.concatenate([one.token_positions(step) for step in range(10 * e, 10 * e + 10)]) for e in range(3)]
     for places in epochs:
         assert sorted(places[:, :-1].ravel()) == list(range(800))
     assert len({tuple(places.ravel()) for places in epochs}) == 3
@@ -94,7 +94,7 @@ def test_documents_stay_whole_and_their_neighbours_change() -> None:
     one = plan(*[50] * 40, batch_size=8)
     pairs = set()
     for step in range(60):
-        for row in one.places(step):
+        for row in one.token_positions(step):
             leaps = np.flatnonzero(np.diff(row) != 1)
             # A window leaves a document only at its end, and enters the next one at its beginning.
             assert all(row[leap] % 50 == 49 and row[leap + 1] % 50 == 0 for leap in leaps)
@@ -104,18 +104,20 @@ def test_documents_stay_whole_and_their_neighbours_change() -> None:
 
 def test_a_tail_that_fills_no_window_is_another_one_each_epoch() -> None:
     one = plan(70, 39, batch_size=6)  # 109 tokens: 6 windows, 13 tokens over
-    left_out = [tuple(sorted(set(range(109)) - set(one.places(step)[:, :-1].ravel()))) for step in range(8)]
+    left_out = [tuple(sorted(set(range(109)) - set(one.token_positions(step)[:, :-1].ravel()))) for step in range(8)]
     assert {len(left) for left in left_out} == {13} and len(set(left_out)) > 4
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 16, 17, 63, 64, 65, 1000, 4097])
 def test_scramble_is_a_permutation(size: int) -> None:
     key = np.random.Philox(key=size).random_raw(4)
-    scrambled = scramble(np.arange(size), size, key)
+    scrambled = feistel_permutation(np.arange(size), size, key)
     assert sorted(scrambled) == list(range(size))
     if size > 100:
         neighbours = np.abs(np.diff(scrambled)) == 1
-        assert neighbours.mean() < 0.02 and not np.array_equal(scrambled, scramble(np.arange(size), size, key + 1))
+        assert neighbours.mean() < 0.02 and not np.array_equal(
+            scrambled, feistel_permutation(np.arange(size), size, key + 1)
+        )
 
 
 # -- cohorts -------------------------------------------------------------------------------------------------
@@ -160,16 +162,18 @@ def test_rows_are_counted_over_blocks_of_them() -> None:
     steps = 2 * ROWS // 1000 + 5
     counted = np.zeros(2, dtype=np.int64)
     for step in range(50, 50 + steps):
-        counted += np.bincount(one.places(step)[:, 0] >= 4800, minlength=2)
+        counted += np.bincount(one.token_positions(step)[:, 0] >= 4800, minlength=2)
     assert [cohort.read for cohort in one.cohorts_at(50 + steps)] == counted.tolist()
-    assert np.array_equal(one.places(60), grown(new_share=0.5, batch_size=1000).places(60))  # and back
+    assert np.array_equal(
+        one.token_positions(60), grown(new_share=0.5, batch_size=1000).token_positions(60)
+    )  # and back
     assert all(len(begun) <= 2 for begun in one._streams.values())  # epochs, after hundreds
 
 
 def test_windows_are_kept_through_blocks_of_rows() -> None:
     cohorts = (Cohort("0", 1, 1_600_000), Cohort("9", 4, 2_240_000))  # 40,000 of 140,000 windows
     one = plan(1_600_000, 640_000, cohorts=cohorts, batch_size=1000, new_share=0.5)
-    new = np.array([(one.places(step)[:, 0] >= 1_600_000).mean() for step in range(2 * ROWS // 1000)])
+    new = np.array([(one.token_positions(step)[:, 0] >= 1_600_000).mean() for step in range(2 * ROWS // 1000)])
     assert new[:80].mean() == pytest.approx(0.5 + 0.5 * 40 / 140, abs=0.01)  # 40,000 of 80,000 rows are kept
     assert new[80:].mean() == pytest.approx(40 / 140, abs=0.01)
 
@@ -177,7 +181,7 @@ def test_windows_are_kept_through_blocks_of_rows() -> None:
 def test_cohorts_of_a_single_document_are_parts_of_it() -> None:
     cohorts = (Cohort("0", 1, 3000), Cohort("9", 1, 3200), Cohort("12", 1, 4000))
     one = plan(5000, cohorts=cohorts, batch_size=1000, new_share=0.5)
-    cohort_of = np.searchsorted([3000, 3200, 4000], one.places(0), side="right")
+    cohort_of = np.searchsorted([3000, 3200, 4000], one.token_positions(0), side="right")
     assert set(cohort_of.ravel()) == {0, 1, 2} and (cohort_of == cohort_of[:, :1]).all()
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from model.data.batches import evaluation_windows, spread
 from model.data.tokenizer import (
@@ -22,9 +23,10 @@ from model.data.tokenizer import (
     train_tokenizer,
 )
 from model.network.gpt import GPT, GPTConfig
-from model.publishing.evaluate import evaluate, score_windows
+from model.publishing.evaluate import Evaluation, score_windows, summarize
 from model.publishing.sample import sample
 
+Ids = NDArray[np.uint16]
 TEXTS = [inspect.getsource(module) for module in (json, inspect, subprocess)]
 
 
@@ -123,6 +125,11 @@ def test_slices_and_groups_do_not_change_the_loss(monkeypatch: pytest.MonkeyPatc
         row = torch.from_numpy(ids[start : start + length + 1].astype(np.int64))[None]
         loss += model(row[:, :-1], row[:, 1:]).item() * length
     assert sum(nats for nats, _, _ in whole.values()) == pytest.approx(loss, rel=1e-5)
+
+
+def evaluate(model: GPT, ids: Ids, sizes: NDArray[np.int64]) -> Evaluation | None:
+    windows = evaluation_windows(len(ids), model.config.block_size)
+    return summarize(score_windows(model, ids, windows, sizes), windows, model.config.vocab_size)
 
 
 def test_too_little_text_gives_no_evaluation() -> None:

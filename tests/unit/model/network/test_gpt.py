@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from model.network.gpt import GPT, GPTConfig
-from model.training.optimizer import MuonAdamW, branch_rate, newton_schulz, trunk_rate
+from model.training.optimizer import MuonAdamW, cooldown_lr_multiplier, lr_multiplier, newton_schulz
 
 torch.set_num_threads(1)  # two threads on tensors this small only wait for each other
 
@@ -135,8 +135,8 @@ def test_it_learns_a_text_by_heart() -> None:
 
 
 def test_rates() -> None:
-    assert [trunk_rate(step, 3, 0) for step in (0, 1, 2, 3, 10**9)] == [0.25, 0.5, 0.75, 1.0, 1.0]
-    rates = [trunk_rate(step, 3, 100) for step in (0, 3, 100, 800, 10**6)]
+    assert [lr_multiplier(step, 3, 0) for step in (0, 1, 2, 3, 10**9)] == [0.25, 0.5, 0.75, 1.0, 1.0]
+    rates = [lr_multiplier(step, 3, 100) for step in (0, 3, 100, 800, 10**6)]
     assert rates == pytest.approx([0.25, 1.0, 1.0, 0.25, 0.1])
-    rates = [branch_rate(i, 9) for i in range(9)]
+    rates = [cooldown_lr_multiplier(i, 9) for i in range(9)]
     assert rates == sorted(rates, reverse=True) and rates[0] == pytest.approx(0.9) and rates[-1] == pytest.approx(0.1)

@@ -42,8 +42,9 @@ class Years:
     def judge(self, step: int, windows: int, generation: str = "g") -> Evaluator:
         np.ones(windows * BLOCK + 1, dtype="<u2").tofile(self.directory / "val.bin")
         job = TrainJob(
-            self.directory, self.directory, self.directory / "models", self.directory, False, generation,
-            1000, windows * BLOCK + 1, block_size=BLOCK, evaluate_tokens=10**9, anchor_tokens=ANCHOR * BLOCK,
+            processed_dir=self.directory, checkpoints_dir=self.directory, models_dir=self.directory / "models",
+            tokenizer_path=self.directory, tokenizer_provisional=False, generation=generation, train_tokens=1000,
+            val_tokens=windows * BLOCK + 1, block_size=BLOCK, evaluate_tokens=10**9, anchor_tokens=ANCHOR * BLOCK,
         )  # fmt: skip
         config = GPTConfig(300, BLOCK, 1, 1, 1, 8, 8, 8)
         return Evaluator(job, config, step, np.ones(300, dtype=np.int64), torch.float32, self.events.append)
@@ -288,7 +289,7 @@ def test_the_judge_scores_real_models_on_all_three_sets(tmp_path: Path) -> None:
     torch.manual_seed(0)
     scored = judge.score("ema", GPT(judge.config))
     assert judge.decide(scored, None) is None  # nothing to compare with: it is published
-    for evaluation in (judge.on_growing(scored), judge.on_anchor(scored), judge.on_oldest(scored)):
+    for evaluation in (judge.on_growing(scored), judge.on_anchor(scored), judge.on_first_night(scored)):
         assert evaluation is not None and evaluation.bits_per_byte == pytest.approx(math.log2(300), rel=0.05)
 
 
@@ -300,7 +301,8 @@ def test_the_documents_to_choose_by_are_others_than_those_reported_and_stay_so(t
         rows.tofile(tmp_path / TABLE)
         np.ones(3 * BLOCK * count, dtype="<u2").tofile(tmp_path / "val.bin")
         job = TrainJob(
-            tmp_path, tmp_path, tmp_path / "models", tmp_path, False, "g", 1000, 3 * BLOCK * count,
+            processed_dir=tmp_path, checkpoints_dir=tmp_path, models_dir=tmp_path / "models", tokenizer_path=tmp_path,
+            tokenizer_provisional=False, generation="g", train_tokens=1000, val_tokens=3 * BLOCK * count,
             block_size=BLOCK, evaluate_tokens=10**9, anchor_tokens=10**6,
         )  # fmt: skip
         config = GPTConfig(300, BLOCK, 1, 1, 1, 8, 8, 8)
@@ -309,7 +311,7 @@ def test_the_documents_to_choose_by_are_others_than_those_reported_and_stay_so(t
     few, some, more = judge(FEWEST_DOCUMENTS - 1), judge(20), judge(40)
     assert few.choosing == few.growing
     for one in (some, more):
-        assert not {*one.choosing} & {*one.growing, *one.oldest, *(one.anchor.windows if one.anchor else ())}
+        assert not {*one.choosing} & {*one.growing, *one.first_night, *(one.anchor.windows if one.anchor else ())}
         assert len(one.growing) == pytest.approx(3 * len(one.choosing), rel=0.1)
     begins = [({start for start, _ in one.choosing}, {start for start, _ in one.growing}) for one in (some, more)]
     assert begins[0][0] <= begins[1][0] and begins[0][1] <= begins[1][1]

@@ -4,14 +4,14 @@ import json
 import random
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from model.checkpoints.divergence import Rollback, read_falls
+from model.checkpoints.divergence import Rollback, read_rollbacks
 from model.contracts.job import TrainJob
 from model.data.batches import Plan
 from model.data.cohorts import Cohort
@@ -82,10 +82,10 @@ def test_a_new_level_is_taken_after_a_few_steps() -> None:
 def test_the_watch_comes_back_from_json() -> None:
     watch = seen(ordinary(150))
     watch.see(9.0, 1.0)
-    again = SpikeWatch(**json.loads(json.dumps(watch.to_record())))
+    again = SpikeWatch(**json.loads(json.dumps(asdict(watch))))
     for loss, norm in [(9.0, 1.0)] * 8 + [(3.3, 1.1)]:
         assert watch.see(loss, norm) == again.see(loss, norm)
-    assert watch.to_record() == again.to_record() and len(watch.losses) <= WINDOW
+    assert asdict(watch) == asdict(again) and len(watch.losses) <= WINDOW
 
 
 # -- spikes in training ----------------------------------------------------------------------------------
@@ -105,8 +105,12 @@ def spiky(job: TrainJob, tmp_path_factory: pytest.TempPathFactory) -> TrainJob:
 def steps_into_the_noise(job: TrainJob) -> set[int]:
     rows = read_documents(job.processed_dir, TRAIN, job.train_tokens)
     whole = (Cohort("0", job.documents, job.train_tokens),)
-    plan = Plan(rows, whole, job.seed, job.batch_size, job.block_size)
-    return {step for step in range(200) if ((plan.places(step) >= 3000) & (plan.places(step) < 3040)).any()}
+    plan = Plan(rows, job.block_size, whole, job.seed, job.batch_size)
+    return {
+        step
+        for step in range(200)
+        if ((plan.token_positions(step) >= 3000) & (plan.token_positions(step) < 3040)).any()
+    }
 
 
 def test_a_step_left_out_touches_neither_weights_nor_optimizer(spiky: TrainJob, tmp_path: Path) -> None:
@@ -135,10 +139,10 @@ def test_a_step_left_out_touches_neither_weights_nor_optimizer(spiky: TrainJob, 
 def test_a_fate_that_repeats_says_what_to_do(fresh: TrainJob) -> None:
     from model.training.trainer import NotFinite
 
-    for number, said in enumerate(("other", "fall 2 from this checkpoint: lower train.muon_learning_rate"), 1):
+    for count, said in enumerate(("other", "fall 2 from this checkpoint: lower train.muon_learning_rate"), 1):
         with pytest.raises(NotFinite, match=said):
             run(too_hot(fresh))
-        assert len(read_falls(fresh.checkpoints_dir, [])) == number
+        assert len(read_rollbacks(fresh.checkpoints_dir, [])) == count
     assert of(run(fresh), "done")[0]["step"] == 20
 
 
@@ -162,9 +166,9 @@ def test_a_gradient_that_is_no_number_is_seen_before_it_reaches_the_weights(
 
 def test_a_lost_or_torn_file_of_falls_costs_nothing_that_a_checkpoint_knows(tmp_path: Path) -> None:
     known = [{"back_to": 20, "at": 33, "reason": "nan"}]
-    assert read_falls(tmp_path, known) == [Rollback(20, 33, "nan")]
+    assert read_rollbacks(tmp_path, known) == [Rollback(20, 33, "nan")]
     (tmp_path / "falls.json").write_text('[{"back_to": 2')
-    assert read_falls(tmp_path, known) == [Rollback(20, 33, "nan")]
+    assert read_rollbacks(tmp_path, known) == [Rollback(20, 33, "nan")]
 
 
 # -- fp16 ------------------------------------------------------------------------------------------------
@@ -180,7 +184,7 @@ def test_the_loss_scale_halves_on_overflow_and_grows_back() -> None:
     for _ in range(2 * GROW_AFTER):
         scale.fitted()
     assert scale.value == 65536.0
-    assert LossScale(**json.loads(json.dumps(scale.to_record()))) == scale
+    assert LossScale(**json.loads(json.dumps(asdict(scale)))) == scale
     assert not LossScale(1.0).overflowed()  # nothing left to halve
 
 

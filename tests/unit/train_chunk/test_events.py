@@ -1,7 +1,7 @@
 """What the night hears of training, and what it keeps of it: report, run state, stats."""
 
 from tasks.contracts.run_record import RunRecord, Silent
-from tasks.train_chunk.stage import describe
+from tasks.train_chunk.events import describe
 from tests.unit.model.test_train_chunk import job
 
 __all__ = ["job"]  # a fixture
