@@ -27,7 +27,7 @@ def collect_pages(night: RunContext, stages: Stages) -> None:
     """Ask the sources, then visit what is due, batch by batch, until the night's bound is reached."""
     settings, record = night.settings, night.record
     blocklists = open_blocklists(settings.search, night.layout, record.say)
-    night.frontier.obey(blocklists, time.time())
+    night.frontier.apply_blocklists(blocklists, time.time())
     left = settings.search.max_pages
     with (
         _demo_site(night),
@@ -56,7 +56,7 @@ def collect_pages(night: RunContext, stages: Stages) -> None:
 
 def count_stopped(night: RunContext) -> None:
     """What a blocklist names, or was forgotten, has its outcome without a visit."""
-    for reason, number in night.frontier.newly_stopped().items():
+    for reason, number in night.frontier.take_exclusions().items():
         night.record.count("collect", reason, number)
 
 
@@ -69,7 +69,7 @@ def say_what_is_missing(night: RunContext) -> None:
     for source in sources:
         if source.url and (stopped := night.frontier.blocklists.find(source.url)):
             record.say(f"{source.name} is a source, but a blocklist stops it ({stopped})")
-    if number := sum(night.frontier.forgotten.covers(source.url) for source in sources if source.url):
+    if number := sum(night.frontier.suppressed.covers(source.url) for source in sources if source.url):
         record.say(f"{number} source(s) of the profile were forgotten, and are not asked: take them out of it")
     if hosts := night.frontier.dead_hosts(night.began):
         record.say(f"no answer from {', '.join(hosts)}: check the network and the address; asked again later")
@@ -81,11 +81,11 @@ def ask_sources(night: RunContext, stages: Stages) -> None:
     """Put tonight's questions to search engines, feeds, sitemaps, lists and sites; their hits go to the frontier."""
     record = night.record
     with record.stage("search"), Searcher(night.settings, night.layout, night.frontier) as searcher:
-        for message in searcher.agenda.opening(searcher.clock()):
+        for message in searcher.schedule.cooling_messages(searcher.clock()):
             record.say(message)
         while question := searcher.next():
             answer = stages.search(question, searcher)
-            new, trouble = searcher.settle(question, answer)
+            new, trouble = searcher.record_result(question, answer)
             record.count("search", question.source.provider, len(answer.hits))
             record.count("search", "new", new)
             if answer.outcome != "results":
@@ -102,7 +102,7 @@ def _keep(night: RunContext, hits: list[Hit], pages: list[Page | Dropped], extra
         links = follow(hit, result.links, night.settings.search.sources)
         visits.append(VisitResult.of(hit, page, result, links, outcome))
         night.record.count("collect", outcome)
-    night.frontier.finish(visits, time.time())
+    night.frontier.record_visits(visits, time.time())
 
 
 @contextmanager

@@ -27,7 +27,7 @@ class ReferenceMatcher:
     Args:
         entries: the documents, not yet redacted.
         urls: further addresses.
-        domain: with its subdomains, as `forgotten.domain_named` gives it.
+        domain: with its subdomains, as `suppression_list.parse_domain` gives it.
     """
 
     def __init__(self, entries: Iterable[LedgerEntry], urls: Iterable[str] = (), domain: str | None = None) -> None:

@@ -37,7 +37,7 @@ from tasks.raw.ledger import read_entries, require_no_cut_forgetting
 from tasks.report.report import write_report
 from tasks.run_context import RunContext, open_run
 from tasks.tokenize import token_files
-from tasks.web.suppression_list import domain_named, domains_of
+from tasks.web.suppression_list import domains_of, parse_domain
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class Request:
         if self.url is not None and not _is_address(self.url):
             raise SettingsError(f"{self.url!r} is no address: give it whole, such as https://example.org/page.")
         if self.domain is not None:
-            object.__setattr__(self, "domain", domain_named(self.domain))
+            object.__setattr__(self, "domain", parse_domain(self.domain))
 
     @property
     def has_target(self) -> bool:
