@@ -5,7 +5,9 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Generic, TypeVar
+from contextlib import suppress
+from queue import Empty, SimpleQueue
+from typing import Generic, TypeVar, cast
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -14,11 +16,12 @@ R = TypeVar("R")
 class HostQueues(Generic[T, R]):
     """Runs `work` on items in threads.
 
-    The host that may be asked soonest comes first, so that no worker waits for one host while another is ready. When
+    The host that may be asked soonest comes first, so that no thread waits for one host while another is ready. When
     `stop` is set, or `work` raises, no further item is started.
 
     Args:
         ready_at: returns the epoch seconds from which a host may be asked.
+        workers: how many hosts are asked at once.
     """
 
     def __init__(
@@ -41,67 +44,37 @@ class HostQueues(Generic[T, R]):
         queues: dict[str, deque[int]] = {}
         for number, item in enumerate(items):
             queues.setdefault(self._host_of(item), deque()).append(number)
-        workers = min(self._workers, len(queues))
-        if workers <= 1:
+        if min(self._workers, len(queues)) <= 1:
             return [self._work(item) for item in items]
-        batch: _Batch[T, R] = _Batch(items, queues)
-        self._threads = [
-            threading.Thread(target=self._serve, args=(batch,), daemon=True, name=f"host-queue-{number}")
-            for number in range(workers)
-        ]
-        for thread in self._threads:
-            thread.start()
-        with batch.changed:
-            while batch.failure is None and len(batch.results) < len(items):
-                batch.changed.wait(1.0)  # with a timeout, so that Ctrl-C is noticed
-            failure = batch.failure
-        if failure is not None:
-            raise failure
-        self.join(5.0)
-        return [batch.results[number] for number in range(len(items))]
+        results: dict[int, R] = {}
+        busy: set[str] = set()
+        finished: SimpleQueue[tuple[str, int, R | None, BaseException | None]] = SimpleQueue()
+
+        def work(host: str, number: int) -> None:
+            try:
+                finished.put((host, number, self._work(items[number]), None))
+            except BaseException as error:
+                finished.put((host, number, None, error))
+
+        self._threads = []
+        while len(results) < len(items):
+            free = [host for host, queue in queues.items() if queue and host not in busy]
+            if free and len(busy) < self._workers and not self._stop.is_set():
+                host = min(free, key=self._ready_at)
+                busy.add(host)
+                arguments = (host, queues[host].popleft())
+                self._threads.append(threading.Thread(target=work, args=arguments, daemon=True, name="host-queue"))
+                self._threads[-1].start()
+            else:
+                with suppress(Empty):  # a timeout, so that Ctrl-C is noticed
+                    host, number, result, error = finished.get(timeout=1.0)
+                    if error is not None:
+                        raise error
+                    results[number] = cast(R, result)
+                    busy.remove(host)
+        return [results[number] for number in range(len(items))]
 
     def join(self, seconds: float) -> None:
         """Waits for the threads, up to `seconds` for each."""
         for thread in self._threads:
             thread.join(seconds)
-
-    def _serve(self, batch: _Batch[T, R]) -> None:
-        while (taken := self._take(batch)) is not None:
-            host, number = taken
-            try:
-                result = self._work(batch.items[number])
-            except BaseException as error:
-                with batch.changed:
-                    batch.failure = batch.failure or error
-                    batch.changed.notify_all()
-                return
-            with batch.changed:
-                batch.results[number] = result
-                batch.busy.discard(host)
-                batch.changed.notify_all()
-
-    def _take(self, batch: _Batch[T, R]) -> tuple[str, int] | None:
-        """Returns the next item of the host that is ready first; None when no item is left to start."""
-        with batch.changed:
-            while not self._stop.is_set() and batch.failure is None:
-                waiting = [host for host, queue in batch.queues.items() if queue]
-                free = [host for host in waiting if host not in batch.busy]
-                if free:
-                    host = min(free, key=self._ready_at)
-                    batch.busy.add(host)
-                    return host, batch.queues[host].popleft()
-                if not waiting:
-                    return None
-                batch.changed.wait(1.0)
-            return None
-
-
-class _Batch(Generic[T, R]):
-    """The state of one `run`; `changed` guards it."""
-
-    def __init__(self, items: Sequence[T], queues: dict[str, deque[int]]) -> None:
-        self.items, self.queues = items, queues  # by host: numbers of items not started
-        self.busy: set[str] = set()  # hosts
-        self.results: dict[int, R] = {}
-        self.failure: BaseException | None = None
-        self.changed = threading.Condition()

@@ -51,8 +51,7 @@ class ScriptHosts:
         with self._lock:
             row = self._db.execute("SELECT pages FROM script_hosts WHERE host = ?", (host,)).fetchone()
             if not needed:
-                if row is not None:
-                    self._db.execute("DELETE FROM script_hosts WHERE host = ?", (host,))
+                self._db.execute("DELETE FROM script_hosts WHERE host = ?", (host,))
                 return
             pages = (row["pages"] if row else 0) + 1
             until = now + KEEP_SECONDS if pages >= IN_A_ROW else 0.0

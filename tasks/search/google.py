@@ -38,6 +38,12 @@ FLAGS = (
     *("--mute-audio", "--disable-dev-shm-usage", "--disable-background-networking"),
     *("--disable-component-update", "--disable-sync", "--disable-breakpad", "--disk-cache-size=20000000"),
 )
+# How the other pages are recognised, tested in this order.
+SIGNS = {
+    "captcha": "//form[@id='captcha-form'] | //*[contains(@class, 'g-recaptcha')] | //*[@id='recaptcha']",
+    "consent": "//form[contains(@action, '//consent.')]",
+    "no_results": "//*[@id='search' or @id='topstuff' or @id='botstuff']",
+}
 # Google's own pages: the next page, maps, accounts, translations, the cache.
 OWN_HOSTS = re.compile(
     r"(^|\.)(google\.[a-z]{2,3}(\.[a-z]{2})?|googleusercontent\.com|gstatic\.com|googleadservices\.com|g\.co)$"
@@ -79,15 +85,8 @@ def kind_of_page(response: Response) -> str:
     page = _parse(response.body)
     if _headings(page):
         return "results"
-    if page.xpath("//form[@id='captcha-form'] | //*[contains(@class, 'g-recaptcha')] | //*[@id='recaptcha']"):
-        return "captcha"
-    if page.xpath("//form[contains(@action, '//consent.')]"):
-        return "consent"
-    if page.xpath("//*[@id='search' or @id='topstuff' or @id='botstuff']"):
-        return "no_results"
-    if b"/httpservice/retry/enablejs" in response.body:
-        return "javascript_gate"
-    return "strange_page"
+    other = "javascript_gate" if b"/httpservice/retry/enablejs" in response.body else "strange_page"
+    return next((kind for kind, signs in SIGNS.items() if page.xpath(signs)), other)
 
 
 def results(response: Response, query: SourceQuery) -> tuple[Hit, ...]:

@@ -20,6 +20,7 @@ from typing import IO, Any
 import numpy as np
 import xxhash
 from numpy.typing import NDArray
+from xxhash import xxh3_64_intdigest
 
 from tasks.contracts.errors import SettingsError
 from tasks.contracts.outcomes import PageRejected
@@ -82,7 +83,7 @@ class Blocklists:
             address = Address(url)
         except ValueError:
             return None  # no URL, which has another outcome
-        hashes = np.array([_hash(key.encode()) for key in address.keys], dtype="<u8")
+        hashes = np.array([xxh3_64_intdigest(key.encode()) for key in address.keys], dtype="<u8")
         found = ((one.name, one.find(address, hashes)) for one in self.lists)
         blocked = next((f"{name}: {entry}" for name, entry in found if entry is not None), None)
         if blocked is None or any(one.exceptions.find(address) for one in self.lists):
@@ -147,11 +148,8 @@ def _digests(files: list[_File], record: Path) -> list[str]:
 
 
 def _digest(file: _File) -> str:
-    digest = xxhash.xxh3_128(f"{FORMAT} {file.ut1}".encode())
     with open(file.path, "rb") as content:
-        while block := content.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(content, lambda: xxhash.xxh3_128(f"{FORMAT} {file.ut1}".encode())).hexdigest()
 
 
 def _open(file: _File, digest: str, folder: Path, say: Callable[[str], None]) -> Blocklist:
@@ -178,7 +176,7 @@ def _compile(file: _File, target: Path) -> dict[str, Any]:
     malformed = _Malformed(file)
     with open(file.path, "rb") as lines, open(temporary, "wb") as out:
         for keys in _read(lines, file, others, malformed):
-            out.write(np.array([_hash(key) for key in keys], dtype="<u8").tobytes())
+            out.write(np.array([xxh3_64_intdigest(key) for key in keys], dtype="<u8").tobytes())
         out.flush()
         number = out.tell() // 8
         if number:
@@ -215,13 +213,13 @@ def _read(lines: IO[bytes], file: _File, others: list[Pattern], malformed: _Malf
     yield keys
 
 
+@dataclass(slots=True)
 class _Malformed:
     """Lines that are no patterns: an error in a list of the user, left out of a UT1 file while they are few."""
 
-    def __init__(self, file: _File) -> None:
-        self.file = file
-        self.number = 0
-        self.first = ""
+    file: _File
+    number: int = 0
+    first: str = ""
 
     def parsed(self, number: int, line: bytes) -> Pattern | None:
         try:
@@ -244,10 +242,6 @@ class _Malformed:
 
     def summary(self) -> str:
         return f" ({self.number:,} lines left out, the first: {self.first})" if self.number else ""
-
-
-def _hash(key: bytes) -> int:
-    return xxhash.xxh3_64_intdigest(key)
 
 
 def _read_json(path: Path) -> dict[str, Any]:
