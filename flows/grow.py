@@ -29,7 +29,7 @@ def collect_pages(run: RunContext, stages: Stages) -> None:
     """Ask the sources, then visit what is due, batch by batch, until the night's bound is reached."""
     settings, record = run.settings, run.record
     blocklists = open_blocklists(settings.search, run.layout, record.say)
-    run.frontier.obey(blocklists, time.time())
+    run.frontier.apply_blocklists(blocklists, time.time())
     left = settings.search.max_pages
     with ExitStack() as opened:
         opened.enter_context(_demo_site(run))
@@ -55,7 +55,7 @@ def collect_pages(run: RunContext, stages: Stages) -> None:
 
 def count_stopped(run: RunContext) -> None:
     """What a blocklist names, or was forgotten, has its outcome without a visit."""
-    for reason, number in run.frontier.newly_stopped().items():
+    for reason, number in run.frontier.take_exclusions().items():
         run.record.count("collect", reason, number)
 
 
@@ -68,7 +68,7 @@ def say_what_is_missing(run: RunContext) -> None:
     for source in sources:
         if source.url and (stopped := run.frontier.blocklists.find(source.url)):
             record.say(f"{source.name} is a source, but a blocklist stops it ({stopped})")
-    if number := sum(run.frontier.forgotten.covers(source.url) for source in sources if source.url):
+    if number := sum(run.frontier.suppressed.covers(source.url) for source in sources if source.url):
         record.say(f"{number} source(s) of the profile were forgotten, and are not asked: take them out of it")
     if hosts := run.frontier.dead_hosts(run.began):
         record.say(f"no answer from {', '.join(hosts)}: check the network and the address; asked again later")
@@ -80,11 +80,11 @@ def ask_sources(run: RunContext, stages: Stages) -> None:
     """Put tonight's questions to search engines, feeds, sitemaps, lists and sites; their hits go to the frontier."""
     record = run.record
     with record.stage("search"), Searcher(run.settings, run.layout, run.frontier) as searcher:
-        for message in searcher.agenda.opening(searcher.clock()):
+        for message in searcher.schedule.cooling_messages(searcher.clock()):
             record.say(message)
         while question := searcher.next():
             answer = stages.search(question, searcher)
-            new, trouble = searcher.settle(question, answer)
+            new, trouble = searcher.record_result(question, answer)
             record.count("search", question.source.provider, len(answer.hits))
             record.count("search", "new", new)
             if answer.outcome != "results":
@@ -101,7 +101,7 @@ def _keep(run: RunContext, hits: list[Hit], pages: list[Page | Dropped], extract
         links = follow(hit, result.links, run.settings.search.sources)
         visits.append(VisitResult.of(hit, page, result, links, outcome))
         run.record.count("collect", outcome)
-    run.frontier.finish(visits, time.time())
+    run.frontier.record_visits(visits, time.time())
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from tasks.contracts.errors import NothingToTrainError
 from tasks.run_context import RunContext
 from tasks.stages import Stages
 from tasks.tokenize.token_files import read_manifest
+from tasks.tokenize.tokenizer_record import read_tokenizer_record
 from tasks.train_chunk.events import describe
 from tasks.train_chunk.job import covers, make_job
 

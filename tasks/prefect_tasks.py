@@ -80,7 +80,7 @@ def _render_key(_: Any, arguments: Json) -> str:
     hits: list[Hit] = arguments["hits"]
     renderer: Renderer = arguments["renderer"]
     # A hit says when it became due, so a later visit of the same page has another key.
-    about = [str(renderer.layout.root), renderer.hosts.blocklists.digest]
+    about = [str(renderer.layout.root), renderer.politeness.blocklists.digest]
     return "render-" + _key(RENDER_VERSION, *about, [to_json(hit) for hit in hits])
 
 

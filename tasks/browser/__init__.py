@@ -1,1 +1,1 @@
-"""Chromium: started, watched, ended. Imports web and what is below it."""
+"""Chromium: starts it, watches it, kills it. Imports web and what is below it."""

@@ -1,8 +1,8 @@
-"""One headless Chromium, reused: started when the first page needs it, recycled, and ended for certain.
+"""One headless Chromium, reused: started when the first page needs it, restarted now and then, always ended.
 
-A page can hang its renderer so that even the driver stops answering; so a watch in this process ends the whole
-process tree at the deadline. If we are killed ourselves, the tree lives on: its environment names its owner, and
-`sweep_orphans` ends it at the next start. What its pages may reach, the proxy decides.
+A page can hang its renderer so that even the driver stops answering; so a watchdog in this process kills the whole
+process tree at the deadline. If our process is killed, the tree stays alive: its environment names its owner, and
+`sweep_orphans` kills it at the next start. What pages may reach is decided by the proxy.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ import tempfile
 import threading
 import time
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import httpx
 import psutil
 import urllib3.exceptions
 from selenium import webdriver
@@ -26,19 +26,7 @@ from selenium.common.exceptions import NoSuchDriverException, TimeoutException, 
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
 
-from tasks.browser.chromium import (
-    FLAGS,
-    INSTALL,
-    MARKER,
-    OWNER,
-    PREFERENCES,
-    PROFILE,
-    Binaries,
-    environment,
-    find_binaries,
-    sandboxed,
-    without_sandbox_hint,
-)
+from tasks.browser import chromium
 from tasks.browser.network_log import BrowserLog
 from tasks.browser.watchdog import Watch, private_bytes
 from tasks.contracts.errors import BrowserError
@@ -48,15 +36,14 @@ from tasks.contracts.settings import RenderSettings
 from tasks.processes.process_tree import is_alive, kill, tree_of, with_environment
 from tasks.web import egress_proxy
 from tasks.web.egress import EgressPolicy
-from tasks.web.http_client import Response
+from tasks.web.http_client import HTML, Response
 
 START_SECONDS = 30.0
 POLL_SECONDS = 0.03
 SETTLE_SECONDS = 5.0  # the longest wait for a script to bring the text
-ENOUGH_TEXT = 250  # characters; with less the page is probably still loading
+ENOUGH_TEXT = 250  # characters; a page with fewer is probably still loading
 STEADY_SECONDS = 0.1  # how long the text must stay the same
-STEADY_SECONDS_ON_THE_WAY = 0.5  # and where requests are still under way that could bring more of it
-HTML = ("text/html", "application/xhtml+xml")
+STEADY_SECONDS_WHILE_LOADING = 0.5  # the same while requests are open that could bring more text
 DRIVER_FAILURES = (WebDriverException, urllib3.exceptions.HTTPError, OSError)
 
 SNAPSHOT = """
@@ -69,49 +56,35 @@ return [document.readyState, document.body ? document.body.innerText.length : 0,
 """
 
 
-@dataclass(frozen=True, slots=True)
-class RenderedPage:
-    """What Chromium made of a page, and what servers answered on the way to it: redirects, then the document."""
-
-    final_url: str
-    html: str
-    answers: tuple[Response, ...]
-
-    @property
-    def status(self) -> int:
-        """Of the document; 0 where a script wrote it."""
-        return self.answers[-1].status if self.answers else 0
-
-
 class Browser:
-    """Reads pages one at a time; every failure of one page leaves it able to read the next."""
+    """Renders pages one at a time; after a page that fails, it can render the next one."""
 
     def __init__(
         self,
         settings: RenderSettings,
         layout: Layout,
-        gate: EgressPolicy | None = None,
-        binaries: Binaries | None = None,
+        egress: EgressPolicy | None = None,
+        binaries: chromium.Binaries | None = None,
     ) -> None:
         self.settings = settings
-        self.binaries = binaries or find_binaries()
-        self._gate = gate or EgressPolicy()
+        self.binaries = binaries or chromium.find_binaries()
+        self._egress = egress or EgressPolicy()
         self._proxy: egress_proxy.Proxy | None = None
         self._state = layout.state
         self._driver: webdriver.Chrome | None = None
         self._service: Service | None = None
         self._profile: Path | None = None
-        self._pages = 0
+        self._pages = 0  # since the start
         self._idle_bytes = 0  # private memory before the first page
-        self._bytes = 0  # and at the end of the last one
+        self._bytes = 0  # private memory at the end of the last page
         self._page_bytes = settings.browser_megabytes * 1_000_000
 
-    def read(self, url: str, seconds: float) -> RenderedPage:
-        """The page after its scripts ran.
+    def read(self, url: str, seconds: float) -> Response:
+        """Returns the page after its scripts ran, with the headers that its document came with.
 
         Raises:
             BrowserError: Chromium or its driver is missing or does not start.
-            Refused: `browser_failed`, `timeout`, `too_large`, `connection_error`, or why the gate was closed to it.
+            PageRejected: `browser_failed`, `timeout`, `too_large`, `connection_error`, or why its host was denied.
         """
         if not url.startswith(("http://", "https://")):
             raise PageRejected("bad_url", url)
@@ -125,11 +98,11 @@ class Browser:
             return self._watched(url, seconds, visit)
 
     def kill(self) -> None:
-        """End its processes now. For another thread than the one that reads, which then cleans up."""
+        """Kills its processes now. For another thread than the one that reads, which then cleans up."""
         kill(_tree(self._service))
 
     def close(self) -> None:
-        """Ask it to end, then end what is left, and remove its profile."""
+        """Asks it to quit, kills what is left, and removes its profile."""
         service, self._service = self._service, None
         driver, self._driver = self._driver, None
         tree = _tree(service)
@@ -141,10 +114,10 @@ class Browser:
             timer.cancel()
         kill(tree)
         if service is not None:
-            with suppress(Exception):  # nothing can be left to stop; its streams are still to be closed
+            with suppress(Exception):  # there may be nothing left to stop, but its streams must be closed
                 service.stop()
         if self._profile is not None:
-            # Debian's headless shell is started by a script: where the driver died first, it is nobody's child.
+            # A script starts Debian's headless shell: if the driver died first, the shell is no child of ours.
             kill(with_environment("TMPDIR", str(self._profile)))
             shutil.rmtree(self._profile, ignore_errors=True)
             self._profile = None
@@ -154,10 +127,12 @@ class Browser:
         self._pages = self._bytes = 0
 
     def _start(self) -> None:
-        environ = environment(self._state, "")
+        environ = chromium.environment(self._state, "")
         # Through TMPDIR and not --user-data-dir, with which chromedriver waits for the headless shell for ever.
-        self._profile = Path(tempfile.mkdtemp(prefix=f"{PROFILE}{environ[OWNER]}:", dir=self._folder()))
-        self._proxy = egress_proxy.Proxy(self._gate)
+        self._profile = Path(
+            tempfile.mkdtemp(prefix=f"{chromium.PROFILE}{environ[chromium.OWNER]}:", dir=self._folder())
+        )
+        self._proxy = egress_proxy.Proxy(self._egress)
         os.environ.setdefault("SE_AVOID_STATS", "true")  # Selenium Manager reports its use otherwise
         environ["TMPDIR"] = str(self._profile)
         self._service = Service(self.binaries.driver, env=environ, log_output=subprocess.DEVNULL)
@@ -171,13 +146,13 @@ class Browser:
             self.close()
             missing = isinstance(error, NoSuchDriverException) or None in (self.binaries.chromium, self.binaries.driver)
             if missing:
-                raise BrowserError(f"Chromium or its driver is not installed: {INSTALL}.") from error
-            why = f"{watch.why or _first_line(error)}{without_sandbox_hint()}"
-            raise BrowserError(f"Chromium does not start ({why}): {INSTALL}.") from error
+                raise BrowserError(f"Chromium or its driver is not installed: {chromium.INSTALL}.") from error
+            why = f"{watch.why or _first_line(error)}{chromium.without_sandbox_hint()}"
+            raise BrowserError(f"Chromium does not start ({why}): {chromium.INSTALL}.") from error
         self._idle_bytes = sum(map(private_bytes, _tree(self._service)))
 
     def _folder(self) -> Path:
-        """The whole Chromium puts a socket below it, whose path may have 107 bytes in all."""
+        """Returns the folder for profiles. The full Chromium puts a socket there, whose path has 107 bytes at most."""
         folder = self._state / "browser"
         folder.mkdir(parents=True, exist_ok=True)
         short = len(os.fsencode(folder)) + 90 <= 107
@@ -191,75 +166,81 @@ class Browser:
         options = Options()
         options.page_load_strategy = "eager"
         options.unhandled_prompt_behavior = "dismiss"
-        for flag in (*FLAGS, *egress_proxy.flags(self._proxy.url), f"--user-agent={self.settings.introduction}"):
+        for flag in (
+            *chromium.FLAGS,
+            *egress_proxy.flags(self._proxy.url),
+            f"--user-agent={self.settings.introduction}",
+        ):
             options.add_argument(flag)
-        options.add_experimental_option("prefs", PREFERENCES)
-        # The driver's log of the network tells what each document was answered with, headers included.
+        options.add_experimental_option("prefs", chromium.PREFERENCES)
+        # The driver's network log has the response to each document, headers included.
         options.set_capability("goog:loggingPrefs", {"performance": "ALL"})
         options.add_experimental_option("perfLoggingPrefs", {"enableNetwork": True, "enablePage": False})
         if self.binaries.chromium:
             options.binary_location = self.binaries.chromium
         if not self._is_shell():
             options.add_argument("--headless=new")
-        if not sandboxed():
+        if not chromium.sandboxed():
             options.add_argument("--no-sandbox")
         return options
 
-    def _watched(self, url: str, seconds: float, visit: egress_proxy.PageBudget) -> RenderedPage:
+    def _watched(self, url: str, seconds: float, visit: egress_proxy.PageBudget) -> Response:
         watch = Watch(lambda: _tree(self._service), seconds, self._idle_bytes, self._page_bytes)
         try:
             with watch:
                 page = self._read(url, seconds, visit)
         except TimeoutException as error:
-            # What the driver holds now may still be the page before.
+            # The driver may still hold the page before.
             self.close()
             raise PageRejected("timeout", f"Chromium did not load it in {seconds:.0f} s") from error
         except DRIVER_FAILURES as error:
             self.close()
-            raise PageRejected(
-                "timeout" if watch.late else "browser_failed", watch.why or _first_line(error)
-            ) from error
+            outcome = "timeout" if watch.late else "browser_failed"
+            raise PageRejected(outcome, watch.why or _first_line(error)) from error
         self._bytes = watch.bytes
         return page
 
-    def _read(self, url: str, seconds: float, visit: egress_proxy.PageBudget) -> RenderedPage:
+    def _read(self, url: str, seconds: float, visit: egress_proxy.PageBudget) -> Response:
         driver = self._driver
         assert driver is not None
         end = time.monotonic() + seconds
-        # Before the watch's deadline: a page that is only slow does not cost the browser.
+        # Before the watchdog's deadline, so that a slow page does not cost the browser.
         driver.set_page_load_timeout(seconds * 0.8)
         log = BrowserLog(driver)
-        failure, shot = self._show(driver, url, end, log)
+        failure, page = self._load(driver, url, end, log)
         log.read()
         frame = driver.current_window_handle
-        self._leave(driver)
-        if refused := visit.refused.get(_authority(log.last_asked(frame) or url)):
-            raise refused
+        self._reset(driver)
+        if rejected := visit.denied.get(_authority(log.last_asked(frame) or url)):
+            raise rejected
         if failure and visit.exceeded:
             raise PageRejected("too_large", f"more than {self.settings.browser_page_megabytes} MB with all it loads")
-        if failure:  # the network's, not Chromium's: it goes on
+        if failure:  # of the network, not of Chromium, which stays open
             raise PageRejected("connection_error", failure)
-        if shot["media_type"] not in HTML:
-            raise PageRejected("unsupported_media_type", str(shot["media_type"]))
-        if shot["length"] > self.settings.max_page_bytes:
-            raise PageRejected("too_large", f"{shot['length']} characters after its scripts ran")
-        return RenderedPage(shot["url"], shot["html"], log.answers(frame))
+        if page["media_type"] not in HTML:
+            raise PageRejected("unsupported_media_type", str(page["media_type"]))
+        if page["length"] > self.settings.max_page_bytes:
+            raise PageRejected("too_large", f"{page['length']} characters after its scripts ran")
+        history = log.responses(frame)
+        status, headers = (history[-1].status, history[-1].headers) if history else (0, httpx.Headers())
+        body = page["html"].encode("utf-8", "replace")
+        return Response(page["url"], status, headers, body, rendered=True, history=history)
 
-    def _show(self, driver: webdriver.Chrome, url: str, end: float, log: BrowserLog) -> tuple[str, dict[str, Any]]:
-        """Why a page did not load, "" where it did; and what it came to."""
+    def _load(self, driver: webdriver.Chrome, url: str, end: float, log: BrowserLog) -> tuple[str, dict[str, Any]]:
+        """Returns why a page did not load ("" where it did), and its `SNAPSHOT`."""
         try:
             driver.get(url)
         except WebDriverException as error:
             if "net::ERR_" not in str(error):
                 raise
             return _first_line(error), {}
-        self._settle(driver, min(end - 0.5, time.monotonic() + SETTLE_SECONDS), log)
-        shot: dict[str, Any] = driver.execute_script(SNAPSHOT, self.settings.max_page_bytes)
-        shown = str(shot["url"])
-        return "" if shown.startswith(("http://", "https://")) else f"Chromium shows {shown[:80]}", shot
+        self._wait_for_text(driver, min(end - 0.5, time.monotonic() + SETTLE_SECONDS), log)
+        page: dict[str, Any] = driver.execute_script(SNAPSHOT, self.settings.max_page_bytes)
+        shown = str(page["url"])
+        return "" if shown.startswith(("http://", "https://")) else f"Chromium shows {shown[:80]}", page
 
-    def _settle(self, driver: webdriver.Chrome, until: float, log: BrowserLog) -> None:
-        """Wait until the text stays the same for a while; a nearly empty page gets all the time there is."""
+    def _wait_for_text(self, driver: webdriver.Chrome, until: float, log: BrowserLog) -> None:
+        """Waits until the text stays the same for a while; for a nearly empty page, until the end."""
         before, since = -1, 0.0
         while (now := time.monotonic()) < until:
             state, length, protocol = driver.execute_script(PROGRESS)
@@ -268,34 +249,36 @@ class Browser:
             log.read()
             if length != before or state != "complete":
                 before, since = length, now
-            enough = STEADY_SECONDS if log.at_rest else STEADY_SECONDS_ON_THE_WAY
+            enough = STEADY_SECONDS if log.at_rest else STEADY_SECONDS_WHILE_LOADING
             if length >= ENOUGH_TEXT and now - since >= enough:
                 return
             time.sleep(POLL_SECONDS)
 
-    def _leave(self, driver: webdriver.Chrome) -> None:
-        """An empty page between two: what failed to load can then never be taken for the page before.
+    def _reset(self, driver: webdriver.Chrome) -> None:
+        """Loads an empty page, so that a page which fails to load can never be taken for the one before.
 
-        And no cookie, storage or service worker stays, so that no page knows or meets another.
+        Also removes cookies, storage and service workers, so that no page can see another.
         """
         driver.get("about:blank")
         driver.execute_cdp_cmd("Storage.clearDataForOrigin", {"origin": "*", "storageTypes": "all"})
         driver.execute_cdp_cmd("Network.clearBrowserCookies", {})
-        if len(driver.window_handles) > 1:  # it opened pop-ups, which the whole Chromium cannot be kept from
+        if len(driver.window_handles) > 1:  # pop-ups, which cannot be forbidden in the full Chromium
             self.close()
 
 
 def sweep_orphans(layout: Layout) -> int:
-    """End the browsers of this data directory whose owner is dead, and remove their profiles. Gives how many
-    processes were ended."""
+    """Kills browsers of this data directory whose owner is dead, and removes their profiles.
+
+    Returns the number of processes killed.
+    """
     ended = 0
-    for process in with_environment(MARKER, str(layout.state)):
+    for process in with_environment(chromium.MARKER, str(layout.state)):
         with suppress(psutil.Error, OSError):
-            if not is_alive(process.environ().get(OWNER, "")):
+            if not is_alive(process.environ().get(chromium.OWNER, "")):
                 ended += kill(tree_of(process.pid))
     for folder in (layout.state / "browser", Path(tempfile.gettempdir())):
-        for profile in folder.glob(f"{PROFILE}*:*:*"):
-            if not is_alive(profile.name.removeprefix(PROFILE).rpartition(":")[0]):
+        for profile in folder.glob(f"{chromium.PROFILE}*:*:*"):
+            if not is_alive(profile.name.removeprefix(chromium.PROFILE).rpartition(":")[0]):
                 shutil.rmtree(profile, ignore_errors=True)
     return ended
 
@@ -306,7 +289,7 @@ def _tree(service: Service | None) -> list[psutil.Process]:
 
 
 def _authority(url: str) -> str:
-    """`host:port`, as the proxy is asked for it."""
+    """Returns `host:port`, as the browser asks the proxy for it."""
     parts = urlsplit(url)
     return f"{parts.hostname}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
 

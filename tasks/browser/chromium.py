@@ -1,4 +1,4 @@
-"""Chromium and its driver: where they are, and how they are started so that a page can do little with them."""
+"""Chromium and its driver: where they are, and the options that leave a page little power over them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tasks.processes.process_tree import identity
 MARKER = "MINIATURE_MEMORY_BROWSER"  # in the environment of each process: the data directory's state folder
 OWNER = "MINIATURE_MEMORY_BROWSER_OWNER"
 PROFILE = "miniature-memory-"
-# The headless shell takes half the memory of the whole browser and is nearly twice as fast.
+# The headless shell takes half the memory of the full browser and is nearly twice as fast.
 CHROMIUMS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 INSTALL = "install one with `apt-get install chromium-headless-shell chromium-driver`, or run ./setup.sh"
 SECRET = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD)$")
@@ -28,7 +28,7 @@ FLAGS = (
     *("--blink-settings=imagesEnabled=false", "--disable-features=Translate,OptimizationHints,MediaRouter"),
     *("--block-new-web-contents", "--disable-domain-reliability", "--disable-client-side-phishing-detection"),
 )
-# The whole Chromium takes this from its profile alone, the headless shell from the command line (`proxy.flags`).
+# The full Chromium reads this from its profile only, the headless shell from its command line (`egress_proxy.flags`).
 PREFERENCES = {
     "webrtc.ip_handling_policy": "disable_non_proxied_udp",
     "webrtc.multiple_routes_enabled": False,
@@ -38,14 +38,14 @@ PREFERENCES = {
 
 @dataclass(frozen=True, slots=True)
 class Binaries:
-    """Where Chromium and its driver are; None leaves it to Selenium Manager, which downloads them."""
+    """Paths of Chromium and its driver. None leaves it to Selenium Manager, which downloads them."""
 
     chromium: str | None
     driver: str | None
 
 
 def find_binaries() -> Binaries:
-    """Real ones only: on Ubuntu the package's files are stubs that ask for a snap."""
+    """Finds real binaries: on Ubuntu, the package's files are stubs that ask for a snap."""
     found = (path for name in CHROMIUMS if (path := shutil.which(name)) and not _is_snap(path))
     driver = shutil.which("chromedriver")
     return Binaries(next(found, None), driver if driver and not _is_snap(driver) else None)
@@ -60,18 +60,18 @@ def _is_snap(path: str) -> bool:
 
 
 def environment(state: Path, temporary: str) -> dict[str, str]:
-    """For the driver and all it starts: marked as ours, and without our keys, which no page's process needs."""
+    """Returns the environment of the driver and its children: marked as ours, and without our keys and passwords."""
     clean = {name: value for name, value in os.environ.items() if not SECRET.search(name)}
     return {**clean, MARKER: str(state), OWNER: identity(psutil.Process()), "TMPDIR": temporary}
 
 
 def sandboxed(uid: int | None = None) -> bool:
-    """Chromium refuses to run as root with its sandbox; for everybody else it is on."""
+    """Whether Chromium runs with its sandbox: always, but for root, where Chromium refuses to start with it."""
     return (os.geteuid() if uid is None else uid) != 0
 
 
 def without_sandbox_hint(uid: int | None = None) -> str:
-    """Why the sandbox cannot start here, for those who are not root; empty where nothing speaks against it."""
+    """Returns why the sandbox cannot start here; empty for root, and where no reason is found."""
     for path, bad in (
         ("/proc/sys/user/max_user_namespaces", "0"),
         ("/proc/sys/kernel/unprivileged_userns_clone", "0"),

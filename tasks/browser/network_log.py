@@ -1,4 +1,4 @@
-"""What Chromium's driver logs of the network while it shows a page: what was answered, and what is still on its way."""
+"""The network log of Chromium's driver while a page loads: responses received, and requests still open."""
 
 from __future__ import annotations
 
@@ -15,44 +15,44 @@ ENDS = ("Network.loadingFinished", "Network.loadingFailed")
 
 
 class BrowserLog:
-    """Of one page, from now on. `read` takes in what was logged since."""
+    """The log of one page, from now on. `read` adds what was logged since."""
 
     def __init__(self, driver: webdriver.Chrome) -> None:
         self._driver = driver
-        self._documents: list[tuple[str, dict[str, Any]]] = []  # method and parameters, frames' ones too
-        self._on_the_way: set[str] = set()
-        self._take()  # what is left of the page before
+        self._documents: list[tuple[str, dict[str, Any]]] = []  # method and parameters, also of frames
+        self._open: set[str] = set()  # ids of requests
+        self._take()  # drops the entries of the page before
 
     def read(self) -> None:
         for entry in self._take():
             message = json.loads(entry["message"])["message"]
             method, about = message["method"], message["params"]
             if method in ENDS:
-                self._on_the_way.discard(about["requestId"])
+                self._open.discard(about["requestId"])
             if about.get("type") == "Document":
                 self._documents.append((method, about))
             if method == "Network.requestWillBeSent" and about.get("type") in BRINGS_TEXT:
-                self._on_the_way.add(about["requestId"])
+                self._open.add(about["requestId"])
 
     @property
     def at_rest(self) -> bool:
-        """Whether nothing is on its way that could bring text."""
-        return not self._on_the_way
+        """Whether no request is open that could bring text."""
+        return not self._open
 
     def last_asked(self, frame: str) -> str:
-        """The last document that the page itself was to become."""
+        """Returns the URL of the last document requested for the page itself."""
         asked = [about["request"]["url"] for _, about in self._of(frame) if "request" in about]
         return str(asked[-1]) if asked else ""
 
-    def answers(self, frame: str) -> tuple[Response, ...]:
-        """What the documents of the page itself were answered with, not those of its frames."""
-        answers = []
+    def responses(self, frame: str) -> tuple[Response, ...]:
+        """Returns the responses to the documents of the page itself, without those of its frames."""
+        responses = []
         for method, about in self._of(frame):
             if method == "Network.requestWillBeSent" and "redirectResponse" in about:
-                answers.append(_answer(about["redirectResponse"]))
+                responses.append(_response(about["redirectResponse"]))
             elif method == "Network.responseReceived":
-                answers.append(_answer(about["response"]))
-        return tuple(answer for answer in answers if answer.url.startswith(("http://", "https://")))
+                responses.append(_response(about["response"]))
+        return tuple(response for response in responses if response.url.startswith(("http://", "https://")))
 
     def _of(self, frame: str) -> list[tuple[str, dict[str, Any]]]:
         return [(method, about) for method, about in self._documents if about.get("frameId") == frame]
@@ -62,7 +62,7 @@ class BrowserLog:
         return entries
 
 
-def _answer(response: dict[str, Any]) -> Response:
-    # Headers of the same name come as one, a line each.
-    headers = [(name, line) for name, lines in response["headers"].items() for line in lines.split("\n")]
-    return Response(response["url"], int(response["status"]), httpx.Headers(headers), b"")
+def _response(logged: dict[str, Any]) -> Response:
+    # The log joins headers of the same name by line feeds.
+    headers = [(name, line) for name, lines in logged["headers"].items() for line in lines.split("\n")]
+    return Response(logged["url"], int(logged["status"]), httpx.Headers(headers), b"")

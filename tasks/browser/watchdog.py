@@ -1,4 +1,4 @@
-"""Watches a browser's processes from outside, since a page can hang or bloat them so that they answer no more."""
+"""Watches a browser's processes from outside, since a page can make them hang or grow until they stop answering."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from types import TracebackType
 from typing import Self
 
 import psutil
@@ -14,19 +13,19 @@ import psutil
 from tasks.processes.process_tree import kill
 
 POLL_SECONDS = 0.1
-# A renderer that starts reserves and gives back gigabytes for a moment, then keeps some 600 MB that it does not use:
-# it is bounded once it was seen a few times. Inherited from the zygotes it starts from, the bound would end it.
-SETTLED = 3
+# A starting renderer reserves gigabytes for a moment, gives them back, and keeps some 600 MB that it does not use. So
+# it gets its memory limit after it was seen a few times; a limit inherited from its zygote would kill it.
+STARTED_AFTER = 3
 STARTED_BYTES = 300_000_000
 
 
 class Watch:
-    """`with Watch(tree, seconds, idle_bytes, page_bytes) as watch:` ends the tree when it takes longer, or too much.
+    """`with Watch(tree, seconds, idle_bytes, page_bytes) as watch:` kills the tree at its deadline or memory limit.
 
-    `page_bytes` is what a page may add to the private memory of all its processes together. Since it can take
-    gigabytes between two looks, each process that runs pages gets a bound from the kernel too, at which Chromium
-    gives the page up by itself. `why` says afterwards what the tree was ended for: "" for nothing; `late`, whether it
-    was the deadline.
+    `page_bytes` is what a page may add to the private memory of all processes together. A page can take gigabytes
+    between two checks, so each process that runs pages also gets a limit from the kernel, at which Chromium gives the
+    page up by itself. Afterwards, `why` says why the tree was killed ("" where it was not) and `late` whether it was
+    the deadline.
     """
 
     def __init__(
@@ -41,15 +40,13 @@ class Watch:
         self._thread = threading.Thread(target=self._watch, daemon=True, name="browser-watch")
         self.why = ""
         self.late = False
-        self.bytes = 0  # when it was last looked at
+        self.bytes = 0  # private memory at the last check
 
     def __enter__(self) -> Self:
         self._thread.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._done.set()
         self._thread.join()
 
@@ -69,12 +66,12 @@ class Watch:
             if self._page_bytes is not None:
                 for process in tree:
                     seen[process] = seen.get(process, 0) + 1
-                    if seen[process] == SETTLED:
+                    if seen[process] == STARTED_AFTER:
                         cap_page(process, self._page_bytes)
 
 
 def private_bytes(process: psutil.Process) -> int:
-    """What it shares with no other process; cheap to ask for, unlike its proportional set size."""
+    """Returns the memory that it shares with no other process; far cheaper than its proportional set size."""
     with suppress(psutil.Error):
         memory = process.memory_info()
         return int(memory.rss - memory.shared)
@@ -82,7 +79,7 @@ def private_bytes(process: psutil.Process) -> int:
 
 
 def cap_page(process: psutil.Process, page_bytes: int) -> None:
-    """Let a process that runs pages grow by so much and not further, however fast it is; leave others alone."""
+    """Sets a memory limit in the kernel for a process that runs pages; leaves other processes alone."""
     if _kind(process) == "renderer" and (base := _data_bytes(process)) > STARTED_BYTES:
         with suppress(psutil.Error, OSError):
             process.rlimit(psutil.RLIMIT_DATA, (base + page_bytes, base + page_bytes))
@@ -95,7 +92,7 @@ def _kind(process: psutil.Process) -> str:
 
 
 def _data_bytes(process: psutil.Process) -> int:
-    """As the kernel counts it for the limit; V8 alone reserves hundreds of megabytes before the first page."""
+    """Returns what the kernel counts for RLIMIT_DATA; V8 alone reserves hundreds of megabytes before any page."""
     with suppress(OSError, ValueError), open(f"/proc/{process.pid}/status", encoding="ascii", errors="replace") as file:
         return next((int(line.split()[1]) * 1024 for line in file if line.startswith("VmData:")), 0)
     return 0

@@ -1,4 +1,4 @@
-"""What stands in an article but is not of it: headline, asides, lines that lead elsewhere, appeals at the end."""
+"""Removes what is inside an article but not part of its text: headline, asides, link lines, appeals at the end."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from functools import cache
 
 from tasks.extract.text_blocks import HEADINGS, Block, BlockElement, tokens_of
 
-LONG = 15  # words of what is certainly a paragraph
-HARDLY_LINKED = 0.3  # most of a paragraph that may be links
+PARAGRAPH_WORDS = 15  # a paragraph has at least so many words
+PARAGRAPH_LINKS = 0.3  # and a smaller share of links
 ASIDE = 0.3  # an element with a larger share of the article's words is no aside, whatever its name
-SHORT = 40  # words of a line that may be a headline or an appeal
-LOOKED_AT = 1000  # characters of a line that may be an appeal
+SHORT = 40  # a headline or an appeal has fewer words
+APPEAL_CHARACTERS = 1000  # of a line, in which an appeal is searched
 
 ASIDE_TAGS = frozenset(("header", "nav", "footer", "aside", "form", "figure", "figcaption"))
 ASIDE_NAMES = re.compile(
     r"hidden|\bhide|tooltip|popup|popover|modal|overlay|rollover|dropdown|sr-only|screen-?reader|newsletter|sign-?up"
     r"|(?:^|[ _-])(?:cta|bio)(?:[ _-]|$)|author|byline|related|caption|credit|read-?time|disclaimer"
 )
-# Of what stands apart from the article, too: what comes before it or after it.
+# Names of elements before or after the article.
 APART_NAMES = re.compile(r"summary|standfirst|sub-?title|sub-?head|(?:^|[ _-])dek(?:[ _-]|$)|comment|teaser|print")
 LABEL = re.compile(r"[^.?!]{2,35}:\s")  # "Read more: ...", in any language
 APPEAL = re.compile(
@@ -36,26 +36,26 @@ CREDITS = re.compile(
 
 
 def is_paragraph(block: Block) -> bool:
-    return block.size >= LONG and block.link_share < HARDLY_LINKED and block.tag not in HEADINGS
+    return block.size >= PARAGRAPH_WORDS and block.link_share < PARAGRAPH_LINKS and block.tag not in HEADINGS
 
 
-def is_set_apart(box: BlockElement, above: set[BlockElement]) -> bool:
-    """Whether a name or tag of the box, or of what holds it below `above`, says that this is not the article."""
-    for passed in box.upwards():
-        if passed in above:
+def is_set_apart(element: BlockElement, above: set[BlockElement]) -> bool:
+    """Whether a name or tag of the element, or of an ancestor below `above`, says that it is not the article."""
+    for ancestor in element.upwards():
+        if ancestor in above:
             return False
-        if _is_named_aside(passed) or APART_NAMES.search(passed.names):
+        if _is_named_aside(ancestor) or APART_NAMES.search(ancestor.names):
             return True
     return False
 
 
 def trimmed(blocks: list[Block], root: BlockElement, titles: Iterable[str]) -> list[Block]:
-    """The article alone.
+    """Returns the blocks that are part of the article's text.
 
     Args:
-        blocks: what was found of it, in document order.
-        root: the element that holds most of it.
-        titles: what the page calls itself.
+        blocks: the article's blocks, in document order.
+        root: the element that holds most of them.
+        titles: all titles of the page.
     """
     paragraphs = [block for block in blocks if is_paragraph(block)]
     if not paragraphs:
@@ -77,7 +77,7 @@ def _title_test(titles: Iterable[str]) -> Callable[[Block], bool]:
 
     def test(block: Block) -> bool:
         text = "".join(block.tokens)
-        if block.tag == "p":  # its first sentence may well be the title
+        if block.tag == "p":  # the first sentence of the article may contain the title
             return text in known
         return len(text) > 5 and any(
             text == title
@@ -89,36 +89,36 @@ def _title_test(titles: Iterable[str]) -> Callable[[Block], bool]:
     return test
 
 
-def _is_named_aside(box: BlockElement) -> bool:
-    return box.hidden or box.tag in ASIDE_TAGS or ASIDE_NAMES.search(box.names) is not None
+def _is_named_aside(element: BlockElement) -> bool:
+    return element.hidden or element.tag in ASIDE_TAGS or ASIDE_NAMES.search(element.names) is not None
 
 
 def _aside_test(root: BlockElement, paragraphs: list[Block]) -> Callable[[Block], bool]:
-    """By tag and names of what the block stands in, below the root; most of the article is never an aside."""
+    """Returns a test by tag and names of a block's ancestors below the root; most of the article is never an aside."""
     held: dict[BlockElement, int] = {}
     for block in paragraphs:
-        for box in block.box.upwards(root):
-            held[box] = held.get(box, 0) + block.size
+        for element in block.element.upwards(root):
+            held[element] = held.get(element, 0) + block.size
     much = ASIDE * sum(block.size for block in paragraphs)
 
     @cache
-    def is_aside(box: BlockElement) -> bool:
-        return any(held.get(one, 0) < much and _is_named_aside(one) for one in box.upwards(root))
+    def is_aside(element: BlockElement) -> bool:
+        return any(held.get(one, 0) < much and _is_named_aside(one) for one in element.upwards(root))
 
-    return lambda block: not block.box.quoted and is_aside(block.box)
+    return lambda block: not block.element.quoted and is_aside(block.element)
 
 
 def _leads_elsewhere(block: Block) -> bool:
-    """`Related: another article`."""
+    """Whether a block is a line such as `Related: another article`."""
     return block.size >= 5 and block.link_share > 0.5 and block.cell is None and LABEL.match(block.text) is not None
 
 
 def _is_tail(block: Block) -> bool:
-    """Links, headings without a text, appeals and credits, at the end."""
-    if block.box.quoted:
+    """Whether a block at the end is a link, a heading without text, an appeal or a credit."""
+    if block.element.quoted:
         return False
-    if block.tag in HEADINGS or (block.link_share >= HARDLY_LINKED and block.size >= 2):
+    if block.tag in HEADINGS or (block.link_share >= PARAGRAPH_LINKS and block.size >= 2):
         return True
-    text = block.text[:LOOKED_AT]
-    asks = block.link > 0 or block.strong_share > 0.8
-    return block.size < SHORT and bool((asks and APPEAL.search(text)) or CREDITS.search(text))
+    text = block.text[:APPEAL_CHARACTERS]
+    stands_out = block.link > 0 or block.strong_share > 0.8
+    return block.size < SHORT and bool((stands_out and APPEAL.search(text)) or CREDITS.search(text))

@@ -79,7 +79,6 @@ CODECS = {
     "utf-16-le": "csunicode iso-10646-ucs-2 ucs-2 unicode unicodefeff utf-16 utf-16le",
 }
 CODEC_OF = {label: codec for codec, labels in CODECS.items() for label in labels.split()}
-SPACES = b"\t\n\x0c\r "
 # Tags and comments of the prescan; what opens but does not close within the bytes is not looked into.
 MARKUP = re.compile(
     rb"<!--.*?-->|<!-->|<meta[\t\n\f\r /](?P<meta>[^<>]*)|</?[a-zA-Z](?:[^<>\"']|\"[^\"]*\"|'[^']*')*>|<[!/?][^>]*>",

@@ -1,15 +1,17 @@
-"""The main text of a page: what trafilatura found, put back to its place on the page, completed and trimmed there.
+"""The main content of a page: the text that trafilatura finds, located in the page's structure, completed, trimmed.
 
-trafilatura (Barbaresi 2021) is a witness here. Its words tell which elements of the page hold the article; then the
-page's own structure decides:
+The text of trafilatura (Barbaresi 2021) is a reference: its words show which elements of the page hold the article.
+Then the page's own structure decides which blocks belong to the article:
 
-1. prose that trafilatura found, and prose made by the same template (tag and classes of it and three ancestors);
-2. the deepest element that holds most of it; outside, only paragraphs that are plainly the article's count;
-3. inside, also quotations, code and headings between the article's paragraphs;
-4. without what stands in an article but is not of it (`tasks.extract.content_edges`).
+1. prose that is in the reference, and prose from the same template (tag and classes of its element and of three
+   ancestors);
+2. of these, the blocks inside the root: the deepest element that holds most of them. Outside the root, only paragraphs
+   that clearly belong to the article count;
+3. inside the root, also quotations, code and headings between the article's paragraphs;
+4. without headlines, asides and appeals (`tasks.extract.content_edges`).
 
-Where trafilatura's fast run found little of the page's prose, its whole cascade is asked too. The thresholds are
-round numbers; on real pages the result hardly depends on them (docs/log.md).
+Where trafilatura's fast run finds little of the page's prose, its slow fallbacks run, too. The thresholds are round
+numbers; on real pages the result hardly depends on them (docs/log.md).
 """
 
 from __future__ import annotations
@@ -23,13 +25,14 @@ from tasks.extract.text_blocks import HEADINGS, Block, BlockElement, tokens_of
 
 VERSION = 1  # raise it with every change that can change a text
 
-COVERED = 0.6  # share of a block's word trigrams that the witness must have
-PROSE = 10  # words of a block that tells where the article is
-LINKED = 0.4  # most of such a block that may be links
-TEMPLATE = 0.3  # share of the witness's prose that a template must have made to bring in more of its kind
-MAIN = 0.7  # share of the prose that the article's element must hold
-LITTLE, MUCH_MORE = 0.2, 5  # of the page's prose, when the whole cascade is asked; when it is believed
-# What is never the whole article, though most of its words may be in it.
+COVERED = 0.6  # a block is in the reference if this share of its word trigrams is
+PROSE_WORDS = 10  # a block with fewer words is no prose
+PROSE_LINKS = 0.4  # a block with a larger share of links is no prose
+TEMPLATE = 0.3  # share of the reference's prose from which on a template brings in all of its blocks
+MAIN = 0.7  # share of the prose that the root must hold
+LITTLE = 0.2  # share of the page's prose below which the slow fallbacks run
+MUCH_MORE = 5  # times the prose that they must find to be preferred
+# Elements that are never the whole article, even if they hold most of its words.
 PARTS = frozenset(("p", "li", "ul", "ol", "dl", "dd", "table", "tbody", "tr", "blockquote", "pre", "figure"))
 
 Trigrams = set[tuple[str, str, str]]
@@ -37,36 +40,36 @@ Trigrams = set[tuple[str, str, str]]
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The article's blocks, in order, and the element that holds most of them."""
+    """The article's blocks, in document order, and its root, the element that holds most of them."""
 
     blocks: list[Block]
     root: BlockElement
 
     @property
     def prose(self) -> int:
-        """Words in paragraphs."""
+        """Number of words in paragraphs."""
         return sum(block.size for block in self.blocks if is_paragraph(block))
 
 
-def main_blocks(blocks: list[Block], titles: Iterable[str], witness: Callable[[bool], str]) -> list[Block]:
-    """The blocks of the article; none where the page has no prose to go by.
+def main_blocks(blocks: list[Block], titles: Iterable[str], reference: Callable[[bool], str]) -> list[Block]:
+    """Returns the blocks of the article; none where the page has no prose.
 
     Args:
-        blocks: all of the page.
-        titles: what the page calls itself.
-        witness: trafilatura's text of it; True asks for the fast run, False for the whole cascade.
+        blocks: all blocks of the page.
+        titles: all titles of the page.
+        reference: returns trafilatura's text of the page; True asks for its fast run, False for its slow fallbacks.
     """
-    found = _locate(blocks, witness(True))
+    found = _locate(blocks, reference(True))
     prose = sum({block.text: block.size for block in blocks if is_paragraph(block)}.values())
     if found is None or found.prose < LITTLE * prose:
-        other = _locate(blocks, witness(False))
+        other = _locate(blocks, reference(False))
         if other is not None and (found is None or other.prose >= MUCH_MORE * found.prose):
             found = other
     return trimmed(_completed(found, blocks), found.root, titles) if found is not None else []
 
 
 def as_text(blocks: Iterable[Block]) -> str:
-    """A line for each block; list items begin with a hyphen."""
+    """Returns the text with a line for each block; list items begin with a hyphen."""
     return "\n".join(f"- {block.text}" if block.tag == "li" else block.text for block in blocks)
 
 
@@ -74,33 +77,33 @@ def _trigrams(tokens: list[str]) -> Trigrams:
     return set(zip(tokens, tokens[1:], tokens[2:], strict=False))
 
 
-def _locate(blocks: list[Block], witness: str) -> Found | None:
-    """Steps 1 and 2: the article's element, and what of it the witness or its template vouch for."""
+def _locate(blocks: list[Block], reference: str) -> Found | None:
+    """Steps 1 and 2: the blocks in the reference or from the article's templates, and the root that holds them."""
     trigrams = {block: _trigrams(block.tokens) for block in blocks}
-    seen = _seen(blocks, trigrams, witness)
-    telling = [block for block in blocks if block.size >= PROSE and block.link_share < LINKED]
-    by_template: dict[str, int] = {}
-    for block in telling:
-        if block in seen:
-            by_template[block.box.template] = by_template.get(block.box.template, 0) + block.size
-    enough = TEMPLATE * sum(by_template.values())
-    prose = [
+    in_reference = _blocks_in_reference(blocks, trigrams, reference)
+    prose = [block for block in blocks if block.size >= PROSE_WORDS and block.link_share < PROSE_LINKS]
+    words_by_template = Counter[str]()
+    for block in prose:
+        if block in in_reference:
+            words_by_template[block.element.template] += block.size
+    enough = TEMPLATE * words_by_template.total()
+    article_prose = [
         block
-        for block in telling
-        if block in seen or (not block.box.hidden and by_template.get(block.box.template, 0) > enough)
+        for block in prose
+        if block in in_reference or (not block.element.hidden and words_by_template[block.element.template] > enough)
     ]
-    root = _root(prose, trigrams)
+    root = _root(article_prose, trigrams)
     if root is None:
         return None
-    vouched = seen | set(prose)
-    homes = _homes(root, prose)
-    return Found([block for block in blocks if block in vouched and _belongs(block.box, root, homes)], root)
+    candidates = in_reference | set(article_prose)
+    parents = _parents_outside(root, article_prose)
+    return Found([block for block in blocks if block in candidates and _belongs(block.element, root, parents)], root)
 
 
-def _seen(blocks: list[Block], trigrams: dict[Block, Trigrams], witness: str) -> set[Block]:
-    """What the witness has: most of the trigrams of a block, or a few words as a line of their own."""
-    lines = {" ".join(tokens_of(line)) for line in witness.splitlines()}
-    words = _trigrams(tokens_of(witness))
+def _blocks_in_reference(blocks: list[Block], trigrams: dict[Block, Trigrams], reference: str) -> set[Block]:
+    """Returns the blocks whose trigrams are mostly in the reference; blocks of a few words must be a line of it."""
+    lines = {" ".join(tokens_of(line)) for line in reference.splitlines()}
+    words = _trigrams(tokens_of(reference))
     return {
         block
         for block in blocks
@@ -114,56 +117,61 @@ def _seen(blocks: list[Block], trigrams: dict[Block, Trigrams], witness: str) ->
 
 
 def _root(prose: list[Block], trigrams: dict[Block, Trigrams]) -> BlockElement | None:
-    """The deepest box that holds most of the different trigrams (a page may hold its article twice)."""
+    """Returns the deepest element with most of the distinct trigrams (a page may have its article twice)."""
     held: dict[BlockElement, Trigrams] = {}
     for block in prose:
-        for box in block.box.upwards():
-            held.setdefault(box, set()).update(trigrams[block])
-    enough = MAIN * max(map(len, held.values()), default=0)  # the page's outermost box holds all
-    wide = [box for box, words in held.items() if len(words) >= enough]
-    best = max(wide, key=lambda box: box.depth, default=None)
+        for element in block.element.upwards():
+            held.setdefault(element, set()).update(trigrams[block])
+    enough = MAIN * max(map(len, held.values()), default=0)  # the outermost element holds all
+    wide = [element for element, words in held.items() if len(words) >= enough]
+    best = max(wide, key=lambda element: element.depth, default=None)
     while best is not None and best.tag in PARTS and best.parent is not None:
         best = best.parent
     return best
 
 
-def _homes(root: BlockElement, prose: list[Block]) -> set[BlockElement]:
-    """Boxes outside the root that hold a paragraph which is plainly the article's.
+def _parents_outside(root: BlockElement, prose: list[Block]) -> set[BlockElement]:
+    """Returns the elements outside the root that hold a paragraph which clearly belongs to the article.
 
-    That is one beside the root or one of its ancestors, or one of the same class as most of the paragraphs inside.
+    Such a paragraph is a sibling of the root or of one of its ancestors, or it has the tag and class that most of the
+    words inside the root have.
     """
-    above = set(root.upwards()) - {root}
-    kinds: dict[str, int] = {}
+    ancestors = set(root.upwards()) - {root}
+    words_by_kind = Counter[str]()
     for block in prose:
-        if root.holds(block.box):
-            kinds[block.box.kind] = kinds.get(block.box.kind, 0) + block.size
-    usual = max(kinds, key=lambda kind: kinds[kind], default="")
-    homes = set()
+        if root.holds(block.element):
+            words_by_kind[block.element.kind] += block.size
+    usual_kind = max(words_by_kind, key=lambda kind: words_by_kind[kind], default="")
+    parents = set()
     for block in prose:
-        parent = block.box.parent
-        if parent is None or block.tag != "p" or not is_paragraph(block) or root.holds(block.box):
+        parent = block.element.parent
+        if parent is None or block.tag != "p" or not is_paragraph(block) or root.holds(block.element):
             continue
-        alike = "." in usual and block.box.kind == usual
-        if (parent in above or alike) and not is_set_apart(block.box, above):
-            homes.add(parent)
-    return homes
+        has_usual_class = "." in usual_kind and block.element.kind == usual_kind
+        if (parent in ancestors or has_usual_class) and not is_set_apart(block.element, ancestors):
+            parents.add(parent)
+    return parents
 
 
-def _belongs(box: BlockElement, root: BlockElement, homes: set[BlockElement]) -> bool:
-    parent = box.parent.parent if box.tag == "li" and box.parent is not None else box.parent
-    return root.holds(box) or parent in homes
+def _belongs(element: BlockElement, root: BlockElement, parents_outside: set[BlockElement]) -> bool:
+    parent = element.parent.parent if element.tag == "li" and element.parent is not None else element.parent
+    return root.holds(element) or parent in parents_outside
 
 
 def _completed(found: Found, blocks: list[Block]) -> list[Block]:
-    """Step 3: between the article's first and last paragraph, quotations, code, and headings beside its paragraphs."""
+    """Step 3: adds quotations, code, and headings next to paragraphs, from the first paragraph to the last one."""
     paragraphs = [block for block in found.blocks if is_paragraph(block)]
     if not paragraphs:
         return found.blocks
-    parents = Counter(block.box.parent for block in paragraphs)
-    has = set(found.blocks)
+    parents = Counter(block.element.parent for block in paragraphs)
+    chosen = set(found.blocks)
     start, stop = blocks.index(paragraphs[0]), blocks.index(paragraphs[-1])
     for block in blocks[start:stop]:
-        beside = block.tag in HEADINGS and parents[block.box.parent] > 1 and block.link_share < 0.5
-        if block.tokens and found.root.holds(block.box) and (beside or block.box.quoted or block.tag == "pre"):
-            has.add(block)
-    return [block for block in blocks if block in has]
+        is_subheading = block.tag in HEADINGS and parents[block.element.parent] > 1 and block.link_share < 0.5
+        if (
+            block.tokens
+            and found.root.holds(block.element)
+            and (is_subheading or block.element.quoted or block.tag == "pre")
+        ):
+            chosen.add(block)
+    return [block for block in blocks if block in chosen]

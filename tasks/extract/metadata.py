@@ -1,21 +1,22 @@
-"""What a page says about itself: title, date, author, language, licence, robots. Claims, as they stand there."""
+"""What a page says about itself: title, date, author, language, licence, robots. Unchecked claims of the page."""
 
 from __future__ import annotations
 
 import json
 import re
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from email.utils import parsedate_to_datetime
+from itertools import chain
 from typing import Any
 
 from tasks.contracts.addresses import join_web_address
 
 SURROGATE = re.compile("[\ud800-\udfff]")
 MAX_SCRIPT = 500_000  # characters of one JSON-LD script
-MAX_VALUES = 20_000  # values looked at in all of them
+MAX_VALUES = 20_000  # values read of all JSON-LD scripts together
 LONGEST = 500  # characters of a claim
 MAX_AUTHORS = 10
 TITLES = frozenset(("og:title", "twitter:title", "title", "dc.title", "headline", "parsely-title", "sailthru.title"))
@@ -36,51 +37,60 @@ NUMERIC_DATE = re.compile(r"(\d{4})[-/.](\d{1,2})[-/.](\d{1,2})")
 
 @dataclass(slots=True)
 class PageMetadata:
-    """None where the page says nothing."""
+    """The claims of a page; None where it says nothing."""
 
     title: str | None = None
-    titles: tuple[str, ...] = ()  # every name that the page gives itself
+    titles: tuple[str, ...] = ()  # all titles in the page's metadata
     published: str | None = None  # ISO 8601, a day or a moment
     author: str | None = None
     language: str | None = None  # BCP 47
     licence: str | None = None  # an address
     rights: str | None = None  # a statement in words
-    robots: str = ""  # the robots meta tags that concern us
+    robots: str = ""  # the robots meta tags for all crawlers or for us
 
 
 @dataclass(slots=True)
 class _Claims:
-    """All that one walk over the page has found."""
+    """All claims on a page, in document order."""
 
-    metas: dict[str, list[str]] = field(default_factory=dict)
-    pragmas: dict[str, str] = field(default_factory=dict)
-    objects: list[dict[str, Any]] = field(default_factory=list)
+    metas: dict[str, list[str]] = field(default_factory=dict)  # by name, property or itemprop
+    pragmas: dict[str, str] = field(default_factory=dict)  # by http-equiv
+    objects: list[dict[str, Any]] = field(default_factory=list)  # of JSON-LD
     title: str = ""
-    licences: list[str] = field(default_factory=list)
-    commons: list[str] = field(default_factory=list)
+    licences: list[str] = field(default_factory=list)  # of links with rel=license
+    commons: list[str] = field(default_factory=list)  # other links to Creative Commons licences
     authors: list[str] = field(default_factory=list)
     times: list[str] = field(default_factory=list)
 
-    def first(self, names: tuple[str, ...]) -> Iterator[str]:
-        for name in names:
-            yield from self.metas.get(name, ())
+    def metas_of(self, names: Iterable[str]) -> Iterator[str]:
+        return chain.from_iterable(self.metas.get(name, ()) for name in names)
+
+    def structured(self, key: str) -> list[str]:
+        """Returns the strings under a key of JSON-LD."""
+        return [found for thing in self.objects for found in _strings(thing.get(key))]
 
 
 def read_metadata(tree: Any, url: str) -> PageMetadata:
-    """One walk over the tree, which is only read."""
+    """Reads all claims of a page; does not change the tree."""
     claims = _walk(tree)
-    headlines = [_text(found) for thing in claims.objects for found in _strings(thing.get("headline"))]
-    names = [*(_text(value) for name in sorted(TITLES) for value in claims.metas.get(name, ())), claims.title]
+    headings = ("".join(heading.itertext()) for heading in tree.iter("h1"))
+    titles = [*claims.metas_of(sorted(TITLES)), claims.title, *claims.structured("headline")]
+    dates = (*claims.metas_of(("article:published_time",)), *claims.structured("datePublished"))
     return PageMetadata(
-        title=_title(tree, claims),
-        titles=tuple(dict.fromkeys(name for name in (*names, *headlines) if name)),
-        published=_published(claims),
+        title=_first(_text, chain(claims.metas_of(("og:title",)), [claims.title], headings)),
+        titles=tuple(dict.fromkeys(filter(None, map(_text, titles)))),
+        published=_first(iso_date, (*dates, *claims.metas_of(DATES), *claims.times)),
         author=_author(claims),
-        language=_language(tree, claims),
+        language=_first(_language_tag, _languages(tree, claims)),
         licence=_licence(claims, url),
-        rights=next((found for value in claims.first(RIGHTS) if (found := _text(value))), None),
+        rights=_first(_text, claims.metas_of(RIGHTS)),
         robots=meta_robots(tree),
     )
+
+
+def _first(read: Callable[[str], str | None], values: Iterable[str]) -> str | None:
+    """Returns the first value that `read` can make something of."""
+    return next(filter(None, map(read, values)), None)
 
 
 def _walk(tree: Any) -> _Claims:
@@ -123,7 +133,7 @@ def _read_link(element: Any, claims: _Claims) -> None:
 
 
 def _objects(script: str, budget: list[int]) -> Iterator[dict[str, Any]]:
-    """Every object in a JSON-LD script, outer ones first, until the budget is spent."""
+    """Yields every object in a JSON-LD script, outer ones first, until the budget is used up."""
     if len(script) > MAX_SCRIPT:
         return
     try:
@@ -146,7 +156,7 @@ def _strings(value: Any) -> list[str]:
 
 
 def _named(value: Any, *keys: str) -> list[str]:
-    """The strings that a value of JSON-LD stands for: itself, or what objects call themselves."""
+    """Returns the strings in a JSON-LD value: itself, or the first of `keys` that an object has."""
     values = value if isinstance(value, list) else [value]
     names = (next((one[key] for key in keys if one.get(key)), None) if isinstance(one, dict) else one for one in values)
     return [name for name in names if isinstance(name, str)]
@@ -156,26 +166,8 @@ def _text(value: str) -> str:
     return SURROGATE.sub("\ufffd", " ".join(value.split()))[:LONGEST]
 
 
-def _title(tree: Any, claims: _Claims) -> str | None:
-    for value in (*claims.metas.get("og:title", ()), claims.title):
-        if title := _text(value):
-            return title
-    for heading in tree.iter("h1"):
-        if title := _text("".join(heading.itertext())):
-            return title
-    return None
-
-
-def _published(claims: _Claims) -> str | None:
-    structured = [found for thing in claims.objects for found in _strings(thing.get("datePublished"))]
-    for value in (*claims.metas.get("article:published_time", ()), *structured, *claims.first(DATES), *claims.times):
-        if found := iso_date(value):
-            return found
-    return None
-
-
 def iso_date(value: str) -> str | None:
-    """A date as pages write it (ISO 8601, RFC 5322, 2024/3/9), as ISO 8601; None where it is none, or not plausible."""
+    """Returns a date as pages write it (ISO 8601, RFC 5322, 2024/3/9) in ISO 8601; None if it is not plausible."""
     value = value.strip()[:64]
     try:
         moment = datetime.fromisoformat(value)
@@ -193,9 +185,9 @@ def iso_date(value: str) -> str | None:
 
 
 def _author(claims: _Claims) -> str | None:
-    # Outer objects come first: the article's author before those of its comments.
+    # Outer objects come first, so the article's author comes before those of its comments.
     structured = [_named(thing.get("author"), "name") for thing in claims.objects]
-    for source in (*structured, claims.first(AUTHORS), claims.authors):
+    for source in (*structured, claims.metas_of(AUTHORS), claims.authors):
         names = dict.fromkeys(name for value in source if (name := _person(value)))
         if names:
             return _text(", ".join([*names][:MAX_AUTHORS]))
@@ -203,43 +195,41 @@ def _author(claims: _Claims) -> str | None:
 
 
 def _person(value: str) -> str | None:
-    """A name; no address, handle or sentence."""
+    """Returns the name of a person; None for an address, a handle or a sentence."""
     name = BY.sub("", _text(value)).strip(" ,;|-")
     if not 2 <= len(name) <= 100 or "/" in name or "@" in name or not any(map(str.isalpha, name)):
         return None
     return name
 
 
-def _language(tree: Any, claims: _Claims) -> str | None:
+def _languages(tree: Any, claims: _Claims) -> list[str]:
     root = next(tree.iter("html"), None)
-    structured = [found for thing in claims.objects for found in _strings(thing.get("inLanguage"))]
     own = [] if root is None else [root.get("lang"), root.get("xml:lang")]
-    said = [*own, claims.pragmas.get("content-language"), *claims.first(("language", "dc.language"))]
-    for value in (*said, *structured, *claims.metas.get("og:locale", ())):
-        found = LANGUAGE.fullmatch((value or "").split(",")[0].strip())
-        if found:
-            return found[1].lower() + found[2].replace("_", "-")
-    return None
+    claimed = [*own, claims.pragmas.get("content-language"), *claims.metas_of(("language", "dc.language"))]
+    return [value or "" for value in (*claimed, *claims.structured("inLanguage"), *claims.metas_of(("og:locale",)))]
+
+
+def _language_tag(value: str) -> str | None:
+    found = LANGUAGE.fullmatch(value.partition(",")[0].strip())
+    return found[1].lower() + found[2].replace("_", "-") if found else None
 
 
 def _licence(claims: _Claims, url: str) -> str | None:
-    """The licence that the page names for itself; Creative Commons links alone count where they all agree."""
+    """Returns the licence that the page names for itself; other links to Creative Commons count if they all agree."""
     # A picture's licence is not the page's.
     pages = (thing for thing in claims.objects if not PICTURE.search(str(thing.get("@type"))))
     structured = [found for thing in pages for found in _named(thing.get("license"), "url", "@id")]
-    absolute = (term for term in (*claims.first(LICENCES), *structured) if term.strip().startswith("http"))
-    for address in (*claims.licences, *absolute):
-        if found := web_address(url, address):
-            return found
-    for said in claims.first(RIGHTS):
-        if named := CREATIVE_COMMONS.search(said):
-            return named[0]
+    absolute = (term for term in (*claims.metas_of(LICENCES), *structured) if term.strip().startswith("http"))
+    if found := _first(lambda address: web_address(url, address), (*claims.licences, *absolute)):
+        return found
+    if named := next(filter(None, map(CREATIVE_COMMONS.search, claims.metas_of(RIGHTS))), None):
+        return named[0]
     agreed = {address.partition("deed")[0].rstrip("/").lower() for address in claims.commons}
     return web_address(url, claims.commons[0]) if len(agreed) == 1 else None
 
 
 def web_address(base: str, address: str) -> str | None:
-    """Absolute, http or https, without fragment; None for everything else, words included."""
+    """Returns an absolute http or https address without fragment; None for everything else, such as words."""
     address = address.strip()
     if not address or " " in address or len(address) > 2000:
         return None
@@ -248,7 +238,7 @@ def web_address(base: str, address: str) -> str | None:
 
 
 def meta_robots(tree: Any) -> str:
-    """All robots meta tags that concern us, as they are written."""
+    """Returns all robots meta tags for all crawlers or for us, in lower case."""
     names = ("robots", "miniature-memory")
     tags = ((tag.get("name") or "", tag.get("content") or "") for tag in tree.iter("meta"))
     return ", ".join(content.strip().lower() for name, content in tags if name.strip().lower() in names)

@@ -1,4 +1,4 @@
-"""A parsed page as a list of blocks: the stretches of text between block-level tags, with where each one stands."""
+"""Turns a parsed page into a list of blocks: the texts between block-level tags, each with its place in the page."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 
 from lxml import etree
 
-# What a browser shows as no text, or as the page's machinery.
+# Elements that browsers show without text, or as controls.
 _SKIPPED = (
     "script style noscript template svg math iframe object embed applet audio video canvas map select option optgroup "
     "textarea input datalist head button frame frameset noframes link meta title base param source track progress "
     "meter rp"
 )
-# All others, custom elements too, stand in the line, as in a browser.
+# All other elements, custom ones too, are inline, as in a browser.
 _BLOCK_LEVEL = (
     "html body address article aside blockquote caption center dd details dialog dir div dl dt fieldset figcaption "
     "figure footer form h1 h2 h3 h4 h5 h6 header hgroup legend li main menu nav ol p pre search section summary table "
@@ -23,13 +23,13 @@ _BLOCK_LEVEL = (
 )
 SKIPPED, BLOCK_LEVEL = frozenset(_SKIPPED.split()), frozenset(_BLOCK_LEVEL.split())
 HEADINGS = frozenset(("h1", "h2", "h3", "h4", "h5", "h6"))
-# Inline text that only shows on demand (a person's portrait on hover, words for screen readers).
+# Inline text that shows only on demand (a portrait on hover, words for screen readers).
 ON_DEMAND = re.compile(r"rollover|tooltip-?(?:text|content)|sr-only|screen-?reader|visually-?hidden")
 INVISIBLE = re.compile(r"(?:display\s*:\s*none|visibility\s*:\s*hidden)")
 CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
-BREAK = "\x1e"  # <br>, until the spaces around it are gone
-CELL_WORDS, ROW_WORDS = 20, 40  # cells of more words are paragraphs laid out by a table
-# Scripts without spaces count two characters as a word.
+BREAK = "\x1e"  # stands for <br> until the spaces around it are removed
+CELL_WORDS, ROW_WORDS = 20, 40  # cells with more words are paragraphs in a layout table
+# Scripts without spaces between words: two characters count as a word.
 UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff"
 TOKEN = re.compile(rf"[{UNSPACED}]|[^\W{UNSPACED}]+")
 UNSPACED_CHARACTER = re.compile(f"[{UNSPACED}]")
@@ -37,45 +37,45 @@ UNSPACED_CHARACTER = re.compile(f"[{UNSPACED}]")
 
 @dataclass(slots=True, eq=False)
 class BlockElement:
-    """A block-level element."""
+    """A block-level element, such as `<p class="lead">` inside `<article class="post">` inside `<body>`."""
 
     parent: BlockElement | None
     tag: str
-    names: str  # its class and id, lower case, camelCase parted by hyphens
+    names: str  # class and id in lower case, camelCase split by hyphens: "lead"
     hidden: bool
-    quoted: bool  # it is a blockquote, or stands in one
+    quoted: bool  # is a blockquote, or inside one
     depth: int
-    kind: str  # tag and class
-    template: str  # kinds of itself and three ancestors: equal for what one template made
-    place: int  # among all boxes of the page, in document order
-    end: int = 0  # the place after its last descendant
+    kind: str  # tag and class: "p.lead"
+    template: str  # kinds of it and up to three ancestors: "p.lead/article.post/body"; equal if one template made them
+    place: int  # its number among all block-level elements, in document order
+    end: int = 0  # the place after its last descendant: x is inside if place <= x.place < end
 
     def holds(self, other: BlockElement) -> bool:
         return self.place <= other.place < self.end
 
     def upwards(self, root: BlockElement | None = None) -> Iterator[BlockElement]:
-        """The box and its ancestors below the root."""
-        box: BlockElement | None = self
-        while box is not None and box is not root:
-            yield box
-            box = box.parent
+        """Yields the element and its ancestors below the root."""
+        element: BlockElement | None = self
+        while element is not None and element is not root:
+            yield element
+            element = element.parent
 
 
 @dataclass(slots=True, eq=False)
 class Block:
-    """Text directly in one box (a row's cells are one block)."""
+    """The text directly in one block-level element; the cells of a table row are one block."""
 
-    box: BlockElement
-    cell: BlockElement | None  # the table cell that it stands in
+    element: BlockElement
+    cell: BlockElement | None  # the table cell around it
     text: str
-    link: int  # characters of it in links
-    strong: int  # characters of it in bold
+    link: int  # characters in links
+    strong: int  # characters in bold
     tokens: list[str] = field(default_factory=list)  # lower case, no punctuation
     size: int = 0  # in words
 
     @property
     def tag(self) -> str:
-        return self.box.tag
+        return self.element.tag
 
     @property
     def link_share(self) -> float:
@@ -87,12 +87,12 @@ class Block:
 
 
 def tokens_of(text: str) -> list[str]:
-    """Words in lower case; single characters where a script knows no spaces."""
+    """Returns words in lower case; single characters for scripts without spaces between words."""
     return TOKEN.findall(text.lower())
 
 
 def page_blocks(tree: Any) -> list[Block]:
-    """All text of the tree that may be seen, in document order. The tree is only read."""
+    """Returns all visible text of the tree, in document order. Does not change the tree."""
     reader = _Reader()
     walker = etree.iterwalk(tree, events=("start", "end", "comment", "pi"))
     for event, element in walker:
@@ -113,21 +113,21 @@ def page_blocks(tree: Any) -> list[Block]:
 
 
 class _Reader:
-    """Collects text between the tags that part blocks."""
+    """Collects the text between block-level tags."""
 
     def __init__(self) -> None:
         self.blocks: list[Block] = []
-        self._boxes: list[BlockElement] = []
-        self._places = 0
-        self._cells: list[BlockElement] = []
-        self._pieces: list[str] = []
-        self._link = self._strong = 0
-        self._links = self._bolds = 0  # how many such elements are open
+        self._open: list[BlockElement] = []
+        self._places = 0  # block-level elements so far
+        self._cells: list[BlockElement] = []  # open ones
+        self._pieces: list[str] = []  # text of the next block
+        self._link = self._strong = 0  # its characters in links, in bold
+        self._links = self._bolds = 0  # numbers of open elements
         self._after_break = False
         self._skipped: list[Any] = []
 
     def open(self, element: Any) -> bool:
-        """False where the element's inside is to be skipped."""
+        """Returns False where the content of the element must be skipped."""
         tag = element.tag
         if tag in SKIPPED:
             self._skipped.append(element)
@@ -136,10 +136,10 @@ class _Reader:
             self._break(tag)
         elif tag in BLOCK_LEVEL:
             self.flush()
-            self._boxes.append(_box(element, self._boxes[-1] if self._boxes else None, self._places))
+            self._open.append(_block_element(element, self._open[-1] if self._open else None, self._places))
             self._places += 1
             if tag in ("td", "th"):
-                self._cells.append(self._boxes[-1])
+                self._cells.append(self._open[-1])
             self.add(element.text)
         elif _on_demand(element):
             self._skipped.append(element)
@@ -156,9 +156,9 @@ class _Reader:
             self._skipped.pop()
         elif tag in BLOCK_LEVEL:
             self.flush()
-            box = self._boxes.pop()
-            box.end = self._places
-            if self._cells and self._cells[-1] is box:
+            closed = self._open.pop()
+            closed.end = self._places
+            if self._cells and self._cells[-1] is closed:
                 self._cells.pop()
         elif tag not in ("br", "hr"):
             self._links -= tag == "a"
@@ -166,7 +166,7 @@ class _Reader:
         self.add(element.tail)
 
     def add(self, text: str | None) -> None:
-        if not text or not self._boxes:
+        if not text or not self._open:
             return
         self._pieces.append(text)
         if (self._links or self._bolds or self._after_break) and not text.isspace():
@@ -176,7 +176,7 @@ class _Reader:
             self._strong += length if self._bolds else 0
 
     def _break(self, tag: str) -> None:
-        """Two breaks in a row part paragraphs, as a rule does."""
+        """Ends the block at two breaks in a row, or at a rule."""
         if self._after_break or tag == "hr":
             self.flush()
         else:
@@ -185,10 +185,10 @@ class _Reader:
 
     def flush(self) -> None:
         if self._pieces:
-            box, cell = self._boxes[-1], self._cells[-1] if self._cells else None
-            text = _verbatim(self._pieces) if box.tag == "pre" else _squeezed(self._pieces)
+            element, cell = self._open[-1], self._cells[-1] if self._cells else None
+            text = _verbatim(self._pieces) if element.tag == "pre" else _squeezed(self._pieces)
             if text:
-                self._store(Block(box, cell, text, min(self._link, len(text)), min(self._strong, len(text))))
+                self._store(Block(element, cell, text, min(self._link, len(text)), min(self._strong, len(text))))
             self._pieces = []
         self._link = self._strong = 0
         self._after_break = False
@@ -205,7 +205,7 @@ class _Reader:
 
 
 def _are_one_row(before: Block, block: Block) -> bool:
-    """Two cells of one row with a few words each; two paragraphs in a cell, or long ones, are laid out by a table."""
+    """Whether two blocks are cells of one row with few words each. Long cells are paragraphs in a layout table."""
     if before.cell is None or block.cell is None or before.cell is block.cell:
         return False
     if before.cell.parent is not block.cell.parent:
@@ -222,12 +222,12 @@ def _squeezed(pieces: list[str]) -> str:
 
 
 def _verbatim(pieces: list[str]) -> str:
-    """Of `pre`: every space and line counts."""
+    """Returns the text of `pre`, with all spaces and lines."""
     lines = "".join(pieces).replace(BREAK, "\n").replace("\r\n", "\n").split("\n")
     return "\n".join(line.rstrip() for line in lines).strip("\n")
 
 
-def _box(element: Any, parent: BlockElement | None, place: int) -> BlockElement:
+def _block_element(element: Any, parent: BlockElement | None, place: int) -> BlockElement:
     kind, name = element.get("class") or "", element.get("id") or ""
     names = CAMEL.sub("-", f"{kind[:300]} {name[:100]}").lower() if kind or name else ""
     above = parent.template.split("/", 3)[:3] if parent else []

@@ -27,7 +27,7 @@ class ReferenceMatcher:
     Args:
         entries: the documents, before their lines become tombstones.
         urls: further addresses.
-        domain: with its subdomains, as `suppression_list.domain_named` returns it.
+        domain: with its subdomains, as `suppression_list.parse_domain` gives it.
     """
 
     def __init__(self, entries: Iterable[LedgerEntry], urls: Iterable[str] = (), domain: str | None = None) -> None:

@@ -19,7 +19,7 @@ from tasks.forget.scrub_frontier import scrub_frontier
 from tasks.raw.ledger import read_entries
 from tasks.run_context import RunContext
 from tasks.tokenize import token_files
-from tasks.web.suppression_list import domain_named, domains_of
+from tasks.web.suppression_list import domains_of, parse_domain
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Request:
         if self.url is not None and not _is_address(self.url):
             raise SettingsError(f"{self.url!r} is no address: give it whole, such as https://example.org/page.")
         if self.domain is not None:
-            object.__setattr__(self, "domain", domain_named(self.domain))
+            object.__setattr__(self, "domain", parse_domain(self.domain))
 
     @property
     def has_target(self) -> bool:

@@ -25,7 +25,7 @@ def _scrub_row(frontier: Frontier, row: sqlite3.Row, matcher: ReferenceMatcher, 
     if matcher.is_page(row["url"]):
         if not dry:
             frontier.db.execute("DELETE FROM frontier WHERE rowid = ?", (row["rowid"],))
-            frontier.keep_hash(row["url"], row["first_seen"])
+            frontier.insert_pseudonym(row["url"], row["first_seen"])
         return True
     cut = {name: matcher.cut(row[name] or "") for name in ("query", "detail", "final_url")}
     if not dry and any(cut[name] != (row[name] or "") for name in cut):

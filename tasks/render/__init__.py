@@ -1,1 +1,1 @@
-"""Render: hit -> fetched page, by HTTP or Chromium, politely. Imports browser, web and what is below them."""
+"""Render: turns a hit into a fetched page, by HTTP or Chromium, politely. Imports browser, web and what is below."""

@@ -1,7 +1,7 @@
-"""Pages that scripts make: how one is told from its HTML, and which hosts have nothing else.
+"""Pages whose text comes from JavaScript: how they are recognised by their HTML, and which hosts have only such pages.
 
 A host is remembered once several pages in a row needed Chromium and got their text there. For some days its pages then
-go to Chromium at once: one request instead of two, and one pause. After that plain HTTP is tried again.
+go to Chromium at once: one request instead of two, and one pause. After that, plain HTTP is tried again.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import re
 import sqlite3
 import threading
 
-LITTLE_TEXT = 250  # characters; a page with scripts and less text is probably made by them
-SOME_TEXT = 1500  # with an empty container for an app, navigation and notices may come to this much
+LITTLE_TEXT = 250  # characters; a page with scripts and less text probably gets its text from them
+SOME_TEXT = 1500  # the same for a page with an empty app container: it may have navigation and notices
 IN_A_ROW = 3
 KEEP_SECONDS = 7 * 86_400.0
 
@@ -29,12 +29,12 @@ APP_SHELL = re.compile(
 )
 ASKS_FOR_SCRIPTS = re.compile(rb"(enable|requires?|needs?|without|turn on) javascript")
 WITHOUT_TEXT = (b"script", b"style", b"noscript", b"template")
-# A tag that counts (`<head` is not `<header`), any other tag, or text.
+# A tag that matters (`<head` is not `<header`), any other tag, or text.
 PIECE = re.compile(rb"<(script|style|noscript|template|/?head|body)(?=[\s>/])[^<>]*>?|<[^<>]*>|([^<]+|<)")
 
 
 class ScriptHosts:
-    """The verdict of each host, in the state database. `lock` guards the connection, which others use too."""
+    """Which hosts need Chromium, in the state database. `lock` guards the connection, which others use too."""
 
     def __init__(self, db: sqlite3.Connection, lock: threading.RLock) -> None:
         db.executescript(TABLE)
@@ -47,12 +47,11 @@ class ScriptHosts:
         return row is not None and now < row["until"] <= now + KEEP_SECONDS
 
     def note(self, host: str, needed: bool, now: float) -> None:
-        """How a page of the host came to its text, plain HTTP having been tried first."""
+        """Notes whether a page of the host needed Chromium, after plain HTTP was tried first."""
         with self._lock:
             row = self._db.execute("SELECT pages FROM script_hosts WHERE host = ?", (host,)).fetchone()
             if not needed:
-                if row is not None:
-                    self._db.execute("DELETE FROM script_hosts WHERE host = ?", (host,))
+                self._db.execute("DELETE FROM script_hosts WHERE host = ?", (host,))
                 return
             pages = (row["pages"] if row else 0) + 1
             until = now + KEEP_SECONDS if pages >= IN_A_ROW else 0.0
@@ -60,7 +59,7 @@ class ScriptHosts:
 
 
 def needs_browser(body: bytes) -> bool:
-    """Whether a page seems to get its text from scripts: little text beside scripts, or an empty shell for an app."""
+    """Whether a page seems to get its text from scripts: it has little text, or an empty container for an app."""
     lower = body.lower()
     if b"<script" not in lower:
         return False
@@ -71,9 +70,9 @@ def needs_browser(body: bytes) -> bool:
 
 
 def visible_text_length(lower: bytes) -> int:
-    """Bytes of text outside of tags, scripts and the like, white space as one; counting ends at `SOME_TEXT`.
+    """Returns the bytes of text outside tags and scripts, with runs of white space as one; stops at `SOME_TEXT`.
 
-    A linear scan, whatever the page. `lower`: a page in small letters.
+    Takes linear time for any input. `lower` is the page in lower case.
     """
     length, position, in_head = 0, 0, False
     while length < SOME_TEXT and (piece := PIECE.match(lower, position)):

@@ -1,4 +1,7 @@
-"""A page that only sends on, as browsers do: `<meta http-equiv=refresh content="0; url=...">` and little else."""
+"""Redirects by `<meta http-equiv=refresh content="0; url=...">`, on pages that have little else.
+
+Browsers also follow `content="5, new"` and `content=";url=new"`; `w3lib.html.get_meta_refresh` does not.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,9 @@ import re
 from tasks.contracts.addresses import join_web_address
 from tasks.render.javascript_pages import LITTLE_TEXT, visible_text_length
 
-HEAD_BYTES = 20_000  # where it is looked for
-LARGEST = 200_000  # bytes of a page that only sends on
-PATIENCE_SECONDS = 10  # a longer one is a page that renews itself
+HEAD_BYTES = 20_000  # where the tag is searched
+MAX_BYTES = 200_000  # a larger page has more than a redirect
+MAX_SECONDS = 10  # a page with a longer delay reloads itself
 META = re.compile(rb"<meta\b[^<>]{0,2000}>", re.IGNORECASE)
 IS_REFRESH = re.compile(rb"http-equiv\s*=\s*[\"']?refresh\b", re.IGNORECASE)
 CONTENT = re.compile(rb"content\s*=\s*(?:\"([^\"]*)\"|'([^']*)')", re.IGNORECASE)
@@ -19,14 +22,14 @@ NOSCRIPT = re.compile(rb"<noscript\b.*?(?:</noscript|\Z)", re.IGNORECASE | re.DO
 
 
 def refresh_target(body: bytes, url: str) -> str | None:
-    """The address that the page sends on to, where that is all it does."""
-    if len(body) > LARGEST or not IS_REFRESH.search(body, 0, HEAD_BYTES):
+    """Returns the address that a page redirects to, where it does nothing else."""
+    if len(body) > MAX_BYTES or not IS_REFRESH.search(body, 0, HEAD_BYTES):
         return None
     for tag in META.findall(NOSCRIPT.sub(b" ", body[:HEAD_BYTES])):
         content = CONTENT.search(tag)
         if not (content and IS_REFRESH.search(tag)):
             continue
-        said = TARGET.match(html.unescape((content[1] or content[2] or b"").decode("utf-8", "replace")))
-        if said and int(said[1] or 0) <= PATIENCE_SECONDS and visible_text_length(body.lower()) < LITTLE_TEXT:
-            return join_web_address(url, said[2].strip())
+        refresh = TARGET.match(html.unescape((content[1] or content[2] or b"").decode("utf-8", "replace")))
+        if refresh and int(refresh[1] or 0) <= MAX_SECONDS and visible_text_length(body.lower()) < LITTLE_TEXT:
+            return join_web_address(url, refresh[2].strip())
     return None

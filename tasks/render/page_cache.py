@@ -1,6 +1,6 @@
-"""Fetched pages on disk, by content, with a row for each URL: a bounded cache that a cut run resumes from.
+"""Fetched pages on disk, by content, with a row for each URL: a bounded cache from which an interrupted run resumes.
 
-Nothing here is synced: a file that does not have its digest is no page, and is fetched again.
+Files are not fsynced: a file whose content does not match its digest is ignored, and the page is fetched again.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ import shutil
 import sqlite3
 import threading
 import zlib
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from tasks.contracts.records import Hit, Page
 from tasks.contracts.urls import url_key
+from tasks.web.http_client import Response
 
 TABLES = """
 CREATE TABLE IF NOT EXISTS pages (
@@ -37,21 +37,7 @@ CREATE TABLE IF NOT EXISTS pages (
 CREATE INDEX IF NOT EXISTS pages_by_age ON pages (fetched_at);
 CREATE INDEX IF NOT EXISTS pages_by_content ON pages (sha256);
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Fetched:
-    """A page in memory, before it is kept."""
-
-    final_url: str
-    status: int
-    media_type: str
-    charset: str | None
-    etag: str | None
-    last_modified: str | None
-    rendered: bool
-    robots: str
-    body: bytes
+AS_IN_PAGE = ("final_url", "status", "media_type", "charset", "robots", "etag", "last_modified")  # columns
 
 
 class PageCache:
@@ -67,18 +53,19 @@ class PageCache:
             shutil.rmtree(folder)  # the state was lost: no row names these files any more
         folder.mkdir(parents=True, exist_ok=True)
 
-    def put(self, hit: Hit, fetched: Fetched, now: float) -> Page:
-        """Keep a page. The row goes first: a row without its file is a miss, a file without a row would be litter."""
-        sha256 = hashlib.sha256(fetched.body).hexdigest()
-        packed = gzip.compress(fetched.body, compresslevel=1, mtime=0)
+    def put(self, hit: Hit, response: Response, now: float) -> Page:
+        """Stores a page. Writes the row first: a row without its file is a miss, a file without a row would stay."""
+        sha256 = hashlib.sha256(response.body).hexdigest()
+        packed = gzip.compress(response.body, compresslevel=1, mtime=0)
         path = self._path(sha256)
         with self._lock:
             before = self._row(hit)
             self.db.execute(
                 "INSERT OR REPLACE INTO pages VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
                 (
-                    *(url_key(hit.url), sha256, fetched.final_url, fetched.status, fetched.media_type, fetched.charset),
-                    *(fetched.etag, fetched.last_modified, int(fetched.rendered), fetched.robots, now, len(packed)),
+                    *(url_key(hit.url), sha256, response.url, response.status, response.media_type, response.charset),
+                    *(response.headers.get("etag"), response.headers.get("last-modified")),
+                    *(int(response.rendered), response.robots, now, len(packed)),
                 ),
             )
             path.parent.mkdir(exist_ok=True)
@@ -86,31 +73,31 @@ class PageCache:
             temporary.write_bytes(packed)
             os.replace(temporary, path)
             if before is not None:
-                self._remove_unnamed(before["sha256"])
+                self._remove_unused_file(before["sha256"])
             return _page(hit, self._row(hit), path)
 
     def unused(self, hit: Hit) -> Page | None:
-        """The page of a hit that was fetched after the hit became due, by a run that was cut before it used it."""
+        """Returns a page fetched after the hit became due, by a run that was interrupted before it used the page."""
         row = self._row(hit)
         if row is None or hit.due_at is None or row["fetched_at"] < hit.due_at:
             return None
         path = self._path(row["sha256"])
         try:
-            whole = hashlib.sha256(gzip.decompress(path.read_bytes())).hexdigest() == row["sha256"]
+            is_whole = hashlib.sha256(gzip.decompress(path.read_bytes())).hexdigest() == row["sha256"]
         except (OSError, EOFError, zlib.error):
             return None
-        return _page(hit, row, path) if whole else None
+        return _page(hit, row, path) if is_whole else None
 
     def trim(self) -> None:
-        """Keep to the bound, oldest out first. Between batches only: within one, pages are still to be extracted."""
+        """Removes the oldest pages above the limit. Call it between batches: within one, pages wait to be extracted."""
         total = self.db.execute("SELECT coalesce(sum(bytes), 0) FROM pages").fetchone()[0]
         oldest = "SELECT url_key, sha256, bytes FROM pages ORDER BY fetched_at, url_key LIMIT 1"
         while total > self.max_bytes and (row := self.db.execute(oldest).fetchone()):
             self.db.execute("DELETE FROM pages WHERE url_key = ?", (row["url_key"],))
-            self._remove_unnamed(row["sha256"])
+            self._remove_unused_file(row["sha256"])
             total -= row["bytes"]
 
-    def _remove_unnamed(self, sha256: str) -> None:
+    def _remove_unused_file(self, sha256: str) -> None:
         if not self.db.execute("SELECT 1 FROM pages WHERE sha256 = ?", (sha256,)).fetchone():
             self._path(sha256).unlink(missing_ok=True)
 
@@ -128,15 +115,9 @@ def _page(hit: Hit, row: sqlite3.Row | None, path: Path) -> Page:
     assert row is not None
     return Page(
         hit=hit,
-        final_url=row["final_url"],
-        status=row["status"],
-        media_type=row["media_type"],
-        charset=row["charset"],
         body_path=str(path),
         body_sha256=row["sha256"],
         rendered=bool(row["rendered"]),
         fetched_at=datetime.fromtimestamp(row["fetched_at"], UTC).isoformat(timespec="seconds"),
-        robots=row["robots"],
-        etag=row["etag"],
-        last_modified=row["last_modified"],
+        **{name: row[name] for name in AS_IN_PAGE},
     )

@@ -1,18 +1,19 @@
-"""render: fetch pages, politely and within bounds, with Chromium only where a page has no text without it."""
+"""render: fetches pages, politely and within limits, with Chromium only where a page has no text without it."""
 
 from __future__ import annotations
 
 import logging
 import random
-import re
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Sequence
-from types import TracebackType
-from typing import Self
+from contextlib import AbstractContextManager
+from dataclasses import replace
 
-from tasks.browser.browser import Browser, RenderedPage
+import httpx
+
+from tasks.browser.browser import Browser
 from tasks.contracts.errors import BrowserError
 from tasks.contracts.outcomes import PageRejected
 from tasks.contracts.paths import Layout
@@ -22,37 +23,36 @@ from tasks.contracts.urls import site_of
 from tasks.render.host_queues import HostQueues
 from tasks.render.javascript_pages import LITTLE_TEXT, ScriptHosts, needs_browser, visible_text_length
 from tasks.render.meta_refresh import refresh_target
-from tasks.render.page_cache import Fetched, PageCache
+from tasks.render.page_cache import PageCache
 from tasks.storage.state_db import relaxed
 from tasks.web.blocklists import NO_BLOCKLISTS, Blocklists
 from tasks.web.egress import EgressPolicy
-from tasks.web.http_client import Deadline, HttpClient, Response
+from tasks.web.http_client import HTML, Deadline, HttpClient, Response, conditional_headers, follow_redirects
 from tasks.web.politeness import PolitenessPolicy
 from tasks.web.suppression_list import SuppressionList
-from tasks.web.usage_rights import check_answer
+from tasks.web.usage_rights import check_response
 
 log = logging.getLogger(__name__)
 
 MAX_REDIRECTS = 10
-HTML = frozenset(("text/html", "application/xhtml+xml"))
 MEDIA_TYPES = HTML | {"text/plain"}
-PATIENCE_SECONDS = 30.0  # a Retry-After up to this is waited for
+PATIENCE_SECONDS = 30.0  # the longest Retry-After that is waited for
 BACKOFF_SECONDS = 0.5
 
 
 def render(hits: Sequence[Hit], renderer: Renderer) -> list[Page | Dropped]:
-    """One page or one named refusal for each hit, in the same order; several hosts at once, each at its own pace."""
+    """Returns a page or a named rejection for each hit, in the same order; several hosts at once, each at its pace."""
     renderer.cache.trim()
     with relaxed(renderer.db):
-        return renderer.lanes.run(hits)
+        return renderer.host_queues.run(hits)
 
 
-class Stopped(Exception):
-    """The night is being ended while a page was under way."""
+class RenderStopped(Exception):
+    """The renderer was closed while a page was being fetched."""
 
 
-class Renderer:
-    """What fetching needs, open for one night: an HTTP client, hosts' wishes, the page cache, a browser when needed."""
+class Renderer(AbstractContextManager["Renderer"]):
+    """What fetching needs, open for one run: HTTP client, politeness, page cache, and a browser once one is needed."""
 
     def __init__(
         self,
@@ -63,114 +63,115 @@ class Renderer:
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], None] | None = None,
         blocklists: Blocklists = NO_BLOCKLISTS,
-        gate: EgressPolicy | None = None,
+        egress: EgressPolicy | None = None,
         browser: Browser | None = None,
         fetched: Callable[[Page], None] = lambda _: None,
     ) -> None:
-        """`fetched` is told of each page at once, in one of the lanes' threads."""
+        """`fetched` is called with each page as soon as it is there, in one of the queues' threads."""
         self.settings = settings.render
         self.layout, self.db, self.fetched = layout, db, fetched
         self.clock, self.sleep = clock, sleep or self._sleep
         self._stopping = threading.Event()
-        forgotten = SuppressionList(layout.forgotten)
+        suppressed = SuppressionList(layout.forgotten)
 
-        def refuse(url: str) -> None:
-            blocklists.refuse(url)
-            forgotten.refuse_host(url)
+        def reject_host(url: str) -> None:
+            blocklists.reject(url)
+            suppressed.reject_host(url)
 
-        gate = gate or EgressPolicy(settings.search.allow_loopback, refuse=refuse)
-        self.client = HttpClient(self.settings.introduction, gate)
-        lock = threading.RLock()  # around the database, which all lanes share
-        self.hosts = PolitenessPolicy(db, self.client, self.settings, clock, self.sleep, blocklists, forgotten, lock)
-        self.cache = PageCache(db, layout.pages, self.settings.cache_megabytes * 1_000_000, lock)
-        self.script_hosts = ScriptHosts(db, lock)
-        self.lanes: HostQueues[Hit, Page | Dropped] = HostQueues(
-            self.visit, lambda hit: site_of(hit.url), self.hosts.ready_at, self.settings.hosts_at_once, self._stopping
-        )
-        self.browser = browser or Browser(self.settings, layout, gate)
+        egress = egress or EgressPolicy(settings.search.allow_loopback, reject=reject_host)
+        self.client = HttpClient(self.settings.introduction, egress)
+        self.browser = browser or Browser(self.settings, layout, egress)
         self.browser_missing: str | None = None  # why, once it is known
         self._browser_free = threading.Lock()
+        lock = threading.RLock()  # guards the database connection, which all threads share
+        self.politeness = PolitenessPolicy(
+            db, self.client, self.settings, clock, self.sleep, blocklists, suppressed, lock
+        )
+        self.cache = PageCache(db, layout.pages, self.settings.cache_megabytes * 1_000_000, lock)
+        self.script_hosts = ScriptHosts(db, lock)
+        self.host_queues: HostQueues[Hit, Page | Dropped] = HostQueues(
+            work=self.visit,
+            host_of=lambda hit: site_of(hit.url),
+            ready_at=self.politeness.ready_at,
+            workers=self.settings.hosts_at_once,
+            stop=self._stopping,
+        )
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
-        """At once, also where an error or Ctrl-C left pages under way: they lose the network, then the browser."""
+        """Closes the client and the browser at once, also while pages are being fetched after an error or Ctrl-C."""
         self._stopping.set()
         self.client.close()
         while not self._browser_free.acquire(timeout=0.2):
             self.browser.kill()
         self.browser.close()
         self._browser_free.release()
-        self.lanes.join(2.0)
+        self.host_queues.join(2.0)
 
     def _sleep(self, seconds: float) -> None:
         if self._stopping.wait(seconds):
-            raise Stopped
+            raise RenderStopped
 
     def visit(self, hit: Hit) -> Page | Dropped:
-        """The page, from the cache where a cut run left it there."""
+        """Returns the page, from the cache where an interrupted run left it there."""
         try:
             page = self._unused(hit) or self.cache.put(hit, self._fetch(hit), self.clock())
-        except PageRejected as refused:
-            return refused.dropped("render")
+        except PageRejected as rejected:
+            return rejected.dropped("render")
         self.fetched(page)
         return page
 
     def _unused(self, hit: Hit) -> Page | None:
-        """From the cache, held against the blocklists again: they may have grown since it was fetched."""
+        """Returns a page from the cache, checked against the blocklists again: they may have grown since."""
         page = self.cache.unused(hit)
         for url in (hit.url, page.final_url) if page else ():
-            self.hosts.refuse(url)
+            self.politeness.reject_blocked(url)
         return page
 
-    def _fetch(self, hit: Hit) -> Fetched:
-        """By plain HTTP; by Chromium where the page has no text without it, or its host never has."""
-        budget = _Budget(self.settings.timeout_seconds)
-        if self._is_of_scripts(hit) and (shown := self._at_once_in_browser(hit, budget)):
-            return shown
-        self.client.forget_cookies()
-        answer, site = self._follow(hit, budget)
-        if not answer.body.strip():
-            raise PageRejected("empty_body", f"HTTP {answer.status}")
-        fetched = _fetched(answer, site)
-        if answer.media_type not in HTML or self.settings.browser == "never":
-            return fetched
-        host = site_of(answer.url)
-        if self.settings.browser == "auto" and not needs_browser(answer.body):
-            self.script_hosts.note(host, False, self.clock())
-            return fetched
-        rendered = self._in_browser(answer, site, budget)
-        self.script_hosts.note(host, visible_text_length(rendered.body.lower()) >= LITTLE_TEXT, self.clock())
-        return rendered
+    def _fetch(self, hit: Hit) -> Response:
+        """Fetches by plain HTTP, and by Chromium where the page, or all of its host, has no text without it."""
+        budget = _TimeBudget(self.settings.timeout_seconds)
+        if self._is_of_script_host(hit) and (page := self._render_at_once(hit, budget)):
+            return page
+        response = self._request_with_redirects(hit, budget)
+        if not response.body.strip():
+            raise PageRejected("empty_body", f"HTTP {response.status}")
+        page = _with_evidence(response)
+        if response.media_type not in HTML or self.settings.browser == "never":
+            return page
+        host, is_better_rendered = site_of(response.url), False
+        if self.settings.browser != "auto" or needs_browser(response.body):
+            page = self._render(response, budget)
+            is_better_rendered = visible_text_length(page.body.lower()) >= LITTLE_TEXT
+        self.script_hosts.note(host, is_better_rendered, self.clock())
+        return page
 
-    def _follow(self, hit: Hit, budget: _Budget) -> tuple[Response, str]:
-        """By hand, so that each hop is checked: its scheme, its address, its robots.txt."""
-        url, seen = hit.url, set()
-        for _ in range(MAX_REDIRECTS + 1):
+    # -- by plain HTTP -----------------------------------------------------------------------------------
+
+    def _request_with_redirects(self, hit: Hit, budget: _TimeBudget) -> Response:
+        """Follows HTTP redirects and refreshes by `<meta>`. Checks each hop: its loop, its robots.txt, its address."""
+        self.client.forget_cookies()
+        seen = set()
+
+        def fetch(url: str) -> Response:
             # A site may redirect to the same address once it has set a cookie.
             state = (url, self.client.cookie_names())
             if state in seen:
                 raise PageRejected("redirect_loop", url)
             seen.add(state)
-            site = self._permit(url)
-            answer = self._request(url, _conditions(hit) if url == hit.url else {}, budget)
-            target = answer.redirect or (refresh_target(answer.body, url) if answer.media_type in HTML else None)
-            if target is None:
-                return answer, site
-            url = target
-        raise PageRejected("redirect_loop", f"more than {MAX_REDIRECTS} redirects")
+            robots = self._permit(url)
+            conditions = conditional_headers(hit.etag, hit.last_modified) if url == hit.url else {}
+            return replace(self._request(url, conditions, budget), robots=robots)
 
-    def _request(self, url: str, conditions: dict[str, str], budget: _Budget) -> Response:
-        """One answer, trying again at once (with growing, jittered pauses) what a moment may mend."""
+        return follow_redirects(hit.url, fetch, MAX_REDIRECTS, _redirect_target)
+
+    def _request(self, url: str, conditions: dict[str, str], budget: _TimeBudget) -> Response:
+        """Sends a request; repeats it, with growing and jittered pauses, after a failure that may soon be over."""
         for attempt in range(self.settings.retries + 1):
             try:
-                with self.hosts.turn(url), budget as deadline:
+                with self.politeness.turn(url), budget as deadline:
                     return self.client.get(
                         url,
                         deadline=deadline,
@@ -178,77 +179,71 @@ class Renderer:
                         media_types=MEDIA_TYPES,
                         headers=conditions,
                     )
-            except PageRejected as refused:
-                if refused.reason == "unchanged" and not conditions:
-                    raise PageRejected("http_error", "HTTP 304 without a condition") from refused
-                asked = refused.retry_after or 0.0
+            except PageRejected as rejected:
+                if rejected.reason == "unchanged" and not conditions:
+                    raise PageRejected("http_error", "HTTP 304 without a condition") from rejected
+                asked = rejected.retry_after or 0.0
                 if asked > PATIENCE_SECONDS:
-                    self.hosts.cool(url, asked)
+                    self.politeness.cool(url, asked)
                 last = attempt == self.settings.retries or budget.left <= 0
-                if not refused.retry or refused.reason == "timeout" or asked > PATIENCE_SECONDS or last:
+                if not rejected.retry or rejected.reason == "timeout" or asked > PATIENCE_SECONDS or last:
                     raise
                 self.sleep(max(asked, BACKOFF_SECONDS * 2**attempt * random.uniform(0.5, 1.5)))
         raise AssertionError("the last attempt returns or raises")
 
-    def _is_of_scripts(self, hit: Hit) -> bool:
-        """Whether its host is known for pages without text. What has validators came by plain HTTP, and may again."""
+    def _permit(self, url: str) -> str:
+        """Returns what the site allows, as evidence. Raises PageRejected."""
+        return f"robots.txt: {self.politeness.permit(url)}; {self.politeness.reservation(url)}"
+
+    # -- by Chromium -------------------------------------------------------------------------------------
+
+    def _is_of_script_host(self, hit: Hit) -> bool:
+        """Whether the host's pages are known to need Chromium. A page with validators came by plain HTTP before."""
         if self.settings.browser != "auto" or self.browser_missing or hit.etag or hit.last_modified:
             return False
         return self.script_hosts.knows(site_of(hit.url), self.clock())
 
-    def _at_once_in_browser(self, hit: Hit, budget: _Budget) -> Fetched | None:
-        """Without plain HTTP first. None where that is to be asked after all: for what went wrong, it has the names."""
-        site = self._permit(hit.url)
+    def _render_at_once(self, hit: Hit, budget: _TimeBudget) -> Response | None:
+        """Renders without plain HTTP first. Returns None where plain HTTP must follow, to name what went wrong."""
+        robots = self._permit(hit.url)
         try:
-            shown = self._show(hit.url, budget)
-        except PageRejected as refused:
-            if refused.reason in ("browser_failed", "timeout"):
+            page = self._show(hit.url, budget)
+        except PageRejected as rejected:
+            if rejected.reason in ("browser_failed", "timeout"):
                 raise
             return None
-        if not shown.answers or not 200 <= shown.status < 300:
+        if not page.history or not 200 <= page.status < 300:
             return None
-        return self._rendered(shown, hit.url, site, shown.answers[-1])
+        return self._permit_rendered(page, hit.url, robots)
 
-    def _in_browser(self, answer: Response, site: str, budget: _Budget) -> Fetched:
-        """The page that came by plain HTTP, as Chromium shows it."""
+    def _render(self, response: Response, budget: _TimeBudget) -> Response:
+        """Renders a page that came by plain HTTP."""
         if self.browser_missing:
             raise PageRejected("browser_missing", self.browser_missing)
-        shown = self._show(answer.url, budget)
-        if shown.status >= 400:
-            raise PageRejected(
-                "http_error" if shown.status < 500 else "server_error", f"HTTP {shown.status} in Chromium"
-            )
-        return self._rendered(shown, answer.url, site, shown.answers[-1] if shown.answers else answer)
+        page = self._show(response.url, budget)
+        if page.status >= 400:
+            raise PageRejected("http_error" if page.status < 500 else "server_error", f"HTTP {page.status} in Chromium")
+        if not page.history:  # a script wrote the document
+            page = replace(page, status=response.status, headers=response.headers)
+        return self._permit_rendered(page, response.url, response.robots)
 
-    def _rendered(self, shown: RenderedPage, asked: str, site: str, answer: Response) -> Fetched:
-        """No validators: they describe the shell, which never changes."""
-        # Where redirects and scripts led is known only now; what may not be fetched there is not kept.
-        way = [url.partition("#")[0] for url in (asked, *(one.url for one in shown.answers), shown.final_url)]
-        for url in list(dict.fromkeys(way))[1:]:
-            site = self._permit(url)
-        body = shown.html.encode("utf-8", "replace")
-        return Fetched(
-            final_url=shown.final_url,
-            status=answer.status,
-            media_type="text/html",
-            charset="utf-8",
-            etag=None,
-            last_modified=None,
-            rendered=True,
-            robots=_evidence(site, answer, body),
-            body=body,
-        )
+    def _permit_rendered(self, page: Response, asked: str, robots: str) -> Response:
+        """Checks where redirects and scripts led, which is known only now; a forbidden page is not kept."""
+        urls = [url.partition("#")[0] for url in (asked, *(one.url for one in page.history), page.url)]
+        for url in list(dict.fromkeys(urls))[1:]:
+            robots = self._permit(url)
+        headers = httpx.Headers(page.headers)
+        headers["content-type"] = "text/html; charset=utf-8"
+        for validator in ("etag", "last-modified"):  # they describe the page before its scripts, which never changes
+            headers.pop(validator, None)
+        return _with_evidence(replace(page, headers=headers, robots=robots))
 
-    def _permit(self, url: str) -> str:
-        """What the site allows, as evidence. Raises Refused."""
-        return f"robots.txt: {self.hosts.permit(url)}; {self.hosts.reservation(url)}"
-
-    def _show(self, url: str, budget: _Budget) -> RenderedPage:
-        """By the one browser, when it is free and it is the host's turn."""
-        with self.hosts.turn(url), self._browser_free:
+    def _show(self, url: str, budget: _TimeBudget) -> Response:
+        """Renders a URL once the browser is free and the host may be asked again."""
+        with self.politeness.turn(url), self._browser_free:
             if self._stopping.is_set():
-                raise Stopped
-            self.hosts.begin(url)  # only now, after the pages that the browser had before
+                raise RenderStopped
+            self.politeness.start_pause(url)  # again, since the browser may have been busy for long
             try:
                 with budget:
                     return self.browser.read(url, max(budget.left, 1.0))
@@ -258,8 +253,8 @@ class Renderer:
                 raise PageRejected("browser_missing", str(error)) from error
 
 
-class _Budget:
-    """Seconds that one page may spend on requests, politeness not counted. `with budget as deadline:` spends."""
+class _TimeBudget:
+    """Seconds that requests for one page may take, without pauses for politeness. `with budget as deadline:` spends."""
 
     def __init__(self, seconds: float) -> None:
         self.left = seconds
@@ -273,31 +268,12 @@ class _Budget:
         self.left -= time.monotonic() - self._started
 
 
-def _fetched(answer: Response, site: str) -> Fetched:
-    return Fetched(
-        final_url=answer.url,
-        status=answer.status,
-        media_type=answer.media_type,
-        charset=_charset(answer.headers.get("content-type", "")),
-        etag=answer.headers.get("etag"),
-        last_modified=answer.headers.get("last-modified"),
-        rendered=False,
-        robots=_evidence(site, answer, answer.body),
-        body=answer.body,
-    )
+def _redirect_target(response: Response) -> str | None:
+    is_html = response.media_type in HTML
+    return response.redirect or (refresh_target(response.body, response.url) if is_html else None)
 
 
-def _evidence(site: str, answer: Response, body: bytes) -> str:
-    """What we may do with a page, as site and answer say. Raises Refused where they ask us to keep away."""
-    lines = answer.headers.get_list("x-robots-tag")
-    return f"{site}; {check_answer(answer.headers, lines, body).line}"
-
-
-def _conditions(hit: Hit) -> dict[str, str]:
-    conditions = {"If-None-Match": hit.etag, "If-Modified-Since": hit.last_modified}
-    return {name: value for name, value in conditions.items() if value}
-
-
-def _charset(content_type: str) -> str | None:
-    found = re.search(r"charset\s*=\s*[\"']?([\w.:-]+)", content_type, re.IGNORECASE)
-    return found[1].lower() if found else None
+def _with_evidence(response: Response) -> Response:
+    """Adds what headers and meta tags say about use. Raises PageRejected where they forbid it."""
+    lines = response.headers.get_list("x-robots-tag")
+    return replace(response, robots=f"{response.robots}; {check_response(response.headers, lines, response.body)}")

@@ -1,7 +1,7 @@
-"""Feeds and sitemaps: which pages they name. RSS, Atom, sitemaps and their indexes, gzip, plain lists.
+"""Feeds and sitemaps: the pages that they list. RSS, Atom, sitemaps and their indexes, gzip, plain lists.
 
-Protocol: https://www.sitemaps.org/protocol.html; a sitemap may be a feed, and a feed's address is often given as the
-page that points to it, so each is known by its content.
+Protocol: https://www.sitemaps.org/protocol.html. A sitemap may be a feed, and users often give a page that points to
+its feed, so the kind is recognised by the content.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from urllib.parse import urljoin
 
@@ -17,49 +18,49 @@ from lxml import etree, html
 from tasks.contracts.outcomes import PageRejected
 from tasks.contracts.records import Hit
 from tasks.search.queries import Listing, SourceQuery, SourceResult
-from tasks.web.http_client import Deadline, HttpClient, Response
+from tasks.web.http_client import Deadline, HttpClient, Response, conditional_headers, follow_redirects
 from tasks.web.politeness import PolitenessPolicy
 
-MAX_BYTES = 10_000_000  # after decompression; of a larger one the beginning is read
-MAX_ADDRESSES = 50_000  # the protocol's own bound
+MAX_BYTES = 10_000_000  # after decompression; the rest of a larger file is ignored
+MAX_ADDRESSES = 50_000  # the protocol's own limit
 MAX_REDIRECTS = 5
 ACCEPT = "application/atom+xml, application/rss+xml, application/xml, text/xml, text/plain;q=0.8, text/html;q=0.5"
 FEED_TYPES = ("application/rss+xml", "application/atom+xml", "application/feed+xml")
-# An "&" that is no entity of XML's own, as feeds have them; libxml2 loses all that follow the first. CDATA stays.
+# An "&" that begins no entity of XML, as many feeds have it: libxml2 drops all text after the first one. Skips CDATA.
 LOOSE_AMPERSAND = re.compile(
     rb"<!\[CDATA\[.*?(?:\]\]>|\Z)|&(?!(?:amp|lt|gt|quot|apos|#\d{1,7}|#x[0-9a-fA-F]{1,6});)", re.DOTALL
 )
 SITEMAP_LINE = re.compile(r"^\s*sitemap:\s*(\S+)", re.IGNORECASE)
 
 
-class Listed:
-    """The addresses of one file, in its order, and the further files it names."""
+@dataclass(frozen=True, slots=True)
+class ParsedListing:
+    """The pages and the further files that one file lists, in its order."""
 
-    def __init__(self) -> None:
-        self.pages: list[Listing] = []
-        self.files: list[Listing] = []
+    pages: list[Listing] = field(default_factory=list)
+    files: list[Listing] = field(default_factory=list)
 
 
 def ask_listing(
-    question: SourceQuery,
+    query: SourceQuery,
     client: HttpClient,
-    hosts: PolitenessPolicy,
+    politeness: PolitenessPolicy,
     seconds: float,
     unknown: Callable[[list[Hit]], list[Hit]],
 ) -> SourceResult:
-    """What is new in one feed or sitemap file, the latest first, asked conditionally and politely."""
+    """Returns what is new in one feed or sitemap file, latest first. `unknown` keeps the hits never seen before."""
     try:
-        response = fetch(question, client, hosts, seconds)
+        response = fetch(query, client, politeness, seconds)
         listed = parse(response.body, response.url)
-    except PageRejected as refused:
-        return SourceResult.of(refused)
+    except PageRejected as rejected:
+        return SourceResult.of(rejected)
     if listed is None:
         return SourceResult("no_listing", response.media_type)
     newest = sorted(listed.pages, key=lambda one: -(one.modified or 0.0))
-    provider = question.source.provider
-    # By source and not by file: a sitemap's files are renamed and split as they grow.
-    hits = unknown([Hit(one.url, provider, question.source.url, rank=rank) for rank, one in enumerate(newest)])
-    most = question.source.max_urls
+    source = query.source
+    # With the source's address and not the file's: sitemaps rename and split their files as they grow.
+    hits = unknown([Hit(one.url, source.provider, source.url, rank=rank) for rank, one in enumerate(newest)])
+    most = source.max_urls
     return SourceResult(
         "results" if listed.pages or listed.files else "no_results",
         hits=tuple(hits[:most]),
@@ -70,34 +71,30 @@ def ask_listing(
     )
 
 
-def fetch(question: SourceQuery, client: HttpClient, hosts: PolitenessPolicy, seconds: float) -> Response:
-    """As `render` fetches: robots.txt and the host's pace on each hop.
+def fetch(query: SourceQuery, client: HttpClient, politeness: PolitenessPolicy, seconds: float) -> Response:
+    """Fetches a file. Obeys robots.txt and the host's pace for each hop, as `render` does.
 
     Raises:
-        Refused: `unchanged` among others.
+        PageRejected: `unchanged` among others.
     """
-    conditions = {"If-None-Match": question.etag, "If-Modified-Since": question.last_modified}
-    headers = {"Accept": ACCEPT, **{name: value for name, value in conditions.items() if value}}
-    url = question.query
-    for _ in range(MAX_REDIRECTS + 1):
-        hosts.permit(url)
+    headers = {"Accept": ACCEPT, **conditional_headers(query.etag, query.last_modified)}
+
+    def get(url: str) -> Response:
+        politeness.permit(url)
         try:
-            with hosts.turn(url):
+            with politeness.turn(url):
                 deadline = Deadline(seconds)
-                answer = client.get(url, deadline=deadline, max_bytes=MAX_BYTES, truncate=True, headers=headers)
-        except PageRejected as refused:
-            if refused.retry_after:
-                hosts.cool(url, refused.retry_after)
+                return client.get(url, deadline=deadline, max_bytes=MAX_BYTES, truncate=True, headers=headers)
+        except PageRejected as rejected:
+            if rejected.retry_after:
+                politeness.cool(url, rejected.retry_after)
             raise
-        target = answer.redirect
-        if target is None:
-            return answer
-        url = target
-    raise PageRejected("redirect_loop", f"more than {MAX_REDIRECTS} redirects")
+
+    return follow_redirects(query.query, get, MAX_REDIRECTS)
 
 
-def parse(body: bytes, base: str) -> Listed | None:
-    """None for what is no listing."""
+def parse(body: bytes, base: str) -> ParsedListing | None:
+    """Returns what a file lists; None where it is no listing."""
     body = _unpacked(body).lstrip(b"\xef\xbb\xbf \t\r\n")
     if not body.startswith(b"<"):
         return _plain(body, base)
@@ -116,12 +113,12 @@ def parse(body: bytes, base: str) -> Listed | None:
     return _page_with_feeds(body, base)
 
 
-Found = Iterator[tuple[str, str | None, str | None]]  # what it is, its address, when it changed
+Entries = Iterator[tuple[str, str | None, str | None]]  # "page" or "file", address, date of the last change
 
 
-def _bounded(found: Found, base: str) -> Listed:
-    listed = Listed()
-    for kind, address, changed in found:
+def _bounded(entries: Entries, base: str) -> ParsedListing:
+    listed = ParsedListing()
+    for kind, address, changed in entries:
         if len(listed.pages) + len(listed.files) >= MAX_ADDRESSES:
             break
         if not address or not address.strip():
@@ -131,18 +128,18 @@ def _bounded(found: Found, base: str) -> Listed:
         except ValueError:
             continue
         if url.startswith(("http://", "https://")):
-            (listed.files if kind == "file" else listed.pages).append(Listing(url, moment(changed)))
+            (listed.files if kind == "file" else listed.pages).append(Listing(url, epoch_seconds(changed)))
     return listed
 
 
-def _sitemap(root: etree._Element) -> Found:
+def _sitemap(root: etree._Element) -> Entries:
     for entry in root:
         if (kind := _name(entry)) in ("url", "sitemap"):
             yield "file" if kind == "sitemap" else "page", _child(entry, "loc"), _child(entry, "lastmod")
 
 
-def _rss(root: etree._Element) -> Found:
-    """RSS 2.0 and, with its items beside the channel, 1.0."""
+def _rss(root: etree._Element) -> Entries:
+    """Reads RSS 2.0, and RSS 1.0, which has its items beside the channel."""
     for item in root.iter("{*}item"):
         guid = next((one for one in item if _name(one) == "guid"), None)
         permanent = guid is not None and guid.get("isPermaLink", "true").lower() == "true"
@@ -150,7 +147,7 @@ def _rss(root: etree._Element) -> Found:
         yield "page", link, _child(item, "pubDate") or _child(item, "date")
 
 
-def _atom(root: etree._Element) -> Found:
+def _atom(root: etree._Element) -> Entries:
     for entry in root.iter("{*}entry"):
         links = [one for one in entry if _name(one) == "link" and one.get("rel", "alternate") == "alternate"]
         pages = [one for one in links if "html" in one.get("type", "html")] or links
@@ -158,8 +155,8 @@ def _atom(root: etree._Element) -> Found:
             yield "page", urljoin(entry.base or "", pages[0].get("href", "")), _child(entry, "updated")
 
 
-def _plain(body: bytes, base: str) -> Listed | None:
-    """One address a line, or robots.txt, which names sitemaps."""
+def _plain(body: bytes, base: str) -> ParsedListing | None:
+    """Reads a list with an address in each line, or robots.txt, which names sitemaps."""
     lines = body.decode("utf-8", "replace").splitlines()
     named = [match[1] for line in lines if (match := SITEMAP_LINE.match(line))]
     if named:
@@ -168,8 +165,8 @@ def _plain(body: bytes, base: str) -> Listed | None:
     return _bounded((("page", url, None) for url in addresses), base) if addresses else None
 
 
-def _page_with_feeds(body: bytes, base: str) -> Listed | None:
-    """A page that points to its feed; only the first, since the others are its comments and sections."""
+def _page_with_feeds(body: bytes, base: str) -> ParsedListing | None:
+    """Reads a page that points to feeds. Takes the first only: the others are for comments and sections."""
     try:
         page = html.document_fromstring(body[:1_000_000])
     except (etree.LxmlError, ValueError):
@@ -180,7 +177,7 @@ def _page_with_feeds(body: bytes, base: str) -> Listed | None:
 
 
 def _unpacked(body: bytes) -> bytes:
-    """`sitemap.xml.gz` is a gzip file, which HTTP knows nothing of."""
+    """Decompresses a file such as `sitemap.xml.gz`, which is gzip without an HTTP header that says so."""
     if not body.startswith(b"\x1f\x8b"):
         return body
     try:
@@ -197,8 +194,8 @@ def _child(element: etree._Element, name: str) -> str | None:
     return next((one.text for one in element if _name(one) == name and one.text), None)
 
 
-def moment(text: str | None) -> float | None:
-    """Epoch seconds of a W3C date; feeds' older form of dates is left alone, since feeds are in order anyway."""
+def epoch_seconds(text: str | None) -> float | None:
+    """Returns the epoch seconds of a W3C date; None for the older dates of feeds, which are in order anyway."""
     try:
         at = datetime.fromisoformat((text or "").strip())
     except ValueError:

@@ -1,7 +1,7 @@
-"""One look at a page in the whole Chromium through undetected-chromedriver: `python -m tasks.search.google_browser`.
+"""Opens one page in the full Chromium through undetected-chromedriver: `python -m tasks.search.google_browser`.
 
-A process of its own, so that its parent can end it at a deadline, its memory goes back, and the GPL-3.0 package
-is loaded here alone. Reads its orders from standard input as JSON, writes what it saw to standard output as JSON.
+Runs in its own process, so that its parent can kill it at a deadline, its memory is freed, and the GPL-3.0 package is
+loaded only here. Reads its orders from standard input as JSON, writes what it saw to standard output as JSON.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from selenium.common.exceptions import WebDriverException
 
 from tasks.processes.process_tree import kill
 
-SETTLE_SECONDS = 1.0
+STABLE_SECONDS = 1.0
 POLL_SECONDS = 0.25
 QUIT_SECONDS = 5.0
 SNAPSHOT = """
@@ -33,9 +33,9 @@ return {url: location.href, status: entry ? entry.responseStatus : 0,
 
 
 def patched_driver(original: str, folder: Path) -> Path:
-    """A copy of the driver that undetected-chromedriver has patched: it does so in place, so never on the original.
+    """Returns a copy of the driver patched by undetected-chromedriver, which would otherwise patch the original.
 
-    Made under another name first: a kill in the middle leaves no half-patched driver behind.
+    The copy gets its name last: a kill in the middle leaves no half-patched driver behind.
     """
     about = os.stat(original)
     ready = folder / f"chromedriver-{about.st_size}-{int(about.st_mtime)}"
@@ -50,8 +50,8 @@ def patched_driver(original: str, folder: Path) -> Path:
     return ready
 
 
-def look(orders: dict[str, Any]) -> dict[str, Any]:
-    """What Chromium shows at `url`: its address, status and HTML."""
+def open_page(orders: dict[str, Any]) -> dict[str, Any]:
+    """Returns what Chromium shows at `url`: its address, status and HTML."""
     uc: Any = import_module("undetected_chromedriver")
     folder = Path(orders["folder"])
     profile = folder / "profile"
@@ -75,15 +75,15 @@ def look(orders: dict[str, Any]) -> dict[str, Any]:
     )
     driver.set_page_load_timeout(orders["seconds"])
     driver.get(orders["url"])
-    shown = _settled(driver, orders)
+    page = _wait_until_stable(driver, orders)
     with suppress(psutil.Error, WebDriverException):  # asked to end, it writes its cookies first
         driver.execute_cdp_cmd("Browser.close", {})
         psutil.Process(driver.browser_pid).wait(QUIT_SECONDS)
-    return shown
+    return page
 
 
 def _options(kind: Any, sandboxed: bool) -> Any:
-    """undetected-chromedriver adds `--no-sandbox` for everybody; it does not get it in where the sandbox works."""
+    """Returns options that ignore `--no-sandbox`, which undetected-chromedriver adds, where the sandbox works."""
 
     class Options(kind):  # type: ignore[misc]  # the package has no types
         def add_argument(self, argument: str) -> None:
@@ -93,32 +93,32 @@ def _options(kind: Any, sandboxed: bool) -> Any:
     return Options()
 
 
-def _settled(driver: Any, orders: dict[str, Any]) -> dict[str, Any]:
-    """The page once its address and size stay the same: a gate's script leads elsewhere a moment later."""
+def _wait_until_stable(driver: Any, orders: dict[str, Any]) -> dict[str, Any]:
+    """Returns the page once its address and size stay the same: the JavaScript gate leads elsewhere after a moment."""
     end, same_since, last = time.monotonic() + orders["seconds"], time.monotonic(), ("", 0)
     while True:
-        shown: dict[str, Any] = {}
-        with suppress(WebDriverException):  # between two pages there is nothing to ask
-            shown = driver.execute_script(SNAPSHOT, orders["max_characters"])
-        state = (shown.get("url", ""), len(shown.get("html", "")))
+        page: dict[str, Any] = {}
+        with suppress(WebDriverException):  # between two pages there is no document
+            page = driver.execute_script(SNAPSHOT, orders["max_characters"])
+        state = (page.get("url", ""), len(page.get("html", "")))
         now = time.monotonic()
         if state != last:
             same_since, last = now, state
-        if shown and (now - same_since >= SETTLE_SECONDS or now >= end):
-            return shown
+        if page and (now - same_since >= STABLE_SECONDS or now >= end):
+            return page
         if now >= end + 5:
             raise TimeoutError("the page never came to rest")
         time.sleep(POLL_SECONDS)
 
 
 def _become_subreaper() -> None:
-    """What Chromium and its driver leave behind becomes our child, so that it can be ended and reaped."""
+    """Makes processes that Chromium and its driver leave behind our children, so that they can be killed and reaped."""
     pr_set_child_subreaper = 36
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(pr_set_child_subreaper, 1, 0, 0, 0)
 
 
-def _end_all_children() -> None:
+def _kill_all_children() -> None:
     kill(psutil.Process().children(recursive=True))
     with suppress(ChildProcessError):
         while os.waitpid(-1, os.WNOHANG)[0]:
@@ -128,16 +128,16 @@ def _end_all_children() -> None:
 def main() -> None:
     orders = json.load(sys.stdin)
     answer_to = os.dup(1)
-    os.dup2(2, 1)  # whatever a library prints is no answer
+    os.dup2(2, 1)  # so that what a library prints does not mix with the answer
     _become_subreaper()
     try:
-        answer = look(orders)
+        answer = open_page(orders)
     except Exception as error:
         answer = {"error": (str(error).strip() or type(error).__name__).splitlines()[0][:200]}
-    _end_all_children()
+    _kill_all_children()
     with os.fdopen(answer_to, "w", encoding="utf-8") as out:
         json.dump(answer, out)
-    # Past the driver's own clean-up at exit, which would wait for processes that are gone.
+    # Skips the driver's own clean-up at exit, which would wait for processes that are gone.
     out.close()
     os._exit(0)
 

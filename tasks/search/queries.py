@@ -1,4 +1,4 @@
-"""What is asked of a source and what it answers; the named ends of a question, in one place for code and docs."""
+"""Queries to sources and their results; all outcomes of a query, in one place for code and docs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tasks.contracts.outcomes import OUTCOMES, PageRejected
 from tasks.contracts.records import Hit
 from tasks.contracts.settings import Source
 
-# A source answered; a search engine wants us to stay away; it cannot be asked until a person changes something.
+# The source answered. The search engine blocks us. It cannot be asked until the user changes something.
 ANSWERED = {
     "results": "addresses were found",
     "no_results": "nothing (more) was found",
@@ -35,13 +35,13 @@ FAILED = {"no_listing": "neither a feed nor a sitemap"}  # and what outcomes.py 
 
 
 def meaning(outcome: str) -> str:
-    """An outcome in words."""
+    """Returns an outcome in words."""
     known = ANSWERED | BLOCKED | UNAVAILABLE | FAILED
     return known[outcome] if outcome in known else OUTCOMES[outcome].meaning
 
 
 def troubles(counts: Iterable[str]) -> list[str]:
-    """Those of a run's counts (`google captcha`, `feed 304`, ...) that tell of a search engine which sent us away."""
+    """Returns those of a run's counts (`google captcha`, `feed 304`, ...) that say a search engine rejected us."""
     return [name for name in counts if name.rpartition(" ")[2] in BLOCKED | UNAVAILABLE]
 
 
@@ -50,10 +50,10 @@ class SourceQuery:
     """One request to a source: a result page of a topic, a feed, a sitemap file, or what the profile lists."""
 
     source: Source
-    night: str  # its date; the same question is asked again on another night
-    query: str = ""  # the topic, or the listing's address
+    night: str  # its date; the same query is sent again on another night
+    query: str = ""  # the topic, or the address of the listing
     page: int = 0  # of the results, from 0
-    attempt: int = 0  # earlier tries in this night that failed
+    attempt: int = 0  # failed attempts earlier this night
     due_at: float | None = None  # of a listing
     etag: str | None = None
     last_modified: str | None = None
@@ -69,14 +69,14 @@ class Listing:
 
 @dataclass(frozen=True, slots=True)
 class SourceResult:
-    """How a question ended, and the hits it gave."""
+    """The outcome of a query, and its hits."""
 
     outcome: str
     detail: str = ""
     hits: tuple[Hit, ...] = ()
-    last: bool = False  # there is no further result page
+    last: bool = False  # there are no further result pages
     listings: tuple[Listing, ...] = ()
-    cut: bool = False  # more was there than may be taken at once
+    cut: bool = False  # there are more hits than may be taken at once
     etag: str | None = None
     last_modified: str | None = None
     retry_after: float | None = None  # seconds, as the server asked
@@ -86,8 +86,9 @@ class SourceResult:
         return self.outcome in ANSWERED
 
     @classmethod
-    def of(cls, refused: PageRejected) -> Self:
-        return cls(refused.reason, refused.detail, retry_after=refused.retry_after)
+    def of(cls, rejected: PageRejected, **renamed: str) -> Self:
+        """From a rejected request; `renamed` gives a reason the outcome that it means for this source."""
+        return cls(renamed.get(rejected.reason, rejected.reason), rejected.detail, retry_after=rejected.retry_after)
 
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)

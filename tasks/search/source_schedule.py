@@ -1,7 +1,8 @@
-"""What a night asks of its sources, in which order, and what it remembers of the answers. Time is always an argument.
+"""The schedule of sources: which queries a night sends, in which order, and what is kept of their results.
 
-Search engines: the least recently asked topic first, one result page at a time, deeper while pages bring new URLs;
-the first engine of the profile that is not cooling down. Then feeds and sitemaps that are due, then lists and sites.
+Search engines come first: the least recently asked topic, one result page at a time, further pages while they bring new
+URLs; the first engine of the profile that is not cooling down. Then feeds and sitemaps that are due, then lists and
+sites. The time is always an argument.
 """
 
 from __future__ import annotations
@@ -60,40 +61,40 @@ CREATE TABLE IF NOT EXISTS listings (
 
 
 def night_of(now: float) -> str:
-    """The date a night began on, by the local clock. From noon to noon: a run cut at 23:50 goes on at 00:10."""
+    """Returns the local date on which a night began. It lasts from noon to noon, so that midnight does not part it."""
     return datetime.fromtimestamp(now - 12 * HOUR).date().isoformat()
 
 
 class SourceSchedule:
-    """One run's questions, from `next`, each given back to `settle` with its answer before the next is asked for."""
+    """The queries of one run: `next` returns one, `record_result` takes its result before `next` is called again."""
 
     def __init__(self, frontier: Frontier, settings: SearchSettings, now: float) -> None:
         self.frontier, self.settings, self.db = frontier, settings, frontier.db
         self.db.executescript(TABLES)
         self.night = night_of(now)
-        self._away: set[str] = set()  # engines that cannot be asked in this run
-        self._asked: set[tuple[str, str]] = set()  # listings, lists and sites of this run
-        self._files: Counter[str] = Counter()
+        self._unavailable: set[str] = set()  # engines that are not asked again in this run
+        self._asked: set[tuple[str, str]] = set()  # listings, lists and sites asked in this run
+        self._files: Counter[str] = Counter()  # asked in this run, by source
 
-    def opening(self, now: float) -> list[str]:
-        """What to say before the first question: the engines that an earlier block keeps us from."""
-        said = []
-        for source in self._engines():
-            if row := self._cooling(source, now):
-                said.append(f"{source.name} is left alone until {_local(row['until'])}: {meaning(row['outcome'])}")
-        return said
+    def cooling_messages(self, now: float) -> list[str]:
+        """Returns a message for each engine that an earlier block keeps from being asked."""
+        return [
+            f"{source.name} is left alone until {_local(row['until'])}: {meaning(row['outcome'])}"
+            for source in self._engines()
+            if (row := self._cooling(source, now))
+        ]
 
     def next(self, now: float) -> SourceQuery | None:
-        return self._next_query(now) or self._next_listing(now) or self._next_given()
+        return self._next_engine_query(now) or self._next_listing(now) or self._next_list_or_site()
 
-    def settle(self, question: SourceQuery, answer: SourceResult, now: float) -> tuple[int, str | None]:
-        """Remember an answer, all or nothing. Gives how many of its hits were new, and what a person should know."""
+    def record_result(self, query: SourceQuery, result: SourceResult, now: float) -> tuple[int, str | None]:
+        """Stores a result in one transaction. Returns the number of new hits, and a message if there is a problem."""
         with transaction(self.db):
-            new = self.frontier.insert(answer.hits, now)
-            if question.source.provider in ENGINES:
-                return new, self._settle_query(question, answer, new, now)
-            if question.source.provider in LISTINGS:
-                return new, self._settle_listing(question, answer, now)
+            new = self.frontier.insert(result.hits, now)
+            if query.source.provider in ENGINES:
+                return new, self._record_engine_result(query, result, new, now)
+            if query.source.provider in LISTINGS:
+                return new, self._record_listing(query, result, now)
         return new, None
 
     # -- search engines ----------------------------------------------------------------------------------
@@ -101,24 +102,26 @@ class SourceSchedule:
     def _engines(self) -> list[Source]:
         return [source for source in self.settings.sources if source.provider in ENGINES]
 
-    def _next_query(self, now: float) -> SourceQuery | None:
-        asked = "SELECT count(*) FROM questions WHERE night = ?"
-        if self.db.execute(asked, (self.night,)).fetchone()[0] >= self.settings.queries_per_night:
+    def _available_engine(self, now: float) -> Source | None:
+        able = (one for one in self._engines() if one.name not in self._unavailable and not self._cooling(one, now))
+        return next(able, None)
+
+    def _next_engine_query(self, now: float) -> SourceQuery | None:
+        engine = self._available_engine(now)
+        if engine is None or self._count_queries("night = ?", self.night) >= self.settings.queries_per_night:
             return None
-        able = [one for one in self._engines() if one.name not in self._away and not self._cooling(one, now)]
-        if not able:
-            return None
-        engine = able[0]
         for topic in self._topics():
             page = self._next_page(engine, topic)
             if page is not None:
-                tries = "SELECT count(*) FROM questions WHERE night = ? AND engine = ? AND topic = ? AND page = ?"
-                attempt = self.db.execute(tries, (self.night, engine.name, topic, page)).fetchone()[0]
-                return SourceQuery(engine, self.night, topic, page, attempt)
+                same = ("night = ? AND engine = ? AND topic = ? AND page = ?", self.night, engine.name, topic, page)
+                return SourceQuery(engine, self.night, topic, page, attempt=self._count_queries(*same))
         return None
 
+    def _count_queries(self, condition: str, *values: str | int) -> int:
+        return int(self.db.execute(f"SELECT count(*) FROM questions WHERE {condition}", values).fetchone()[0])
+
     def _topics(self) -> list[str]:
-        """The least recently answered first, those never asked before all."""
+        """Returns the topics, those never answered first, then the least recently answered."""
         last = dict(
             self.db.execute(
                 f"SELECT topic, max(asked_at) FROM questions WHERE outcome IN {tuple(ANSWERED)} GROUP BY topic"
@@ -127,65 +130,60 @@ class SourceSchedule:
         return sorted(dict.fromkeys(self.settings.topics), key=lambda topic: last.get(topic, 0.0))
 
     def _next_page(self, engine: Source, topic: str) -> int | None:
-        """None: it has nothing more to give tonight."""
-        answered = (
-            f"SELECT * FROM questions WHERE topic = ? AND outcome IN {tuple(ANSWERED)} {{}} ORDER BY rowid DESC LIMIT 1"
-        )
-        row = self.db.execute(answered.format("AND engine = ?"), (topic, engine.name)).fetchone()
-        tonight = self.db.execute(answered.format("AND night = ?"), (topic, self.night)).fetchone()
-        if tonight is not None and not self._goes_on(tonight, engine):
+        """Returns the result page to ask for; None where the topic brings nothing more tonight."""
+        last = self._last_answered(topic, "engine", engine.name)
+        tonight = self._last_answered(topic, "night", self.night)
+        if tonight is not None and not _has_next_page(tonight, engine):
             return None
-        return row["page"] + 1 if row is not None and self._goes_on(row, engine) else 0
+        return last["page"] + 1 if last is not None and _has_next_page(last, engine) else 0
 
-    @staticmethod
-    def _goes_on(row: sqlite3.Row, engine: Source) -> bool:
-        return bool(row["new"] and not row["last"] and row["page"] + 1 < engine.max_result_pages)
+    def _last_answered(self, topic: str, column: str, value: str) -> sqlite3.Row | None:
+        found: sqlite3.Row | None = self.db.execute(
+            f"SELECT * FROM questions WHERE topic = ? AND {column} = ? AND outcome IN {tuple(ANSWERED)} "
+            "ORDER BY rowid DESC LIMIT 1",
+            (topic, value),
+        ).fetchone()
+        return found
 
     def _cooling(self, source: Source, now: float) -> sqlite3.Row | None:
         row: sqlite3.Row | None
         row = self.db.execute("SELECT * FROM cooling WHERE engine = ?", (source.name,)).fetchone()
-        # Longer than any pause we set: the clock was turned back.
+        # Longer than any pause that we set: the clock was turned back.
         return row if row is not None and now < row["until"] <= now + LONGEST_HOURS * HOUR else None
 
     def pause(self, source: Source, now: float) -> float:
-        """Seconds until an engine may be asked again, its own pace kept across runs."""
+        """Returns the seconds until an engine may be asked again, counted across runs."""
         last = self.db.execute("SELECT max(asked_at) FROM questions WHERE engine = ?", (source.name,)).fetchone()[0]
         left = float(last) + source.pause_seconds - now if last is not None else 0.0
         return left if 0 < left <= source.pause_seconds else 0.0
 
-    def _settle_query(self, question: SourceQuery, answer: SourceResult, new: int, now: float) -> str | None:
-        name = question.source.name
-        if answer.outcome not in ("key_missing", "not_installed"):  # then nothing was asked
+    def _record_engine_result(self, query: SourceQuery, result: SourceResult, new: int, now: float) -> str | None:
+        name = query.source.name
+        if result.outcome not in ("key_missing", "not_installed"):  # then no request was sent
             self.db.execute(
                 "INSERT INTO questions VALUES (?,?,?,?,?,?,?,?,?,?)",
                 (
-                    *(self.night, name, question.query, question.page, now, answer.outcome, answer.detail),
-                    *(len(answer.hits), new, int(answer.last)),
+                    *(self.night, name, query.query, query.page, now, result.outcome, result.detail),
+                    *(len(result.hits), new, int(result.last)),
                 ),
             )
-        if answer.good:
+        if result.good:
             self.db.execute("DELETE FROM cooling WHERE engine = ?", (name,))
             return None
-        because = f"{name}: {meaning(answer.outcome)}" + (f" ({answer.detail})" if answer.detail else "")
-        if answer.outcome in UNAVAILABLE:
-            self._away.add(name)
-            return f"{because}; {self._instead(now)}"
-        until = self._cool(name, answer, now)
-        return f"{because}; left alone until {_local(until)}; {self._instead(now)}"
+        self._unavailable.add(name)  # whatever block_hours is, not again in this run
+        until = "" if result.outcome in UNAVAILABLE else f"; left alone until {_local(self._cool(name, result, now))}"
+        other = self._available_engine(now)
+        instead = f"going on with {other.name}" if other else "no other search engine is left tonight"
+        return f"{name}: {_in_words(result)}{until}; {instead}"
 
-    def _cool(self, name: str, answer: SourceResult, now: float) -> float:
+    def _cool(self, name: str, result: SourceResult, now: float) -> float:
         row = self.db.execute("SELECT blocks FROM cooling WHERE engine = ?", (name,)).fetchone()
         blocks = (row["blocks"] if row else 0) + 1
-        first = self.settings.block_hours if answer.outcome in BLOCKED else self.settings.retry_hours
-        seconds = max(first * 2.0 ** min(blocks - 1, 30) * HOUR, answer.retry_after or 0.0)
+        first = self.settings.block_hours if result.outcome in BLOCKED else self.settings.retry_hours
+        seconds = max(first * 2.0 ** min(blocks - 1, 30) * HOUR, result.retry_after or 0.0)
         until = now + min(seconds, LONGEST_HOURS * HOUR)
-        self.db.execute("INSERT OR REPLACE INTO cooling VALUES (?,?,?,?)", (name, until, blocks, answer.outcome))
-        self._away.add(name)  # whatever block_hours is, not again in this run
+        self.db.execute("INSERT OR REPLACE INTO cooling VALUES (?,?,?,?)", (name, until, blocks, result.outcome))
         return until
-
-    def _instead(self, now: float) -> str:
-        able = [one.name for one in self._engines() if one.name not in self._away and not self._cooling(one, now)]
-        return f"going on with {able[0]}" if able else "no other search engine is left tonight"
 
     # -- feeds and sitemaps ------------------------------------------------------------------------------
 
@@ -193,9 +191,9 @@ class SourceSchedule:
         for source in self.settings.sources:
             if source.provider not in LISTINGS or self._files[source.name] >= MAX_FILES:
                 continue
-            if self.frontier.forgotten.covers(source.url):
-                continue  # asked for, it would be remembered here
-            self._remember_file(source.name, source.url, 0, now)
+            if self.frontier.suppressed.covers(source.url):
+                continue  # its address would be stored here
+            self._insert_file(source.name, source.url, 0, now)
             due = "SELECT * FROM listings WHERE source = ? AND due_at <= ? ORDER BY depth, visited_at, rowid"
             for row in self.db.execute(due, (source.name, now)):
                 if (source.name, row["url_key"]) not in self._asked:
@@ -205,46 +203,43 @@ class SourceSchedule:
                     return SourceQuery(source, self.night, row["url"], **about)
         return None
 
-    def _remember_file(self, source: str, url: str, depth: int, now: float) -> int:
-        if self.frontier.forgotten.covers(url):
+    def _insert_file(self, source: str, url: str, depth: int, now: float) -> int:
+        if self.frontier.suppressed.covers(url):
             return 0
         insert = "INSERT INTO listings (source, url_key, url, depth, due_at) VALUES (?,?,?,?,?) ON CONFLICT DO NOTHING"
         return self.db.execute(insert, (source, url_key(url), url, depth, now)).rowcount
 
-    def _settle_listing(self, question: SourceQuery, answer: SourceResult, now: float) -> str | None:
-        source, settings = question.source.name, self.settings
-        here = (source, url_key(question.query))
+    def _record_listing(self, query: SourceQuery, result: SourceResult, now: float) -> str | None:
+        source, settings = query.source.name, self.settings
+        here = (source, url_key(query.query))
         row = self.db.execute("SELECT * FROM listings WHERE source = ? AND url_key = ?", here).fetchone()
-        failures = 0 if answer.good else row["failures"] + 1
+        failures = 0 if result.good else row["failures"] + 1
         pause = settings.revisit_listing_hours * HOUR
         if failures:
             backoff = settings.retry_hours * 2.0 ** min(failures - 1, 30)
-            pause = max(min(backoff, settings.revisit_days * 24) * HOUR, answer.retry_after or 0.0)
-        changes: dict[str, Any] = {"visited_at": now, "outcome": answer.outcome, "failures": failures}
-        changes["due_at"] = now + (0.0 if answer.cut else pause)
-        if answer.good and answer.outcome != "unchanged":
-            # The rest of a listing that was cut would be lost to a 304.
-            kept = (None, None) if answer.cut else (answer.etag, answer.last_modified)
-            changes["etag"], changes["last_modified"] = kept
+            pause = max(min(backoff, settings.revisit_days * 24) * HOUR, result.retry_after or 0.0)
+        changes: dict[str, Any] = {"visited_at": now, "outcome": result.outcome, "failures": failures}
+        changes["due_at"] = now + (0.0 if result.cut else pause)
+        if result.good and result.outcome != "unchanged":
+            # With validators, a 304 would hide the rest of a listing that was cut.
+            validators = (None, None) if result.cut else (result.etag, result.last_modified)
+            changes["etag"], changes["last_modified"] = validators
         columns = ", ".join(f"{name} = :{name}" for name in changes)
         self.db.execute(
             f"UPDATE listings SET {columns} WHERE source = :source AND url_key = :key",
             {**changes, "source": here[0], "key": here[1]},
         )
-        self._remember_files(source, answer, row["depth"] + 1, now)
-        if answer.good:
-            return None
-        detail = f" ({answer.detail})" if answer.detail else ""
-        return f"{question.source.provider} {question.query}: {meaning(answer.outcome)}{detail}"
+        self._insert_files(source, result, row["depth"] + 1, now)
+        return None if result.good else f"{query.source.provider} {query.query}: {_in_words(result)}"
 
-    def _remember_files(self, source: str, answer: SourceResult, depth: int, now: float) -> None:
-        """The files that an index names. One that it says has not changed since we saw all of it waits longer."""
+    def _insert_files(self, source: str, result: SourceResult, depth: int, now: float) -> None:
+        """Stores the files that an index names. A file unchanged since all of it was read becomes due later."""
         if depth > MAX_DEPTH:
             return
         known = self.db.execute("SELECT count(*) FROM listings WHERE source = ?", (source,)).fetchone()[0]
-        for file in answer.listings[:MAX_LISTED_FILES]:
+        for file in result.listings[:MAX_LISTED_FILES]:
             if known < MAX_LISTED_FILES:
-                known += self._remember_file(source, file.url, depth, now)
+                known += self._insert_file(source, file.url, depth, now)
             if file.modified is not None:
                 self.db.execute(
                     "UPDATE listings SET due_at = ? WHERE source = ? AND url_key = ? AND depth > 0 "
@@ -254,15 +249,24 @@ class SourceSchedule:
 
     # -- lists and sites ---------------------------------------------------------------------------------
 
-    def _next_given(self) -> SourceQuery | None:
+    def _next_list_or_site(self) -> SourceQuery | None:
         for source in self.settings.sources:
-            about = (source.provider, repr(source))
-            if self.frontier.forgotten.covers(source.url):
+            key = (source.provider, repr(source))
+            if source.provider not in ("site", "urls") or key in self._asked:
                 continue
-            if source.provider in ("site", "urls") and about not in self._asked:
-                self._asked.add(about)
+            if not self.frontier.suppressed.covers(source.url):
+                self._asked.add(key)
                 return SourceQuery(source, self.night)
         return None
+
+
+def _has_next_page(row: sqlite3.Row, engine: Source) -> bool:
+    """Whether a result page brought new URLs, and the engine has a next page that the profile allows."""
+    return bool(row["new"] and not row["last"] and row["page"] + 1 < engine.max_result_pages)
+
+
+def _in_words(result: SourceResult) -> str:
+    return meaning(result.outcome) + (f" ({result.detail})" if result.detail else "")
 
 
 def _local(at: float) -> str:

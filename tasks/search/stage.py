@@ -1,16 +1,14 @@
-"""search: which URLs are worth a visit. Sources give the first hits; links of visited pages give more."""
+"""search: finds URLs worth a visit. Sources give the first hits; links of visited pages give more."""
 
 from __future__ import annotations
 
 import random
 import time
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 from urllib.parse import urlsplit
 
 from tasks.contracts.addresses import is_web_address
@@ -29,7 +27,7 @@ from tasks.web.egress import EgressPolicy
 from tasks.web.http_client import HttpClient
 from tasks.web.politeness import PolitenessPolicy
 
-# Never text; asking costs the site and us. PDFs are asked for, so that they end in an outcome with a name.
+# Files that have no text. PDFs are not among them, so that they get an outcome with a name.
 MEDIA = (
     *(".jpg", ".jpeg", ".png", ".gif", ".webp", ".svg", ".ico", ".mp3", ".mp4", ".webm", ".avi", ".mov", ".ogg"),
     *(".css", ".js", ".mjs", ".woff", ".woff2", ".ttf", ".zip", ".gz", ".bz2", ".xz", ".tar", ".whl", ".exe", ".dmg"),
@@ -37,25 +35,27 @@ MEDIA = (
 
 
 def search(question: SourceQuery, searcher: Searcher) -> SourceResult:
-    """What a source answers, each URL once, media left out; a refusal is an answer too.
+    """Returns what a source answers, each URL once, without media files; a rejection is a result, too.
 
     Raises:
         SettingsError: the source's file cannot be read, or holds something that is no URL.
     """
     searcher.wait(question.source)
-    answer = searcher.providers[question.source.provider](question, searcher)
-    hits = _each_once(hit for hit in answer.hits if _is_text(hit.url))
-    forgotten = searcher.frontier.forgotten
+    result = searcher.providers[question.source.provider](question, searcher)
+    hits = _each_once(hit for hit in result.hits if _is_text(hit.url))
+    suppressed = searcher.frontier.suppressed
     return replace(
-        answer,
-        # The answer is stored: no address that was forgotten may be in it.
-        hits=tuple(replace(hit, url=forgotten.stand_in(hit.url)) if forgotten.covers(hit.url) else hit for hit in hits),
-        listings=tuple(listing for listing in answer.listings if not forgotten.covers(listing.url)),
+        result,
+        # The result is stored, so no forgotten address may be in it.
+        hits=tuple(
+            replace(hit, url=suppressed.pseudonym(hit.url)) if suppressed.covers(hit.url) else hit for hit in hits
+        ),
+        listings=tuple(listing for listing in result.listings if not suppressed.covers(listing.url)),
     )
 
 
-class Searcher:
-    """What asking needs, open for one night: HTTP clients, hosts' wishes, the agenda of questions."""
+class Searcher(AbstractContextManager["Searcher"]):
+    """What asking needs, open for one run: HTTP clients, politeness, the schedule of sources."""
 
     def __init__(
         self,
@@ -70,49 +70,44 @@ class Searcher:
         self.settings, self.layout, self.frontier = settings.render, layout, frontier
         self.clock, self.sleep = clock, sleep
         self.providers = providers or PROVIDERS
-        self.agenda = SourceSchedule(frontier, settings.search, clock())
+        self.schedule = SourceSchedule(frontier, settings.search, clock())
         self._loopback = settings.search.allow_loopback
         self._engines: dict[str, HttpClient] = {}
         self._opened = ExitStack()
 
     @cached_property
     def client(self) -> HttpClient:
-        return self._open_client(EgressPolicy(self._loopback, refuse=self.frontier.blocklists.refuse))
+        return self._open_client(EgressPolicy(self._loopback, reject=self.frontier.blocklists.reject))
 
     def engine(self, source: Source) -> HttpClient:
-        """For one search engine: its address is open, wherever the profile says it is."""
+        """Returns the client for a search engine, which may be at any address that the profile gives."""
         if source.base not in self._engines:
             self._engines[source.base] = self._open_client(EgressPolicy(source.opened))
         return self._engines[source.base]
 
     @cached_property
-    def hosts(self) -> PolitenessPolicy:
-        lists = (self.frontier.blocklists, self.frontier.forgotten)
+    def politeness(self) -> PolitenessPolicy:
+        lists = (self.frontier.blocklists, self.frontier.suppressed)
         return PolitenessPolicy(self.frontier.db, self.client, self.settings, self.clock, self.sleep, *lists)
 
-    def _open_client(self, gate: EgressPolicy) -> HttpClient:
-        client = HttpClient(self.settings.introduction, gate)
+    def _open_client(self, egress: EgressPolicy) -> HttpClient:
+        client = HttpClient(self.settings.introduction, egress)
         self._opened.callback(client.close)
         return client
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._opened.close()
 
     def next(self) -> SourceQuery | None:
-        return self.agenda.next(self.clock())
+        return self.schedule.next(self.clock())
 
-    def settle(self, question: SourceQuery, answer: SourceResult) -> tuple[int, str | None]:
-        """How many hits were new, and what a person should know."""
-        return self.agenda.settle(question, answer, self.clock())
+    def record_result(self, query: SourceQuery, result: SourceResult) -> tuple[int, str | None]:
+        """Returns the number of new hits, and a message for the user where there is a problem."""
+        return self.schedule.record_result(query, result, self.clock())
 
     def wait(self, source: Source) -> None:
-        """The human pace of questions to one search engine."""
-        pause = self.agenda.pause(source, self.clock()) if source.provider in ENGINES else 0.0
+        """Waits between two queries to one search engine, about as long as a person would."""
+        pause = self.schedule.pause(source, self.clock()) if source.provider in ENGINES else 0.0
         if pause > 0:
             self.sleep(pause + source.pause_seconds * random.uniform(0.0, 0.5))
 
@@ -121,7 +116,7 @@ Provider = Callable[[SourceQuery, Searcher], SourceResult]
 
 
 def follow(hit: Hit, links: Iterable[str], sources: Iterable[Source]) -> list[Hit]:
-    """The hits among a visited page's links: those within the site that its source starts from."""
+    """Returns the links of a visited page that are worth a visit: those within the site of its source."""
     source = next((s for s in sources if s.provider == hit.provider == "site" and s.url == hit.query), None)
     if source is None or hit.depth >= source.max_depth:
         return []
@@ -130,40 +125,30 @@ def follow(hit: Hit, links: Iterable[str], sources: Iterable[Source]) -> list[Hi
     return _each_once(Hit(link, "site", hit.query, hit.depth + 1, rank) for rank, link in enumerate(inside))
 
 
-def _google(question: SourceQuery, searcher: Searcher) -> SourceResult:
-    return ask_google(question, searcher.layout, searcher.settings.timeout_seconds)
-
-
-def _searxng(question: SourceQuery, searcher: Searcher) -> SourceResult:
-    return ask_searxng(question, searcher.engine(question.source), searcher.settings.timeout_seconds)
-
-
-def _brave(question: SourceQuery, searcher: Searcher) -> SourceResult:
-    return ask_brave(question, searcher.engine(question.source), searcher.settings.timeout_seconds)
-
-
-def _listing(question: SourceQuery, searcher: Searcher) -> SourceResult:
+def _listing(query: SourceQuery, searcher: Searcher) -> SourceResult:
     seconds = searcher.settings.timeout_seconds
-    return ask_listing(question, searcher.client, searcher.hosts, seconds, searcher.frontier.unknown)
+    return ask_listing(query, searcher.client, searcher.politeness, seconds, searcher.frontier.unknown)
 
 
-def _site(question: SourceQuery, _: Searcher) -> SourceResult:
-    """The start page; `follow` does the rest."""
-    start = question.source.url
+def _site(query: SourceQuery, _: Searcher) -> SourceResult:
+    """Returns the start page; `follow` finds the others."""
+    start = query.source.url
     return SourceResult("results", hits=(_checked(Hit(start, "site", start)),))
 
 
-def _urls(question: SourceQuery, _: Searcher) -> SourceResult:
-    """The listed URLs, then the file's."""
-    source = question.source
+def _urls(query: SourceQuery, _: Searcher) -> SourceResult:
+    """Returns the URLs in the profile, then those in its file."""
+    source = query.source
     listed = [_checked(Hit(url, "urls", "profile", rank=rank)) for rank, url in enumerate(source.urls)]
     return SourceResult("results", hits=(*listed, *(_read_list(Path(source.file)) if source.file else [])))
 
 
 PROVIDERS: dict[str, Provider] = {
-    "google": _google,
-    "searxng": _searxng,
-    "brave": _brave,
+    "google": lambda query, searcher: ask_google(query, searcher.layout, searcher.settings.timeout_seconds),
+    "searxng": lambda query, searcher: ask_searxng(
+        query, searcher.engine(query.source), searcher.settings.timeout_seconds
+    ),
+    "brave": lambda query, searcher: ask_brave(query, searcher.engine(query.source), searcher.settings.timeout_seconds),
     "feed": _listing,
     "sitemap": _listing,
     "site": _site,
@@ -198,7 +183,7 @@ def _is_text(url: str) -> bool:
 
 
 def _home(url: str) -> str:
-    """Sites answer with and without `www.`; a start page often redirects from one to the other."""
+    """Returns the site without `www.`, since start pages often redirect to or from it."""
     return site_of(url).removeprefix("www.") if is_web_address(url) else ""
 
 

@@ -1,9 +1,9 @@
-"""Blocklists: what no night may ask for. Lists from files, and an own short one of adult content.
+"""Blocklists: URLs that are never requested. They come from files; a short list of adult content is built in.
 
 A plain list is a file of patterns (`tasks/web/url_patterns.py`). A category of UT1 (https://dsi.ut-capitole.fr/blacklists/)
-is a folder with the files `domains` and `urls`, millions of lines long: each list is compiled once into a sorted array
-of 64-bit hashes under `state/blocklists/`, which is mapped, not read. A URL is looked up by the hashes of its host, the
-domains above it, and its path. That a hash meets another's by chance is one in 10^11 at five million entries.
+is a folder with the files `domains` and `urls`, millions of lines long. Each list is compiled once into a sorted array
+of 64-bit hashes under `state/blocklists/`, which is memory-mapped. A URL is looked up by the hashes of its host, the
+domains above it, and its path. With five million entries, a false match has a probability of about 10^-11.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import IO, Any
 import numpy as np
 import xxhash
 from numpy.typing import NDArray
+from xxhash import xxh3_64_intdigest
 
 from tasks.contracts.errors import SettingsError
 from tasks.contracts.outcomes import PageRejected
@@ -28,20 +29,20 @@ from tasks.contracts.settings import SearchSettings
 from tasks.storage.atomic_files import write_json
 from tasks.web.url_patterns import DOMAIN, Address, Pattern, PatternSet, parse_pattern
 
-FORMAT = 1  # raise it with every change to the patterns' meaning or to what is written
+FORMAT = 1  # raise it when the meaning of patterns or the compiled form changes
 ADULT = Path(__file__).with_name("adult_urls.txt")
 UT1_FILES = ("domains", "urls")
 CHUNK = 100_000  # entries
-LONGEST_LINE = 8192  # bytes; a file without line ends does not fill the memory
+LONGEST_LINE = 8192  # bytes; so that a file without line ends cannot fill the memory
 MAX_IN_MEMORY = 10_000  # wildcards, words and exceptions of one list
-MAX_MALFORMED = 0.1  # of a UT1 file's lines; with more it is something else
+MAX_MALFORMED = 0.1  # share of a UT1 file's lines; with more it is no UT1 file
 
 DOMAIN_BYTES = re.compile(DOMAIN.pattern.encode())
 
 
 @dataclass(frozen=True, slots=True)
 class _File:
-    """One file of patterns. Lines of UT1 that are no domain or path are left out: nobody here can mend them."""
+    """One file of patterns. Malformed lines of UT1 are left out, since the user cannot correct them."""
 
     path: Path
     name: str  # in reports
@@ -50,7 +51,7 @@ class _File:
 
 @dataclass(frozen=True, slots=True)
 class Blocklist:
-    """A list that is ready for look-ups."""
+    """A compiled list."""
 
     name: str
     hashes: NDArray[np.uint64]  # sorted; of domains and paths
@@ -58,7 +59,7 @@ class Blocklist:
     exceptions: PatternSet
 
     def find(self, address: Address, hashes: NDArray[np.uint64]) -> str | None:
-        """The entry that stops this URL; `hashes` are those of `address.keys`."""
+        """Returns the entry that blocks this URL; `hashes` are those of `address.keys`."""
         places = np.searchsorted(self.hashes, hashes)
         inside = places < len(self.hashes)
         found = np.flatnonzero(self.hashes[places[inside]] == hashes[inside])
@@ -68,38 +69,40 @@ class Blocklist:
 
 
 class Blocklists:
-    """All lists of a profile. An exception in one of them wins over all."""
+    """All lists of a profile. An exception in one list overrides all lists."""
 
     def __init__(self, lists: Sequence[Blocklist], digest: str) -> None:
         self.lists = lists
-        self.digest = digest  # of what they say; another one may find other URLs
+        self.digest = digest  # of their content
 
     def find(self, url: str) -> str | None:
-        """What stops a URL, as `list: entry`; None lets it pass."""
+        """Returns what blocks a URL, as `list: entry`; None where nothing does."""
         if not self.lists:
             return None
         try:
             address = Address(url)
         except ValueError:
-            return None  # no URL; that has an outcome of its own
-        hashes = np.array([_hash(key.encode()) for key in address.keys], dtype="<u8")
+            return None  # no URL, which has another outcome
+        hashes = np.array([xxh3_64_intdigest(key.encode()) for key in address.keys], dtype="<u8")
         found = ((one.name, one.find(address, hashes)) for one in self.lists)
-        stopped = next((f"{name}: {entry}" for name, entry in found if entry is not None), None)
-        if stopped is None or any(one.exceptions.find(address) for one in self.lists):
+        blocked = next((f"{name}: {entry}" for name, entry in found if entry is not None), None)
+        if blocked is None or any(one.exceptions.find(address) for one in self.lists):
             return None
-        return stopped
+        return blocked
 
-    def refuse(self, url: str) -> None:
-        """Raises `PageRejected("blocklisted")` for a URL that is stopped."""
-        if stopped := self.find(url):
-            raise PageRejected("blocklisted", f"{stopped}, at {url}")
+    def reject(self, url: str) -> None:
+        """Raises `PageRejected("blocklisted")` for a URL that is blocked."""
+        if blocked := self.find(url):
+            raise PageRejected("blocklisted", f"{blocked}, at {url}")
 
 
 NO_BLOCKLISTS = Blocklists((), "")
 
 
 def open_blocklists(settings: SearchSettings, layout: Layout, say: Callable[[str], None]) -> Blocklists:
-    """The profile's lists, compiled where they are new or changed; `say` hears of that. Under the writer lock.
+    """Returns the profile's lists; compiles those that are new or changed, and tells it to `say`.
+
+    The caller holds the run lock.
 
     Raises:
         SettingsError: a list is missing or holds a line that is no pattern; names file and line.
@@ -114,7 +117,7 @@ def open_blocklists(settings: SearchSettings, layout: Layout, say: Callable[[str
 
 
 def _files_of(path: Path) -> list[_File]:
-    """A plain list, or the files of a UT1 category."""
+    """Returns a plain list, or the files of a UT1 category."""
     if path.is_file():
         return [_File(path, path.name, ut1=False)]
     if not path.is_dir():
@@ -130,7 +133,7 @@ def _files_of(path: Path) -> list[_File]:
 
 
 def _digests(files: list[_File], record: Path) -> list[str]:
-    """Of each file's content; one whose size and time are on record is not read again."""
+    """Returns a digest of each file's content; does not read a file again whose size and time are in `record`."""
     known = _read_json(record)
     named = {}
     for file in files:
@@ -145,11 +148,8 @@ def _digests(files: list[_File], record: Path) -> list[str]:
 
 
 def _digest(file: _File) -> str:
-    digest = xxhash.xxh3_128(f"{FORMAT} {file.ut1}".encode())
     with open(file.path, "rb") as content:
-        while block := content.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(content, lambda: xxhash.xxh3_128(f"{FORMAT} {file.ut1}".encode())).hexdigest()
 
 
 def _open(file: _File, digest: str, folder: Path, say: Callable[[str], None]) -> Blocklist:
@@ -170,13 +170,13 @@ def _open(file: _File, digest: str, folder: Path, say: Callable[[str], None]) ->
 
 
 def _compile(file: _File, target: Path) -> dict[str, Any]:
-    """Write the sorted hashes of a list's domains and paths. Gives their number, and all other patterns."""
+    """Writes the sorted hashes of a list's domains and paths. Returns their number and all other patterns."""
     others: list[Pattern] = []
     temporary = target.with_suffix(".tmp")
     malformed = _Malformed(file)
     with open(file.path, "rb") as lines, open(temporary, "wb") as out:
         for keys in _read(lines, file, others, malformed):
-            out.write(np.array([_hash(key) for key in keys], dtype="<u8").tobytes())
+            out.write(np.array([xxh3_64_intdigest(key) for key in keys], dtype="<u8").tobytes())
         out.flush()
         number = out.tell() // 8
         if number:
@@ -189,11 +189,10 @@ def _compile(file: _File, target: Path) -> dict[str, Any]:
 
 
 def _read(lines: IO[bytes], file: _File, others: list[Pattern], malformed: _Malformed) -> Iterator[list[bytes]]:
-    """The addresses of a list, in chunks; all other patterns go to `others`."""
+    """Yields the domains and paths of a list in chunks; adds all other patterns to `others`."""
     keys: list[bytes] = []
     number = 0
-    while raw := lines.readline(LONGEST_LINE):
-        number += 1
+    for number, raw in enumerate(iter(lambda: lines.readline(LONGEST_LINE), b""), 1):
         line = raw.strip()
         if DOMAIN_BYTES.fullmatch(line):  # nearly all lines of a large list
             keys.append(line)
@@ -214,13 +213,13 @@ def _read(lines: IO[bytes], file: _File, others: list[Pattern], malformed: _Malf
     yield keys
 
 
+@dataclass(slots=True)
 class _Malformed:
-    """Lines that are no patterns: an error in a list of the user's own, left out of a UT1 file while they are few."""
+    """Lines that are no patterns: an error in a list of the user, left out of a UT1 file while they are few."""
 
-    def __init__(self, file: _File) -> None:
-        self.file = file
-        self.number = 0
-        self.first = ""
+    file: _File
+    number: int = 0
+    first: str = ""
 
     def parsed(self, number: int, line: bytes) -> Pattern | None:
         try:
@@ -245,12 +244,8 @@ class _Malformed:
         return f" ({self.number:,} lines left out, the first: {self.first})" if self.number else ""
 
 
-def _hash(key: bytes) -> int:
-    return xxhash.xxh3_64_intdigest(key)
-
-
 def _read_json(path: Path) -> dict[str, Any]:
-    """Empty where it is missing or damaged: then it is made anew."""
+    """Returns {} where the file is missing or damaged: then it is written again."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -1,8 +1,8 @@
-"""The gate to the outside: which addresses may be reached, checked for the very address that is connected to.
+"""Egress control against SSRF: which addresses may be reached, checked for the very address that is connected to.
 
-httpx (`http_client`) and the browsers (`proxy`) both ask here, and nothing else opens a connection outwards. A name is
-resolved once, every address it has is looked at, and the connection goes to an address and never to the name
-again: a name server that answers differently a moment later gains nothing.
+The HTTP client (`http_client`) and the browsers' proxy (`egress_proxy`) ask here; nothing else connects to the outside.
+A name is resolved once, all of its addresses are checked, and the connection goes to an address, never to the name
+again: so a name server that answers differently a moment later (DNS rebinding) gains nothing.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from tasks.contracts.outcomes import PageRejected
 PORTS = (80, 443)
 Resolver = Callable[[str, int], list[str]]
 
-# IANA's registries of special-purpose addresses (RFC 6890 and what came after), without those that are reachable
-# by everybody. The list is ours, since `ipaddress.is_global` differs between versions of Python.
+# IANA's special-purpose addresses (RFC 6890 and later ones) that are not reachable from everywhere. The list is our
+# own, since `ipaddress.is_global` differs between versions of Python.
 REFUSED_IPV4 = [
     ipaddress.IPv4Network(network)
     for network in (
@@ -33,42 +33,44 @@ REFUSED_IPV4 = [
         "168.63.129.16/32",  # Azure's host agent: within public space, but answers each virtual machine by itself
     )
 ]
-# Only 2000::/3 is given out for the internet; in it these are not, or lead to IPv4 addresses that nobody checked
-# (Teredo within 2001::/23, 6to4 in 2002::/16).
+# Only 2000::/3 belongs to the public internet. These parts of it do not, or lead to unchecked IPv4 addresses (Teredo
+# within 2001::/23, 6to4 in 2002::/16).
 GLOBAL_IPV6 = ipaddress.IPv6Network("2000::/3")
 REFUSED_IPV6 = [ipaddress.IPv6Network(network) for network in ("2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20")]
 MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")
-NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052; how networks without IPv4 reach all of it
+NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052: networks without IPv4 reach IPv4 addresses through it
 
 
 class EgressPolicy:
-    """Lets through ports 80 and 443 of public addresses, and what is opened by name.
+    """Allows ports 80 and 443 of public addresses, and the endpoints in `opened`.
 
-    `opened` holds endpoints as `127.0.0.1:8765` or `search.home.example:8080`: that very address, or that very host
-    name wherever it leads, at that very port. Only the user may write them, never a page. `refuse` raises
-    `PageRejected` for the address of a host that a blocklist names: it is not even resolved, so that a page's scripts,
-    frames and redirects reach it no more than we do.
+    Args:
+        opened: endpoints as `127.0.0.1:8765` or `search.home.example:8080`. Opens exactly that port of that address, or
+            of that host name wherever it leads. Only the user may write them, never a page.
+        resolve: looks a name up; the system's resolver by default.
+        reject: raises `PageRejected` for the URL of a host on a blocklist. Such a host is not even resolved, so that a
+            page's scripts, frames and redirects cannot reach it either.
     """
 
     def __init__(
         self,
         opened: Iterable[str] = (),
         resolve: Resolver | None = None,
-        refuse: Callable[[str], None] = lambda url: None,
+        reject: Callable[[str], None] = lambda url: None,
     ) -> None:
-        self._refuse = refuse
+        self._reject = reject
         self._opened = frozenset(map(endpoint, opened))
         self._resolve = resolve or resolve_by_system
         self._own = _own_addresses()
 
     def addresses(self, host: str, port: int, seconds: float) -> list[str]:
-        """The addresses of a host, all of them checked.
+        """Returns the addresses of a host, all of them checked.
 
         Raises:
-            Refused: `forbidden_address` where any of them, or the port, is not for us; `dead_host` where there is none;
-                `timeout` where the name's servers take longer than `seconds`; `blocklisted`.
+            PageRejected: `forbidden_address` where one of them, or the port, is not allowed; `dead_host` where there is
+                none; `timeout` where the name servers take longer than `seconds`; `blocklisted`.
         """
-        self._refuse(f"http://[{host}]/" if ":" in host else f"http://{host}/")
+        self._reject(f"http://[{host}]/" if ":" in host else f"http://{host}/")
         addresses = self._lookup(host, port, seconds)
         if (host.lower(), port) not in self._opened:
             for address in addresses:
@@ -76,10 +78,10 @@ class EgressPolicy:
         return addresses
 
     def connect(self, host: str, port: int, seconds: float) -> socket.socket:
-        """A connection to the first address that answers.
+        """Returns a connection to the first address that answers.
 
         Raises:
-            Refused: as `addresses`, and `dead_host` where nothing answers.
+            PageRejected: as `addresses`, and `dead_host` where nothing answers.
         """
         failure: OSError | None = None
         for address in self.addresses(host, port, seconds):
@@ -100,7 +102,7 @@ class EgressPolicy:
             raise PageRejected("forbidden_address", f"{what}, port {port}: only {PORTS[0]} and {PORTS[1]} are asked")
 
     def _lookup(self, host: str, port: int, seconds: float) -> list[str]:
-        """In a thread: the system's resolver knows no deadline."""
+        """Resolves a name in a thread of its own, since the system's resolver has no deadline."""
         if is_ip_address(host):
             return [host.lower()]
         found: queue.SimpleQueue[list[str] | Exception] = queue.SimpleQueue()
@@ -122,7 +124,7 @@ class EgressPolicy:
 
 
 def resolve_by_system(host: str, port: int) -> list[str]:
-    """All addresses of a name, each once, in the system's order of preference. Raises OSError or UnicodeError."""
+    """Returns all addresses of a name, each once, in the system's order. Raises OSError or UnicodeError."""
     name = host.lower().rstrip(".")
     if name == "localhost" or name.endswith(".localhost"):
         return ["127.0.0.1"]  # RFC 6761: this machine, whatever name servers say
@@ -131,7 +133,7 @@ def resolve_by_system(host: str, port: int) -> list[str]:
 
 
 def is_public(address: str) -> bool:
-    """Whether an IP address, also one written inside another, is part of the public internet."""
+    """Whether an IP address, or the IPv4 address inside it, is part of the public internet."""
     ip = ipaddress.ip_address(address)
     if isinstance(ip, ipaddress.IPv4Address):
         return not any(ip in network for network in REFUSED_IPV4)
@@ -141,7 +143,7 @@ def is_public(address: str) -> bool:
 
 
 def _own_addresses() -> frozenset[str]:
-    """This machine's, public ones too: from here they lead past its firewall."""
+    """Returns all addresses of this machine: from here, even public ones lead past its firewall."""
     with suppress(OSError):
         return frozenset(one.address.partition("%")[0] for each in psutil.net_if_addrs().values() for one in each)
     return frozenset()

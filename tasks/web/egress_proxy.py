@@ -1,10 +1,10 @@
-"""The only way out for a browser: an HTTP proxy on loopback, in threads of our own process, that asks the gate.
+"""The only way out for a browser: an HTTP proxy on loopback, in threads of our own process, with an egress policy.
 
-Chromium resolves names and follows redirects, frames and scripts by itself, so its pages could reach what the gate
-keeps closed. Given this proxy for everything (`FLAGS`), it resolves nothing and connects to nothing else: TLS and
-WebSockets come as CONNECT and are passed on as they are, plain HTTP is forwarded, one exchange a connection.
+Chromium resolves names and follows redirects, frames and scripts by itself, so its pages could reach forbidden
+addresses. With this proxy for everything (`flags`), it resolves nothing and connects to nothing else: TLS and
+WebSockets come as CONNECT and pass unchanged, plain HTTP is forwarded, one request for each connection.
 
-Nothing passes but during a visit, which has a deadline and a bound of bytes over all its connections.
+The proxy passes data only during a visit, which has a deadline and a byte limit over all its connections.
 """
 
 from __future__ import annotations
@@ -12,23 +12,20 @@ from __future__ import annotations
 import re
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from types import TracebackType
-from typing import Self
+from threading import Thread
 from urllib.parse import urlsplit
 
 from tasks.contracts.outcomes import PageRejected
 from tasks.web.egress import EgressPolicy
+from tasks.web.http_client import CHUNK, CONNECT_SECONDS, Deadline
 
-CONNECT_SECONDS = 10.0
 MAX_CONNECTIONS = 100  # Chromium asks a proxy for 32 at a time, and as many WebSockets again
-MAX_HEAD = 262_144  # bytes of a request's or answer's head; Chromium's own bound
-CHUNK = 65536
+MAX_HEAD = 262_144  # bytes of the head of a request or response; Chromium's own limit
 LINE = re.compile(rb"\r?\n")  # a bare line feed too, as browsers have it
 END_OF_HEAD = re.compile(rb"\r?\n\r?\n")
-# Headers that concern one connection (RFC 9110, 7.6.1), and what would keep it open.
+# Headers for one connection only (RFC 9110, 7.6.1), and those that would keep it open.
 HOP_BY_HOP = {
     *(b"connection", b"keep-alive", b"proxy-connection", b"proxy-authorization", b"proxy-authenticate"),
     *(b"te", b"trailer", b"upgrade"),
@@ -36,11 +33,11 @@ HOP_BY_HOP = {
 
 
 def flags(url: str) -> tuple[str, ...]:
-    """Command line of a Chromium whose every connection goes through the proxy at `url`, or fails."""
+    """Returns Chromium's command line options that send every connection through the proxy at `url`, or let it fail."""
     return (
         f"--proxy-server={url}",
-        "--proxy-bypass-list=<-loopback>",  # by default this machine is asked without the proxy
-        # Whatever would resolve a name by itself (prefetching, WebRTC) finds that there is none.
+        "--proxy-bypass-list=<-loopback>",  # by default, loopback addresses bypass the proxy
+        # Whatever resolves names by itself (prefetching, WebRTC) gets "not found".
         "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",
         "--force-webrtc-ip-handling-policy=disable_non_proxied_udp",
         "--disable-quic",
@@ -48,27 +45,20 @@ def flags(url: str) -> tuple[str, ...]:
     )
 
 
-class PageBudget:
-    """What one page may still load, and what it was refused."""
+class PageBudget(Deadline):
+    """How long and how much one page may still load, and which hosts it was denied."""
 
     def __init__(self, seconds: float, max_bytes: int) -> None:
-        self.ends = time.monotonic() + seconds
+        super().__init__(seconds)
         self.bytes_left = max_bytes
         self.exceeded = False
-        self.refused: dict[str, PageRejected] = {}  # by `host:port`
+        self.denied: dict[str, PageRejected] = {}  # by `host:port`
         self._open = True
         self._sockets: set[socket.socket] = set()
         self._lock = threading.Lock()
 
-    def left(self) -> float:
-        """Seconds. Raises TimeoutError when there are none."""
-        left = self.ends - time.monotonic()
-        if left <= 0:
-            raise TimeoutError
-        return left
-
     def spend(self, size: int) -> None:
-        """Count bytes that came in; cuts everything at the bound."""
+        """Counts received bytes; closes all connections at the limit."""
         with self._lock:
             self.bytes_left -= size
             self.exceeded = self.exceeded or self.bytes_left < 0
@@ -76,7 +66,7 @@ class PageBudget:
             self.close()
 
     def hold(self, one: socket.socket) -> None:
-        """Remember a socket, to be cut with the others. Raises OSError when the visit is over."""
+        """Registers a socket, so that `close` shuts it down. Raises OSError when the visit is over."""
         with self._lock:
             if not self._open or len(self._sockets) >= 2 * MAX_CONNECTIONS:
                 raise OSError("no further connections")
@@ -88,7 +78,7 @@ class PageBudget:
         one.close()
 
     def close(self) -> None:
-        """Nothing passes any more. The threads that own the sockets close them."""
+        """Shuts all sockets down. The threads that own them close them."""
         with self._lock:
             self._open = False
             for one in self._sockets:
@@ -97,22 +87,14 @@ class PageBudget:
 
 
 class Proxy:
-    """`with Proxy(gate) as proxy:` listens; `with proxy.visit(seconds, max_bytes):` lets through."""
+    """Listens from the start until `close`; passes data on within `with proxy.visit(seconds, max_bytes):`."""
 
-    def __init__(self, gate: EgressPolicy) -> None:
-        self._gate = gate
+    def __init__(self, egress: EgressPolicy) -> None:
+        self._egress = egress
         self._visit: PageBudget | None = None
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=MAX_CONNECTIONS)
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
-        threading.Thread(target=self._accept, daemon=True, name="proxy").start()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+        Thread(target=self._accept, daemon=True, name="proxy").start()
 
     def close(self) -> None:
         with suppress(OSError):  # wakes the thread that accepts
@@ -121,7 +103,7 @@ class Proxy:
 
     @contextmanager
     def visit(self, seconds: float, max_bytes: int) -> Iterator[PageBudget]:
-        """One at a time. At the end all that is still open is cut."""
+        """Lets one page load. At the end, all connections that are still open are shut down."""
         visit = self._visit = PageBudget(seconds, max_bytes)
         try:
             yield visit
@@ -139,20 +121,21 @@ class Proxy:
             if visit is None:
                 client.close()
             else:
-                threading.Thread(target=self._serve, args=(client, visit), daemon=True, name="proxied").start()
+                Thread(target=self._serve, args=(client, visit), daemon=True, name="proxied").start()
 
     def _serve(self, client: socket.socket, visit: PageBudget) -> None:
-        """One client connection: a tunnel, or one plain exchange."""
+        """Serves one client connection: a tunnel, or one plain HTTP request."""
         try:
             visit.hold(client)
             head, rest = _read_head(client, visit)
             method, target = _request_line(head)
             host, port = _authority(method, target)
+            seconds = min(CONNECT_SECONDS, visit.left())
             try:
-                server = self._gate.connect(host, port, min(CONNECT_SECONDS, visit.left()))
-            except PageRejected as refused:
-                visit.refused[f"{host}:{port}"] = refused
-                return  # without a word: the page learns no more than from a host that is down
+                server = self._egress.connect(host, port, seconds)
+            except PageRejected as rejected:
+                visit.denied[f"{host}:{port}"] = rejected
+                return  # without an answer: the page learns no more than from a host that is down
             try:
                 visit.hold(server)
                 if method == b"CONNECT":
@@ -163,26 +146,35 @@ class Proxy:
                     _forward(head, rest, client, server, visit)
             finally:
                 visit.drop(server)
-        except (OSError, PageRejected):  # TimeoutError among them
+        except (OSError, PageRejected):
             pass
         finally:
             visit.drop(client)
 
 
 def _tunnel(client: socket.socket, server: socket.socket, visit: PageBudget) -> None:
-    """Both directions at once, each in a thread: one that is slow to read does not stop the other."""
-    upwards = threading.Thread(target=_copy, args=(client, server, visit), daemon=True, name="proxied-up")
-    upwards.start()
+    """Copies both directions at once, each in a thread, so that a slow reader does not stop the other direction."""
+    sender = _start_copy(client, server, visit)
     _copy(server, client, visit)
+    _join(sender, client)
+
+
+def _start_copy(client: socket.socket, server: socket.socket, visit: PageBudget, size: int | None = None) -> Thread:
+    sender = Thread(target=_copy, args=(client, server, visit, size), daemon=True, name="proxied-up")
+    sender.start()
+    return sender
+
+
+def _join(sender: Thread, client: socket.socket) -> None:
     with suppress(OSError):
-        client.shutdown(socket.SHUT_RDWR)  # wakes it
-    upwards.join()
+        client.shutdown(socket.SHUT_RDWR)  # wakes the thread that reads from it
+    sender.join()
 
 
 def _copy(source: socket.socket, sink: socket.socket, visit: PageBudget, size: int | None = None) -> None:
-    """Until the source ends, or `size` bytes have passed."""
+    """Copies until the source ends, or `size` bytes have passed."""
     left = size
-    with suppress(OSError):
+    with suppress(OSError, PageRejected):  # the latter at the deadline
         while left is None or left > 0:
             source.settimeout(visit.left())
             piece = source.recv(CHUNK if left is None else min(CHUNK, left))
@@ -198,33 +190,28 @@ def _copy(source: socket.socket, sink: socket.socket, visit: PageBudget, size: i
 
 
 def _forward(head: bytes, rest: bytes, client: socket.socket, server: socket.socket, visit: PageBudget) -> None:
-    """One request and its answer; then the connection ends, so that no second request can go to the wrong host."""
+    """Forwards one request and its response, then ends the connection: no second request can go to the wrong host."""
     method, target = _request_line(head)
-    size = _announced(head) or 0
+    size = _body_length(head) or 0
     parts = urlsplit(target.decode("ascii"))
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     line = b"%s %s HTTP/1.1" % (method, path.encode("ascii"))
     server.settimeout(visit.left())
     server.sendall(_with_headers(line, head) + rest[:size])
-    sender = threading.Thread(
-        target=_copy, args=(client, server, visit, size - len(rest[:size])), daemon=True, name="proxied-up"
-    )
-    sender.start()
-    answer, body = _read_head(server, visit)
-    while _status(answer).startswith(b"1"):  # 100, 103: another one follows
-        answer, body = _read_head(server, visit, body)
-    bodiless = method == b"HEAD" or _status(answer) in (b"204", b"304")
-    length = 0 if bodiless else _announced(answer)
+    sender = _start_copy(client, server, visit, size - len(rest[:size]))
+    response, body = _read_head(server, visit)
+    while _status(response).startswith(b"1"):  # 100, 103: another head follows
+        response, body = _read_head(server, visit, body)
+    has_no_body = method == b"HEAD" or _status(response) in (b"204", b"304")
+    length = 0 if has_no_body else _body_length(response)
     client.settimeout(visit.left())
-    client.sendall(_with_headers(LINE.split(answer, maxsplit=1)[0], answer) + body[:length])
+    client.sendall(_with_headers(LINE.split(response, maxsplit=1)[0], response) + body[:length])
     _copy(server, client, visit, None if length is None else length - len(body[:length]))
-    with suppress(OSError):
-        client.shutdown(socket.SHUT_RDWR)
-    sender.join()
+    _join(sender, client)
 
 
 def _read_head(source: socket.socket, visit: PageBudget, begun: bytes = b"") -> tuple[bytes, bytes]:
-    """A head without its empty line, and what came after it. Raises OSError or Refused."""
+    """Returns a head without its empty line, and the bytes after it. Raises OSError or PageRejected."""
     content = bytearray(begun)
     while (end := END_OF_HEAD.search(content)) is None:
         if len(content) > MAX_HEAD:
@@ -246,7 +233,7 @@ def _request_line(head: bytes) -> tuple[bytes, bytes]:
 
 
 def _authority(method: bytes, target: bytes) -> tuple[str, int]:
-    """Where a request goes. Raises Refused for what is neither CONNECT nor plain http."""
+    """Returns host and port of a request. Raises PageRejected for what is neither CONNECT nor plain http."""
     try:
         text = target.decode("ascii")
         parts = urlsplit(f"//{text}" if method == b"CONNECT" else text)
@@ -258,12 +245,12 @@ def _authority(method: bytes, target: bytes) -> tuple[str, int]:
     raise PageRejected("bad_url", f"{target[:100]!r}")
 
 
-def _status(answer: bytes) -> bytes:
-    return [*answer.split(None, 2), b"", b""][1]
+def _status(response: bytes) -> bytes:
+    return [*response.split(None, 2), b"", b""][1]
 
 
-def _announced(head: bytes) -> int | None:
-    """How long a body will be. Browsers always say it; the few requests of unknown length need HTTP/2."""
+def _body_length(head: bytes) -> int | None:
+    """Returns the length of a body; None where it ends with the connection. Requests without a length need HTTP/2."""
     fields = [
         (name.strip().lower(), value.strip()) for name, _, value in (one.partition(b":") for one in LINE.split(head))
     ]
@@ -279,7 +266,7 @@ def _announced(head: bytes) -> int | None:
 
 
 def _with_headers(line: bytes, head: bytes) -> bytes:
-    """A head for the next connection: another first line, and word that it ends after this exchange."""
+    """Returns a head for the next connection: with another first line, and closing it after this request."""
     lines = LINE.split(head)[1:]
     kept = [one for one in lines if one.partition(b":")[0].strip().lower() not in HOP_BY_HOP]
     return b"\r\n".join([line, *kept, b"Connection: close", b"", b""])

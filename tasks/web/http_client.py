@@ -1,17 +1,18 @@
-"""One bounded HTTP exchange: a deadline over everything, addresses from the gate, decompression in steps.
+"""HTTP requests with limits: one deadline for all of it, checked addresses only, decompression in small steps.
 
-httpx times each read, not the whole; and it would connect to any address that a name resolves to. Both are
-mended below it, where httpcore opens sockets.
+httpx limits each read and not the whole request, and it connects to any address that a name resolves to. Both are
+corrected one layer below, where httpcore opens its sockets.
 """
 
 from __future__ import annotations
 
+import re
 import ssl
 import threading
 import time
 import zlib
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -26,16 +27,26 @@ from tasks.web.egress import EgressPolicy
 CONNECT_SECONDS = 10.0
 CHUNK = 65536
 REDIRECTS = (301, 302, 303, 307, 308)
+HTML = frozenset(("text/html", "application/xhtml+xml"))
+CHARSET = re.compile(r"charset\s*=\s*[\"']?([\w.:-]+)", re.IGNORECASE)
+# The outcome of an HTTP status; what is not listed is named by its class in `reject_bad_status`.
+OUTCOME_OF_STATUS = {
+    304: "unchanged",
+    **dict.fromkeys((404, 410), "not_found"),
+    **dict.fromkeys((401, 403, 451), "forbidden"),
+    408: "server_error",
+    429: "too_many_requests",
+}
 
 
 class Deadline:
-    """A moment that every read, write and connection of one exchange must respect."""
+    """The moment at which every read, write and connection attempt of one request ends."""
 
     def __init__(self, seconds: float) -> None:
         self.at = time.monotonic() + seconds
 
     def left(self) -> float:
-        """Seconds left. Raises `PageRejected("timeout")` when there are none."""
+        """Returns the seconds left. Raises `PageRejected("timeout")` when there are none."""
         left = self.at - time.monotonic()
         if left <= 0:
             raise PageRejected("timeout", "the deadline has passed")
@@ -44,20 +55,29 @@ class Deadline:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """A whole answer; the body is empty for a redirect."""
+    """A fetched page: by the HTTP client (then the body of a redirect is empty) or as Chromium rendered it."""
 
     url: str
-    status: int
+    status: int  # 0 where a script wrote the document
     headers: httpx.Headers
     body: bytes
+    robots: str = ""  # the evidence: what robots.txt, the headers and meta tags allow
+    rendered: bool = False  # by Chromium
+    history: tuple[Response, ...] = ()  # in Chromium: the answers to all requests for the document, redirects first
 
     @property
     def media_type(self) -> str:
         return self.headers.get("content-type", "").split(";")[0].strip().lower() or "text/html"
 
     @property
+    def charset(self) -> str | None:
+        """The encoding that the Content-Type header names."""
+        found = CHARSET.search(self.headers.get("content-type", ""))
+        return found[1].lower() if found else None
+
+    @property
     def redirect(self) -> str | None:
-        """The absolute address that a redirect names."""
+        """The absolute URL that a redirect names. Raises `PageRejected("bad_redirect")` where it names none."""
         if self.status not in REDIRECTS:
             return None
         location: str = self.headers.get("location", "").strip()
@@ -68,12 +88,12 @@ class Response:
 
 
 class HttpClient:
-    """GET with limits, one exchange at a time in each thread. Threads share connections, not deadlines or cookies."""
+    """GET with limits, one request at a time in each thread. Threads share connections, not deadlines or cookies."""
 
-    def __init__(self, user_agent: str, gate: EgressPolicy) -> None:
-        self._network = GuardedBackend(gate)
+    def __init__(self, user_agent: str, egress: EgressPolicy) -> None:
+        self._network = GuardedBackend(egress)
         transport = self._transport = httpx.HTTPTransport()
-        # The pool is where httpcore takes a network backend; httpx passes none through.
+        # httpcore takes a network backend here; httpx has no argument for it.
         transport._pool = httpcore.ConnectionPool(
             ssl_context=httpx.create_ssl_context(),
             max_connections=None,  # httpcore's own bound of 10 would let hosts wait for each other
@@ -81,18 +101,18 @@ class HttpClient:
             keepalive_expiry=15.0,
             network_backend=self._network,
         )
-        # Only gzip is asked for, since only zlib can be told to stop at a size.
+        # Only gzip, since zlib is the decompressor that can stop at a size.
         self._headers = {"User-Agent": user_agent, "Accept-Encoding": "gzip", "Accept": "text/html, text/plain;q=0.8"}
-        self._of_thread = threading.local()
+        self._thread = threading.local()
 
     @property
     def _client(self) -> httpx.Client:
-        """This thread's own, over the transport of all."""
-        if not hasattr(self._of_thread, "client"):
-            self._of_thread.client = httpx.Client(
+        """The client of this thread, over the transport of all threads."""
+        if not hasattr(self._thread, "client"):
+            self._thread.client = httpx.Client(
                 transport=self._transport, headers=self._headers, trust_env=False, timeout=None
             )
-        client: httpx.Client = self._of_thread.client
+        client: httpx.Client = self._thread.client
         return client
 
     def close(self) -> None:
@@ -114,51 +134,65 @@ class HttpClient:
         truncate: bool = False,
         headers: dict[str, str] | None = None,
     ) -> Response:
-        """One exchange, redirects not followed. `media_types` None takes any; `truncate` cuts what is too large.
+        """Sends one request; does not follow redirects.
+
+        Args:
+            media_types: those that are accepted; None accepts any.
+            truncate: cut a body that is too large, instead of rejecting the page.
 
         Raises:
-            Refused: with the outcome's name, for all but a success or a redirect.
+            PageRejected: for every answer but a success or a redirect, with the name of the outcome.
         """
-        self._network.deadline = deadline
+        self._network.thread.deadline = deadline
         try:
             with self._client.stream("GET", url, headers=headers) as streamed:
-                answer = Response(url, streamed.status_code, streamed.headers, b"")
-                if answer.status in REDIRECTS:
-                    return answer
-                refuse_bad_status(answer)
-                if media_types is not None and answer.media_type not in media_types:
-                    raise PageRejected("unsupported_media_type", answer.media_type)
-                body = b"".join(_read_bounded(streamed, max_bytes, truncate))
-                return Response(url, answer.status, answer.headers, body)
+                response = Response(url, streamed.status_code, streamed.headers, b"")
+                if response.status in REDIRECTS:
+                    return response
+                reject_bad_status(response)
+                if media_types is not None and response.media_type not in media_types:
+                    raise PageRejected("unsupported_media_type", response.media_type)
+                return replace(response, body=b"".join(_read_bounded(streamed, max_bytes, truncate)))
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, ValueError) as error:
-            raise _named(error) from error
+            raise _rejection(error) from error
 
 
-def refuse_bad_status(answer: Response) -> None:
+def follow_redirects(
+    url: str,
+    fetch: Callable[[str], Response],
+    max_redirects: int,
+    target_of: Callable[[Response], str | None] = lambda response: response.redirect,
+) -> Response:
+    """Fetches a URL and what it redirects to. `fetch` gets each URL on the way, and must check it before it asks.
+
+    Raises:
+        PageRejected: `redirect_loop` after `max_redirects`, or what `fetch` and `target_of` raise.
+    """
+    for _ in range(max_redirects + 1):
+        response = fetch(url)
+        if (target := target_of(response)) is None:
+            return response
+        url = target
+    raise PageRejected("redirect_loop", f"more than {max_redirects} redirects")
+
+
+def conditional_headers(etag: str | None, last_modified: str | None) -> dict[str, str]:
+    """Returns headers that ask for a page only if it changed since the visit that gave these validators."""
+    conditions = {"If-None-Match": etag, "If-Modified-Since": last_modified}
+    return {name: value for name, value in conditions.items() if value}
+
+
+def reject_bad_status(response: Response) -> None:
     """Raises `PageRejected` unless the status is a success."""
-    status = answer.status
-    if 200 <= status < 300:
-        return
-    retry_after = _retry_after(answer.headers.get("retry-after", ""))
-    if status == 304:
-        reason = "unchanged"
-    elif status in (404, 410):
-        reason = "not_found"
-    elif status in (401, 403, 451):
-        reason = "forbidden"
-    elif status == 429:
-        reason = "too_many_requests"
-    elif status >= 500 or status == 408:
-        reason = "server_error"
-    elif status >= 400:
-        reason = "http_error"
-    else:
-        reason = "bad_redirect"
-    raise PageRejected(reason, f"HTTP {status}", retry_after)
+    status = response.status
+    if not 200 <= status < 300:
+        by_class = "bad_redirect" if status < 400 else "http_error" if status < 500 else "server_error"
+        retry_after = _retry_after(response.headers.get("retry-after", ""))
+        raise PageRejected(OUTCOME_OF_STATUS.get(status, by_class), f"HTTP {status}", retry_after)
 
 
 def _retry_after(value: str) -> float | None:
-    """Seconds, from a number or a date (RFC 9110)."""
+    """Returns seconds, from a number or a date (RFC 9110)."""
     if value.strip().isdigit():
         return min(float(value), 1e9)
     try:
@@ -188,7 +222,7 @@ def _read_bounded(streamed: httpx.Response, max_bytes: int, truncate: bool) -> I
 
 
 def _inflate(raw: Iterable[bytes]) -> Iterator[bytes]:
-    """65 kB of gzip can hold 67 MB: never more than one chunk at a time."""
+    """Decompresses one chunk at a time: 65 kB of gzip can hold 67 MB."""
     decoder = zlib.decompressobj(wbits=47)  # gzip or zlib, by its header
     try:
         for chunk in raw:
@@ -203,9 +237,8 @@ def _inflate(raw: Iterable[bytes]) -> Iterator[bytes]:
         raise PageRejected("bad_encoding", str(error)) from error
 
 
-def _named(error: Exception) -> PageRejected:
-    """The outcome that an exception of httpx stands for."""
-    text = f"{type(error).__name__}: {error}"
+def _rejection(error: Exception) -> PageRejected:
+    """Returns the outcome that an exception of httpx stands for."""
     if isinstance(error, httpx.ConnectTimeout | httpx.ConnectError):
         cause: BaseException | None = error
         while cause is not None:
@@ -214,26 +247,26 @@ def _named(error: Exception) -> PageRejected:
             cause = cause.__cause__ or cause.__context__
         return PageRejected("dead_host", str(error))
     if isinstance(error, httpx.RemoteProtocolError) and "location header" in str(error):
-        return PageRejected("bad_redirect", str(error))  # httpx looks at it although it is not to follow
-    if isinstance(error, httpx.TimeoutException):
-        return PageRejected("timeout", text)
-    if isinstance(error, httpx.InvalidURL | httpx.UnsupportedProtocol | ValueError):
-        return PageRejected("bad_url", text)
-    return PageRejected("connection_error", text)
+        return PageRejected("bad_redirect", str(error))  # httpx parses it although it is told not to follow
+    is_bad_url = isinstance(error, httpx.InvalidURL | httpx.UnsupportedProtocol | ValueError)
+    outcome = (
+        "timeout" if isinstance(error, httpx.TimeoutException) else "bad_url" if is_bad_url else "connection_error"
+    )
+    return PageRejected(outcome, f"{type(error).__name__}: {error}")
 
 
 class GuardedStream(httpcore.NetworkStream):
-    """A socket whose every operation ends at the deadline of the current exchange."""
+    """A socket whose every operation ends at the deadline of the current request."""
 
     def __init__(self, stream: httpcore.NetworkStream, network: GuardedBackend) -> None:
         self._stream = stream
         self._network = network
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return self._stream.read(max_bytes, self._network.deadline.left())
+        return self._stream.read(max_bytes, self._network.thread.deadline.left())
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        self._stream.write(buffer, self._network.deadline.left())
+        self._stream.write(buffer, self._network.thread.deadline.left())
 
     def close(self) -> None:
         self._stream.close()
@@ -241,7 +274,7 @@ class GuardedStream(httpcore.NetworkStream):
     def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore.NetworkStream:
-        stream = self._stream.start_tls(ssl_context, server_hostname, self._network.deadline.left())
+        stream = self._stream.start_tls(ssl_context, server_hostname, self._network.thread.deadline.left())
         return GuardedStream(stream, self._network)
 
     def get_extra_info(self, info: str) -> Any:
@@ -249,22 +282,12 @@ class GuardedStream(httpcore.NetworkStream):
 
 
 class GuardedBackend(httpcore.NetworkBackend):
-    """Connects to the addresses that the gate has checked, never to a name."""
+    """Connects to the addresses that the egress policy has checked, never to a name."""
 
-    def __init__(self, gate: EgressPolicy) -> None:
-        self._of_thread = threading.local()
-        self._gate = gate
+    def __init__(self, egress: EgressPolicy) -> None:
+        self.thread = threading.local()  # its `deadline` is the one of this thread's request
+        self._egress = egress
         self._sockets = httpcore.SyncBackend()
-
-    @property
-    def deadline(self) -> Deadline:
-        """Of this thread's exchange."""
-        deadline: Deadline = self._of_thread.deadline
-        return deadline
-
-    @deadline.setter
-    def deadline(self, deadline: Deadline) -> None:
-        self._of_thread.deadline = deadline
 
     def connect_tcp(
         self,
@@ -275,9 +298,10 @@ class GuardedBackend(httpcore.NetworkBackend):
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.NetworkStream:
         failure: Exception = httpcore.ConnectError("no address")
-        for address in self._gate.addresses(host, port, self.deadline.left()):
+        deadline: Deadline = self.thread.deadline
+        for address in self._egress.addresses(host, port, deadline.left()):
             try:
-                seconds = min(CONNECT_SECONDS, self.deadline.left())
+                seconds = min(CONNECT_SECONDS, deadline.left())
                 stream = self._sockets.connect_tcp(address, port, seconds, local_address, socket_options)
                 return GuardedStream(stream, self)
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:

@@ -1,8 +1,9 @@
-"""What each host asks of us: robots.txt (RFC 9309), what it reserves, a pause between requests, longer after trouble.
+"""Politeness towards each host: robots.txt (RFC 9309), usage rights, and a pause between two requests.
 
-And what the blocklists say: whoever is about to fetch asks `permit` first, at each hop of a redirect.
+Also the place where blocklists and the suppression list are asked: whoever is about to fetch calls `permit` first, for
+each hop of a redirect.
 
-Kept in the state database, so that the pause holds across runs and a site's files are read once a day.
+The state is in the database, so that the pause holds across runs and a site's files are read once a day.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from urllib.parse import urlsplit
 
 from protego import Protego
@@ -22,7 +23,7 @@ from tasks.contracts.urls import site_of
 from tasks.web import hosts_table
 from tasks.web.blocklists import NO_BLOCKLISTS, Blocklists
 from tasks.web.hosts_table import COOLING_SECONDS
-from tasks.web.http_client import Deadline, HttpClient, Response
+from tasks.web.http_client import Deadline, HttpClient, Response, follow_redirects
 from tasks.web.suppression_list import NOTHING_SUPPRESSED, SuppressionList
 from tasks.web.usage_rights import file_reservation, may_train, training_line
 
@@ -30,7 +31,7 @@ MAX_BYTES = 500_000  # RFC 9309 wants at least 500 KiB parsed; the rest may be i
 KEEP_SECONDS = 86_400.0
 KEEP_FAILURE_SECONDS = 600.0  # long enough not to ask a dead host for each of its pages
 MAX_CRAWL_DELAY = 60.0
-MAX_COOLING = 86_400.0
+MAX_COOLING = 86_400.0  # the longest pause that a host may ask for
 MAX_REDIRECTS = 5
 DEADLINE_SECONDS = 15.0
 TDMREP = "/.well-known/tdmrep.json"
@@ -51,7 +52,7 @@ CREATE TABLE IF NOT EXISTS site_files (
 
 @dataclass(frozen=True, slots=True)
 class SiteFile:
-    """robots.txt or tdmrep.json of an origin, as it was when it was asked for."""
+    """robots.txt or tdmrep.json of an origin, as last fetched."""
 
     fetched_at: float
     status: str
@@ -64,9 +65,10 @@ class SiteFile:
 
 
 class PolitenessPolicy:
-    """Permission and pace, for several threads. Waits with `sleep`, reads time from `clock` (epoch seconds).
+    """Says which URLs may be fetched and when. Safe for several threads.
 
-    `lock` guards the database's connection, which others use too.
+    Waits with `sleep` and reads the time from `clock` (epoch seconds). `lock` guards the database connection, which
+    others use too.
     """
 
     def __init__(
@@ -77,25 +79,25 @@ class PolitenessPolicy:
         clock: Callable[[], float],
         sleep: Callable[[float], None],
         blocklists: Blocklists = NO_BLOCKLISTS,
-        forgotten: SuppressionList = NOTHING_SUPPRESSED,
+        suppressed: SuppressionList = NOTHING_SUPPRESSED,
         lock: threading.RLock | None = None,
     ) -> None:
         db.executescript(hosts_table.TABLE + TABLE)
         self.db, self.client, self.settings, self.clock, self.sleep = db, client, settings, clock, sleep
-        self.blocklists, self.forgotten = blocklists, forgotten
+        self.blocklists, self.suppressed = blocklists, suppressed
         self._files: dict[str, SiteFile] = {}
         self._rules: dict[str, tuple[SiteFile, Protego]] = {}  # by origin
         self._lock = lock or threading.RLock()
-        self._turns: dict[str, threading.Lock] = {}
+        self._locks: dict[str, threading.Lock] = {}  # by host, and by address of a site file
 
     def permit(self, url: str) -> str:
-        """What robots.txt says, as evidence.
+        """Returns what robots.txt says, as evidence for the ledger.
 
         Raises:
-            Refused: `robots_forbidden`, or what kept us from reading it; `blocklisted` or `forgotten`, and then
-                nothing was asked.
+            PageRejected: `robots_forbidden`, or why robots.txt cannot be read; `blocklisted` or `forgotten` before any
+                request.
         """
-        self.refuse(url)
+        self.reject_blocked(url)
         file, rules = self._rules_of(url)
         if file.status not in ("read", "absent"):
             raise PageRejected(file.status, f"robots.txt: {file.detail}")
@@ -104,10 +106,10 @@ class PolitenessPolicy:
         return "allowed" if file.status == "read" else "absent"
 
     def reservation(self, url: str) -> str:
-        """What the site reserves for itself, as evidence; asked after `permit`, before a page that we want to keep.
+        """Returns what the site reserves, as evidence for the ledger. Call it after `permit`.
 
         Raises:
-            Refused: `reserved`.
+            PageRejected: `reserved`.
         """
         file, rules = self._rules_of(url)
         training = training_line(file.body)
@@ -119,45 +121,45 @@ class PolitenessPolicy:
             value = file_reservation(self._file(address).body, url)
         if value == 1:
             raise PageRejected("reserved", f"tdm-reservation: 1 ({TDMREP})")
-        said = [training] if training else []
-        return "; ".join([*said, f"tdmrep.json: {'-' if value is None else value}"])
+        evidence = f"tdmrep.json: {'-' if value is None else value}"
+        return f"{training}; {evidence}" if training else evidence
 
-    def refuse(self, url: str) -> None:
-        """Raises `PageRejected` for what a blocklist names or was forgotten."""
-        self.blocklists.refuse(url)
-        self.forgotten.refuse(url)
+    def reject_blocked(self, url: str) -> None:
+        """Raises `PageRejected` for a URL that is on a blocklist or on the suppression list."""
+        self.blocklists.reject(url)
+        self.suppressed.reject(url)
 
     @contextmanager
     def turn(self, url: str) -> Iterator[None]:
-        """Wait for the host's turn and take it: one request at a time, whoever asks.
+        """Waits until the host may be asked again, then holds it: one request at a time, from all threads.
 
         Raises:
-            Refused: `host_cooling`, when the host wants a pause too long to wait for.
+            PageRejected: `host_cooling`, when the host wants a pause too long to wait for.
         """
         host = site_of(url)
-        with self._one_at_a_time(host):
+        with self._lock_of(host):
             pause = self.ready_at(host) - self.clock()
-            # Longer than any pause we set: the clock was turned back.
+            # A pause over MAX_COOLING was never set: the clock was turned back.
             if COOLING_SECONDS < pause <= MAX_COOLING:
                 raise PageRejected("host_cooling", f"{host} asked for a pause of {pause:.0f} more seconds")
             if 0 < pause <= COOLING_SECONDS:
                 self.sleep(pause)
-            self.begin(url)
+            self.start_pause(url)
             yield
 
-    def begin(self, url: str) -> None:
-        """The request is made now; the host's next pause is reckoned from here."""
+    def start_pause(self, url: str) -> None:
+        """Counts the host's next pause from now, the time of the request."""
         if (delay := self._delay(url)) > 0:
             self._set_next(site_of(url), self.clock() + delay)
 
     def ready_at(self, host: str) -> float:
-        """No request to the host before; epoch seconds."""
+        """Returns the epoch seconds before which the host gets no request."""
         with self._lock:
             row = self.db.execute("SELECT next_at FROM hosts WHERE host = ?", (host,)).fetchone()
         return float(row["next_at"]) if row else 0.0
 
     def cool(self, url: str, seconds: float) -> None:
-        """The host asked for a pause (Retry-After)."""
+        """Notes a pause that the host asked for (Retry-After)."""
         self._set_next(site_of(url), self.clock() + min(seconds, MAX_COOLING))
 
     def _delay(self, url: str) -> float:
@@ -170,9 +172,9 @@ class PolitenessPolicy:
         with self._lock:
             self.db.execute(query, (host, at))
 
-    def _one_at_a_time(self, name: str) -> threading.Lock:
+    def _lock_of(self, name: str) -> threading.Lock:
         with self._lock:
-            return self._turns.setdefault(name, threading.Lock())
+            return self._locks.setdefault(name, threading.Lock())
 
     def _rules_of(self, url: str) -> tuple[SiteFile, Protego]:
         origin = _origin(url)
@@ -183,8 +185,8 @@ class PolitenessPolicy:
         return known
 
     def _file(self, address: str) -> SiteFile:
-        """Read once a day, by one thread at a time."""
-        with self._one_at_a_time(address):
+        """Returns a site file, read once a day, by one thread at a time."""
+        with self._lock_of(address):
             file = self._files.get(address) or self._load(address)
             if file is None or not file.is_fresh(self.clock()):
                 file = self._read(address)
@@ -199,32 +201,26 @@ class PolitenessPolicy:
 
     def _read(self, address: str) -> SiteFile:
         status, detail, body = "read", "", ""
-        try:
-            body = self._fetch(address)
-        except PageRejected as refused:
-            detail = f"{refused.reason} {refused.detail}".strip()
-            status = _meaning(refused)
+        try:  # redirects may lead to other hosts (RFC 9309, 2.3.1.2)
+            response = follow_redirects(address, self._fetch, MAX_REDIRECTS)
+            body = response.body.decode("utf-8", "replace").lstrip("\ufeff")
+        except PageRejected as rejected:
+            detail = f"{rejected.reason} {rejected.detail}".strip()
+            status = _file_status(rejected)
         file = SiteFile(self.clock(), status, detail, body)
-        values = (address, file.fetched_at, status, detail, body)
         with self._lock:
-            self.db.execute("INSERT OR REPLACE INTO site_files VALUES (?,?,?,?,?)", values)
+            self.db.execute("INSERT OR REPLACE INTO site_files VALUES (?,?,?,?,?)", (address, *astuple(file)))
         return file
 
-    def _fetch(self, url: str) -> str:
-        """Redirects are followed to other hosts too (RFC 9309, 2.3.1.2); a failure is tried once more."""
-        for _ in range(MAX_REDIRECTS + 1):
-            self.refuse(url)
-            try:
-                answer = self._get(url)
-            except PageRejected as refused:
-                if not refused.retry or refused.reason in ("host_cooling", "timeout", "dead_host"):
-                    raise
-                answer = self._get(url)
-            target = answer.redirect
-            if target is None:
-                return answer.body.decode("utf-8", "replace").lstrip("\ufeff")
-            url = target
-        raise PageRejected("redirect_loop", url)
+    def _fetch(self, url: str) -> Response:
+        """Sends one request; tries once more after a failure that may be over in a moment."""
+        self.reject_blocked(url)
+        try:
+            return self._get(url)
+        except PageRejected as rejected:
+            if not rejected.retry or rejected.reason in ("host_cooling", "timeout", "dead_host"):
+                raise
+            return self._get(url)
 
     def _get(self, url: str) -> Response:
         with self.turn(url):
@@ -232,12 +228,12 @@ class PolitenessPolicy:
             return self.client.get(url, deadline=deadline, max_bytes=MAX_BYTES, truncate=True)
 
 
-def _meaning(refused: PageRejected) -> str:
-    """4xx and the like: no rules, all is allowed. A host that cannot be had at all keeps its own outcome's name."""
-    if refused.reason in ABSENT:
+def _file_status(rejected: PageRejected) -> str:
+    """Returns `absent` for 4xx and the like, which forbid nothing, and the outcome where the host cannot be reached."""
+    if rejected.reason in ABSENT:
         return "absent"
-    if refused.reason in ("dead_host", "tls_error", "forbidden_address", "host_cooling", "bad_url"):
-        return refused.reason
+    if rejected.reason in ("dead_host", "tls_error", "forbidden_address", "host_cooling", "bad_url"):
+        return rejected.reason
     return "robots_unreachable"
 
 

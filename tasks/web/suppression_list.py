@@ -1,7 +1,7 @@
-"""What was forgotten, so that it is not collected again: keyed hashes, from which no address can be read back.
+"""The suppression list: what was forgotten and must not be collected again, as keyed hashes.
 
-`raw/forgotten.jsonl` belongs to the truth: the key first, then a line a page or domain. Who holds the file can try
-whether an address that he already has is in it; nobody can list what is. A domain covers all of its subdomains.
+`raw/forgotten.jsonl` belongs to the raw data: its first line is the key, each further line a page or domain. With the
+file one can test whether a known address is in it, but nobody can list the addresses. A domain covers its subdomains.
 """
 
 from __future__ import annotations
@@ -20,21 +20,22 @@ from tasks.contracts.errors import SettingsError, TruthDamagedError
 from tasks.contracts.outcomes import PageRejected
 from tasks.contracts.urls import DEFAULT_PORTS, url_key
 from tasks.storage.atomic_files import write_atomically
+from tasks.web.url_patterns import ascii_host
 
 PAGE, DOMAIN = "page", "domain"
-STAND_IN = "forgotten:"
+PSEUDONYM = "forgotten:"  # and the hash of a page
 HOST = re.compile(r"(?=.{1,253}$)[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63}){0,40}")
 
 
 class SuppressionList:
-    """The pages and domains of one data directory that stay away. Reads its file once, when it is made.
+    """The forgotten pages and domains of one data directory. Reads its file once, in the constructor.
 
     Raises:
         TruthDamagedError: the file cannot be read.
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path  # one that is not there: nothing was forgotten
+        self.path = path  # does not exist while nothing is forgotten
         self._key = b""
         self._lines: dict[str, dict[str, str]] = {}  # by kind and hash, in the order of the file
         if path.exists():
@@ -51,34 +52,36 @@ class SuppressionList:
             raise TruthDamagedError(f"{self.path} is damaged ({error}). Restore raw/ from your backup.") from error
 
     def covers(self, url: str) -> bool:
-        """Whether this page, or a domain that it is on, was forgotten. An address that is none is not covered."""
+        """Whether this page, or a domain that it is on, was forgotten. False for what is no address."""
         if not self._lines:
             return False
         try:
-            page = url.startswith(STAND_IN) or f"{PAGE} {self._hash(PAGE, url_key(url))}" in self._lines
-            return page or self._is_on_forgotten_domain(url)
+            return url.startswith(PSEUDONYM) or self._has(PAGE, url_key(url)) or self._covers_host(url)
         except ValueError:
             return False
 
-    def _is_on_forgotten_domain(self, url: str) -> bool:
-        return any(f"{DOMAIN} {self._hash(DOMAIN, name)}" in self._lines for name in domains_of(url))
+    def _covers_host(self, url: str) -> bool:
+        return any(self._has(DOMAIN, name) for name in domains_of(url))
 
-    def refuse(self, url: str) -> None:
-        """Raises `PageRejected("forgotten")` for an address that stays away."""
+    def _has(self, kind: str, name: str) -> bool:
+        return f"{kind} {self._hash(kind, name)}" in self._lines
+
+    def reject(self, url: str) -> None:
+        """Raises `PageRejected("forgotten")` for a URL that is covered."""
         if self.covers(url):
             raise PageRejected("forgotten")
 
-    def refuse_host(self, url: str) -> None:
-        """Raises `PageRejected("forgotten")` where all of the address's host stays away; it needs no path."""
-        if self._lines and self._is_on_forgotten_domain(url):
+    def reject_host(self, url: str) -> None:
+        """Raises `PageRejected("forgotten")` where the URL's whole host is covered; the URL needs no path."""
+        if self._lines and self._covers_host(url):
             raise PageRejected("forgotten")
 
     def covers_domain(self, domain: str) -> bool:
-        return bool(self._key) and f"{DOMAIN} {self._hash(DOMAIN, domain)}" in self._lines
+        return bool(self._key) and self._has(DOMAIN, domain)
 
-    def stand_in(self, url: str) -> str:
-        """What stands for a forgotten page where its address may not: it can be told from others, and not read."""
-        return url if url.startswith(STAND_IN) else STAND_IN + self._hash(PAGE, url_key(url))
+    def pseudonym(self, url: str) -> str:
+        """Returns what replaces the address of a forgotten page: different for each page, and not readable."""
+        return url if url.startswith(PSEUDONYM) else PSEUDONYM + self._hash(PAGE, url_key(url))
 
     def remember(self, urls: Iterable[str], domain: str | None, at: str) -> None:
         """Durable when it returns; what is known already stays as it is."""
@@ -102,7 +105,7 @@ NOTHING_SUPPRESSED = SuppressionList(Path("nothing.jsonl"))
 
 
 def domains_of(url: str) -> Iterator[str]:
-    """The host and each domain above it; where a port is given that is not the default one, each with it, too."""
+    """Yields the host and each domain above it; with a port that is not the default one, also each with the port."""
     parts = urlsplit(url_key(url))
     labels = (parts.hostname or "").rstrip(".").split(".")
     for start in range(len(labels)):
@@ -112,17 +115,14 @@ def domains_of(url: str) -> Iterator[str]:
             yield f"{name}:{parts.port}"
 
 
-def domain_named(text: str) -> str:
-    """A domain as a user writes it, in the form that is compared.
+def parse_domain(text: str) -> str:
+    """Returns a domain as users write it in the form that is compared.
 
     Raises:
         SettingsError: it is none, or so short that it would cover half the web.
     """
     host, colon, port = text.strip().lower().rstrip(".").partition(":")
-    try:
-        host = host.encode("idna").decode() if not host.isascii() else host
-    except UnicodeError:
-        host = ""
+    host = host if host.isascii() else ascii_host(host)
     if not HOST.fullmatch(host) or (colon and not (port.isdecimal() and 0 < int(port) < 65536)):
         raise SettingsError(f"{text!r} is no domain: give one such as example.org; for a single page take --url.")
     if "." not in host and host != "localhost" and not is_ip_address(host):

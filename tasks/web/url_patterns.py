@@ -4,11 +4,11 @@
     example.org/path     there, this path and what continues it after a `/`, `?` or `&`
     ads*.example.org     `*` is any run of characters, in the whole host or, with a `/`, in host, path and query
     "word", "two wor*"   words anywhere in the URL, no letter or digit beside them; two or more joined or one sign apart
-    !pattern             an exception, of any of these kinds: what it finds is stopped by no list
+    !pattern             an exception, of any of these kinds: no list blocks what it matches
     # comment            alone, or after a space
 
 Schemes, ports, user names and fragments are left out of the comparison, letters are compared in lower case, escapes
-such as %41 resolved, hosts in their ASCII form. The host of a pattern stands for all hosts below it, wildcards or not.
+such as %41 decoded, hosts in their ASCII form. The host of a pattern matches all hosts below it, wildcards or not.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ LABEL = re.compile(r"[a-z0-9-]{2,63}")
 PORT = re.compile(r":\d{1,5}$")
 COMMENT = re.compile(r"(?:^|\s)#.*", re.DOTALL)
 WORD = re.compile(r"[^\W_]+")
-PART = re.compile(r"[/?&=:;,@]+")  # words do not reach over these
+PART = re.compile(r"[/?&=:;,@]+")  # a run of words ends here
 BETWEEN = frozenset(" -_+.")
 
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """One line of a list. `text` is its canonical form, which a report names."""
+    """One line of a list. `text` is its canonical form, which reports show."""
 
     kind: str  # "address" (domain or path), "wildcard", "words"
     text: str
@@ -46,7 +46,7 @@ class Pattern:
 
 
 def parse_pattern(line: str) -> Pattern | None:
-    """None for an empty line or a comment.
+    """Returns the pattern of a line; None for an empty line or a comment.
 
     Raises:
         ValueError: says what is wrong with the line.
@@ -105,7 +105,7 @@ def _checked_wildcard(text: str) -> str:
 
 
 def ascii_host(host: str) -> str:
-    """A host as it goes over the wire: lower case, `xn--` for other letters, no brackets, no dot at the end."""
+    """Returns a host as it is sent: lower case, `xn--` for other letters, no brackets, no dot at the end."""
     host = host.strip("[]").rstrip(".").lower()
     if host.isascii():
         return host
@@ -116,7 +116,7 @@ def ascii_host(host: str) -> str:
 
 
 class Address:
-    """A URL taken apart, once for all lists."""
+    """The parts of a URL that patterns are compared with, worked out once for all lists."""
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url[:LONGEST_URL])
@@ -130,14 +130,14 @@ class Address:
 
     @cached_property
     def keys(self) -> list[str]:
-        """Every domain and path pattern that would find this URL, the longest host first."""
+        """Every domain and path pattern that would match this URL, the longest host first."""
         cuts = [at for at, sign in enumerate(self.rest) if sign in "/?&" and at > 0][:MAX_CUTS]
         ends = dict.fromkeys(["", *(self.rest[:at] for at in cuts), self.rest, self.rest.rstrip("/")])
         return [host + end for host in self.hosts for end in ends]
 
     @cached_property
     def words(self) -> list[str]:
-        """Runs of words that stand one sign apart, with a space in its place: "sex", "sex video", ..."""
+        """Runs of words with one character between them, joined by spaces: "sex", "sex video", ..."""
         runs = []
         for part in PART.split(self.whole):
             found = list(WORD.finditer(part))
@@ -157,21 +157,22 @@ class PatternSet:
 
     def __init__(self, patterns: Iterable[Pattern]) -> None:
         self._addresses: set[str] = set()
-        self._words: dict[str, str] = {}  # each spelling, and the pattern it is of
+        self._words: dict[str, str] = {}  # the pattern of each spelling
         self._beginnings: dict[str, str] = {}
-        self._wildcards: list[_Wildcard] = []
+        self._wildcards: list[tuple[str, list[str], str]] = []  # pattern, its pieces, the longest of them
         for pattern in patterns:
             if pattern.kind == "address":
                 self._addresses.add(pattern.text)
             elif pattern.kind == "wildcard":
-                self._wildcards.append(_Wildcard(pattern.text))
+                pieces = pattern.text.split("*")
+                self._wildcards.append((pattern.text, pieces, max(pieces, key=len)))
             else:
                 target = self._beginnings if pattern.text.endswith('*"') else self._words
                 target.update(dict.fromkeys(_spellings(pattern.text), pattern.text))
         self._starts = tuple(self._beginnings)
 
     def find(self, address: Address) -> str | None:
-        """The first pattern that finds this URL."""
+        """Returns the first pattern that matches this URL."""
         if self._addresses and (found := next((key for key in address.keys if key in self._addresses), None)):
             return found
         if self._words or self._starts:
@@ -180,7 +181,12 @@ class PatternSet:
                     return self._words[run]
                 if run.startswith(self._starts):
                     return next(text for start, text in self._beginnings.items() if run.startswith(start))
-        return next((one.text for one in self._wildcards if one.finds(address)), None)
+        for text, pieces, longest in self._wildcards:
+            if longest in address.whole:  # this fast test rules most patterns out
+                rest = address.rest if "/" in text else ""
+                if any(matches_glob(host + rest, pieces) for host in address.hosts):
+                    return text
+        return None
 
 
 def _spellings(text: str) -> Iterator[str]:
@@ -190,27 +196,20 @@ def _spellings(text: str) -> Iterator[str]:
         yield first + "".join(gap + word for gap, word in zip(gaps, others, strict=True))
 
 
-class _Wildcard:
-    def __init__(self, text: str) -> None:
-        self.text = text
-        self._first, *self._middle, self._last = text.split("*")
-        self._longest = max((self._first, *self._middle, self._last), key=len)
+def matches_glob(text: str, pieces: list[str]) -> bool:
+    """Whether a text consists of the pieces of a pattern, split at its `*`, with anything between them.
 
-    def finds(self, address: Address) -> bool:
-        if self._longest not in address.whole:  # most are out after this one look
+    Takes linear time: each piece as early as possible never misses a match.
+    """
+    first, last = pieces[0], pieces[-1]
+    if len(pieces) == 1:
+        return text == first
+    at, end = len(first), len(text) - len(last)
+    if at > end or not text.startswith(first) or not text.endswith(last):
+        return False
+    for piece in pieces[1:-1]:
+        at = text.find(piece, at, end)
+        if at < 0:
             return False
-        rest = address.rest if "/" in self.text else ""
-        return any(self._fits(host + rest) for host in address.hosts)
-
-    def _fits(self, text: str) -> bool:
-        """Each piece as early as it may stand: with `*` alone, that never misses a match."""
-        end = len(text) - len(self._last)
-        at = len(self._first)
-        if at > end or not text.startswith(self._first) or not text.endswith(self._last):
-            return False
-        for piece in self._middle:
-            at = text.find(piece, at, end)
-            if at < 0:
-                return False
-            at += len(piece)
-        return True
+        at += len(piece)
+    return True

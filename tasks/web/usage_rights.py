@@ -1,9 +1,9 @@
-"""What sites say about the use of their pages, beyond robots.txt's own rules, and what of it keeps us away.
+"""What sites say about the use of their pages, beyond the rules of robots.txt, and which of it we obey.
 
 - X-Robots-Tag and robots meta tags: `noindex`, `none` and `noai` forbid; `noimageai` is about pictures. Directives may
   be for one crawler by name (https://developers.google.com/search/docs/crawling-indexing/robots-meta-tag).
-- TDMRep, the TDM Reservation Protocol (https://www.w3.org/2022/tdmrep/), by file, header and meta tag, the later ones
-  over the earlier ones. We are stricter: what the file reserves is not even asked for.
+- TDMRep, the TDM Reservation Protocol (https://www.w3.org/2022/tdmrep/), by file, header and meta tag; the later ones
+  override the earlier ones. We are stricter: what the file reserves is not even requested.
 - Content-Signal (https://contentsignals.org) and Content-Usage (IETF aipref) in robots.txt and as headers: whether a
   model may be trained.
 """
@@ -13,11 +13,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
 from tasks.contracts.outcomes import PageRejected
+from tasks.web.url_patterns import matches_glob
 
 AGENT = "miniature-memory"
 FORBIDDING = ("noindex", "none", "noai")
@@ -28,28 +28,19 @@ TRAINING = re.compile(r"\b(ai-train|train-ai)\s*=\s*(yes|no|y|n)\b", re.IGNORECA
 META = re.compile(rb"<meta\b[^<>]{0,1000}>", re.IGNORECASE)
 TDM_NAME = re.compile(rb"\bname\s*=\s*[\"']?tdm-reservation\b", re.IGNORECASE)
 TDM_CONTENT = re.compile(rb"\bcontent\s*=\s*[\"']?\s*([01])\b", re.IGNORECASE)
-HEAD_BYTES = 300_000  # where meta tags are looked for
+HEAD_BYTES = 300_000  # where meta tags are searched
 MAX_RULES = 5000
 ESCAPED = re.compile(r"%([0-9a-fA-F]{2})")
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """What an answer said; `line` is the evidence that the ledger keeps."""
+def check_response(headers: Mapping[str, str], lines: Iterable[str], body: bytes) -> str:
+    """Returns the evidence that the ledger keeps: X-Robots-Tag as it came, and the TDM reservation with its place.
 
-    robots: str  # X-Robots-Tag, as it came
-    tdm: str  # the reservation, and where it stood
-
-    @property
-    def line(self) -> str:
-        return f"x-robots-tag: {self.robots or '-'}; tdm: {self.tdm or '-'}"
-
-
-def check_answer(headers: Mapping[str, str], lines: Iterable[str], body: bytes) -> Seen:
-    """Of a page that was fetched: its headers, the lines of its X-Robots-Tag, and its HTML.
+    Args:
+        lines: of the header X-Robots-Tag, which may come several times.
 
     Raises:
-        Refused: `noindex` or `reserved`.
+        PageRejected: `noindex` or `reserved`.
     """
     lines = [line.strip() for line in lines]
     if forbids_use(*lines):
@@ -64,16 +55,16 @@ def check_answer(headers: Mapping[str, str], lines: Iterable[str], body: bytes) 
         tdm = f"{tdm or '-'} policy {policy[:200]}"
     if value == 1:
         raise PageRejected("reserved", f"tdm-reservation: {tdm}")
-    return Seen(" | ".join(lines), tdm)
+    return f"x-robots-tag: {' | '.join(lines) or '-'}; tdm: {tdm or '-'}"
 
 
 def forbids_use(*lines: str) -> bool:
-    """Whether X-Robots-Tag or a robots meta tag asks us to keep away. Each line is one header, or one tag's content."""
+    """Whether X-Robots-Tag or a robots meta tag forbids use. Each line is one header, or the content of one tag."""
     return any(word in FORBIDDING for line in lines for word in _directives(line))
 
 
 def _directives(line: str) -> Iterable[str]:
-    """Those for everybody, and those for us by name."""
+    """Yields the directives for all crawlers, and those for us by name."""
     for_us = True
     for piece in line.lower().split(","):
         named = NAMED.fullmatch(piece)
@@ -85,13 +76,13 @@ def _directives(line: str) -> Iterable[str]:
 
 
 def may_train(text: str) -> bool | None:
-    """What Content-Signal or Content-Usage says of training; None where it says nothing."""
+    """Returns what Content-Signal or Content-Usage says about training; None where it says nothing."""
     found = TRAINING.findall(text)
     return None if not found else all(value.lower() in ("yes", "y") for _, value in found)
 
 
 def training_line(robots_txt: str) -> str:
-    """The line of robots.txt that speaks of training in the group that is ours: by our name, else for everybody."""
+    """Returns the line of robots.txt about training in the group for us: that with our name, else that for `*`."""
     lines: dict[str, str] = {}
     group: list[str] = []
     in_rules = False
@@ -103,9 +94,11 @@ def training_line(robots_txt: str) -> str:
             in_rules = False
         elif name:
             in_rules = True
-            speaks = name in ("content-signal", "content-usage") and may_train(value) is not None and "/" not in value
+            is_about_training = (
+                name in ("content-signal", "content-usage") and may_train(value) is not None and "/" not in value
+            )
             for agent in map(_product, group or ["*"]):
-                lines[agent] = lines.get(agent) or (f"{name}: {value}" if speaks else "")
+                lines[agent] = lines.get(agent) or (f"{name}: {value}" if is_about_training else "")
     return lines.get(AGENT if AGENT in lines else "*", "")
 
 
@@ -114,7 +107,7 @@ def _product(agent: str) -> str:
 
 
 def file_reservation(tdmrep: str, url: str) -> int | None:
-    """What `/.well-known/tdmrep.json` says of an address: the first rule that matches. None where there is none."""
+    """Returns what `/.well-known/tdmrep.json` says about a URL: the first rule that matches. None where none does."""
     try:
         rules: Any = json.loads(tdmrep)
     except (ValueError, RecursionError):
@@ -129,25 +122,12 @@ def file_reservation(tdmrep: str, url: str) -> int | None:
 
 def _matches(pattern: str, path: str) -> bool:
     """As in robots.txt: a prefix, with `*` for anything and `$` at the end for the end. Linear in the path."""
-    if not pattern:
-        return False
-    whole = pattern.endswith("$")
-    first, *others = _unescaped(pattern.removesuffix("$")).split("*")
-    if not path.startswith(first):
-        return False
-    if not others:
-        return not whole or path == first
-    at = len(first)
-    for piece in others[: -1 if whole else None]:
-        found = path.find(piece, at)
-        if found < 0:
-            return False
-        at = found + len(piece)
-    return not whole or (path.endswith(others[-1]) and len(path) - len(others[-1]) >= at)
+    glob = _unescaped(pattern.removesuffix("$"))
+    return bool(pattern) and matches_glob(path, (glob if pattern.endswith("$") else f"{glob}*").split("*"))
 
 
 def _unescaped(path: str) -> str:
-    """Percent signs gone from characters that need none (RFC 3986, unreserved), and in capitals elsewhere."""
+    """Decodes escapes of characters that need none (RFC 3986, unreserved); writes the others in upper case."""
 
     def plain(found: re.Match[str]) -> str:
         character = chr(int(found[1], 16))
@@ -164,5 +144,5 @@ def _meta_reservation(body: bytes) -> int | None:
 
 
 def _flag(value: str | None) -> int | None:
-    """0 or 1; what else was written counts as unset, as the protocol has it."""
+    """Returns 0 or 1; any other value counts as unset, as the protocol says."""
     return int(value) if value is not None and (value := value.strip()) in ("0", "1") else None

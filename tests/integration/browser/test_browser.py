@@ -152,14 +152,14 @@ def visit(site: Loopback, path: str, layout: Layout, browser: Browser) -> Page |
 
 def test_text_made_by_a_script_is_waited_for(site: Loopback, layout: Layout, browser: Browser) -> None:
     shown = browser.read(site.url + "/app", 10)
-    assert "Made by a script" in shown.html and "twice a day" in shown.html
-    assert (shown.status, shown.final_url) == (200, site.url + "/app")
+    assert b"Made by a script" in shown.body and b"twice a day" in shown.body
+    assert (shown.status, shown.url) == (200, site.url + "/app")
     user_agent = next(headers["user-agent"] for path, headers in reversed(site.requests) if path == "/text")
     assert user_agent == browser.settings.introduction and user_agent.endswith("(contact: me@example.org)")
 
 
 def test_what_is_on_its_way_is_waited_for_beside_other_text(site: Loopback, browser: Browser) -> None:
-    assert "It took its time." in browser.read(site.url + "/late", 10).html
+    assert b"It took its time." in browser.read(site.url + "/late", 10).body
 
 
 def test_render_takes_chromium_only_where_a_page_needs_it(site: Loopback, layout: Layout, browser: Browser) -> None:
@@ -220,26 +220,26 @@ def test_a_page_that_takes_memory_is_ended_before_it_has_much(site: Loopback, br
     done.set()
     watcher.join()
     assert max(peak) - before < 450_000_000, "a page may add 300 MB; what else is there is Chromium's own work"
-    assert "Static" in browser.read(site.url + "/static", 10).html
+    assert b"Static" in browser.read(site.url + "/static", 10).body
 
 
 def test_a_page_without_end_costs_only_itself(site: Loopback, browser: Browser) -> None:
     with pytest.raises(PageRejected, match=r"too_large|browser_failed"):
         browser.read(site.url + "/endless", 30.0)
-    assert "Static" in browser.read(site.url + "/static", 10).html
+    assert b"Static" in browser.read(site.url + "/static", 10).body
 
 
 def test_no_page_knows_what_another_one_left(site: Loopback, browser: Browser) -> None:
-    assert ["undefined" in browser.read(site.url + "/left", 10).html for _ in range(2)] == [True, True]
+    assert [b"undefined" in browser.read(site.url + "/left", 10).body for _ in range(2)] == [True, True]
 
 
 def test_what_servers_answered_on_the_way_is_known(site: Loopback, browser: Browser) -> None:
     page = browser.read(site.url + "/moved", 10)
-    assert [(answer.url.removeprefix(site.url), answer.status) for answer in page.answers] == [
+    assert [(answer.url.removeprefix(site.url), answer.status) for answer in page.history] == [
         ("/moved", 302),
         ("/rights", 203),
     ]
-    assert page.answers[-1].headers.get_list("x-robots-tag") == ["otherbot: noindex", "noai"]
+    assert page.history[-1].headers.get_list("x-robots-tag") == ["otherbot: noindex", "noai"]
     assert page.status == 203
 
 
@@ -258,10 +258,10 @@ def test_for_everybody_but_root_the_sandbox_is_on(site: Loopback, monkeypatch: p
             driver.write_text(AS_NOBODY.format(driver=binaries.driver))
             driver.chmod(0o755)
             binaries = Binaries(binaries.chromium, str(driver))
-            monkeypatch.setattr("tasks.browser.browser.sandboxed", lambda: True)
+            monkeypatch.setattr("tasks.browser.chromium.sandboxed", lambda: True)
         opened = Browser(RenderSettings(), Layout(Path(folder)), EgressPolicy([site.address]), binaries)
         try:
-            assert "Static" in opened.read(site.url + "/static", 20).html
+            assert b"Static" in opened.read(site.url + "/static", 20).body
             assert opened._service is not None
             tree = tree_of(opened._service.process.pid)
             pages = [one for one in tree if "--type=renderer" in one.cmdline()]
@@ -279,7 +279,7 @@ def test_a_hung_page_is_killed_and_the_next_one_is_fine(site: Loopback, browser:
         browser.read(site.url + path, 2.0)
     assert refused.value.reason in ("browser_failed", "timeout") and refused.value.retry
     assert time.monotonic() - started < 8
-    assert "Static" in browser.read(site.url + "/static", 10).html
+    assert b"Static" in browser.read(site.url + "/static", 10).body
 
 
 @pytest.mark.parametrize(
@@ -290,7 +290,7 @@ def test_what_a_script_may_do_to_us(
 ) -> None:
     result = visit(site, path, layout, browser)
     assert (result.reason if isinstance(result, Dropped) else None) == reason
-    assert "Static" in browser.read(site.url + "/static", 10).html
+    assert b"Static" in browser.read(site.url + "/static", 10).body
 
 
 @pytest.mark.parametrize("listed", [True, False])
@@ -336,7 +336,7 @@ def test_a_driver_that_dies_leaves_no_chromium_behind(site: Loopback, layout: La
     with pytest.raises(PageRejected, match="browser_failed"):
         browser.read(site.url + "/static", 10)
     assert ours(layout.state) == []
-    assert "Static" in browser.read(site.url + "/static", 10).html
+    assert b"Static" in browser.read(site.url + "/static", 10).body
 
 
 def test_it_is_recycled_after_its_pages(site: Loopback, tmp_path: Path) -> None:
@@ -364,10 +364,10 @@ OWNER = """
 import sys, time
 from pathlib import Path
 from tasks.browser.browser import Browser
-from tasks.web.egress import Gate
+from tasks.web.egress import EgressPolicy
 from tasks.contracts.paths import Layout
 from tasks.contracts.settings import RenderSettings
-browser = Browser(RenderSettings(), Layout(Path(sys.argv[1])), Gate([sys.argv[2]]))
+browser = Browser(RenderSettings(), Layout(Path(sys.argv[1])), EgressPolicy([sys.argv[2]]))
 browser.read(f"http://{sys.argv[2]}/static", 10)
 print("ready", flush=True)
 time.sleep(60)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import httpx
 import pytest
 
 from flows.add import add_files, add_unregistered
@@ -26,12 +27,13 @@ from tasks.maintain.verify import verify
 from tasks.raw import ledger
 from tasks.raw.catalog import Catalog
 from tasks.raw.ledger import read_entries
-from tasks.render.page_cache import TABLES, Fetched, PageCache
+from tasks.render.page_cache import TABLES, PageCache
 from tasks.report.stats import collect_stats, refused
 from tasks.report.trace import trace
 from tasks.search.frontier import Frontier, VisitResult
 from tasks.storage.state_db import open_state
 from tasks.tokenize.token_files import read_manifest
+from tasks.web.http_client import Response
 from tasks.web.suppression_list import SuppressionList
 from tests.support.corpora import document, mixed, prose
 from tests.support.growth import derived_bytes, grow, rebuilt_bytes, settings
@@ -98,13 +100,12 @@ def litter(layout: Layout) -> None:
         Hit("https://x.example/", "feed", LISTED.query),
     ]
     frontier.add(hits, 1.0)
-    frontier.finish([VisitResult(hits[0], "http_error", detail="at https://gone.example/story/0.html")], 2.0)
+    frontier.record_visits([VisitResult(hits[0], "http_error", detail="at https://gone.example/story/0.html")], 2.0)
     db.executescript(TABLES)
     cache = PageCache(db, layout.pages, 10**9)
     for one in (GOING[0], STAYING[0]):
         body = f"<a href='{GOING[1].url}'>{one.text}</a>".encode()
-        fetched = Fetched(one.final_url, 200, "text/html", None, None, None, False, "", body)
-        cache.put(Hit(one.url, "urls", ""), fetched, 1.0)
+        cache.put(Hit(one.url, "urls", ""), Response(one.final_url, 200, httpx.Headers(), body), 1.0)
     db.close()
     shutil.copy(layout.database, layout.database.with_name("state.sqlite.damaged-20261121_000000"))
     shutil.copytree(layout.root / "raw", layout.root / "my copy" / "raw")
@@ -185,7 +186,7 @@ def test_it_stays_away_whoever_proposes_it(layout: Layout) -> None:
     new = [Hit("https://deep.www.gone.example/new?utm_source=x", "site", "s"), Hit(COPIES[0].url, "urls", "l")]
     assert frontier.add([*new, Hit("https://notgone.example/new", "urls", "l")], 9.0) == 1
     assert frontier.counts()["forgotten"] == counts["forgotten"] + 1
-    assert frontier.newly_stopped() == {"forgotten": 1}
+    assert frontier.take_exclusions() == {"forgotten": 1}
     assert not any(
         "gone.example" in hit.url.replace("notgone", "")
         for hit in frontier.due(1000, 1e12, 1e12)

@@ -90,7 +90,7 @@ def run(searcher: Searcher) -> tuple[list[str], list[str]]:
     with searcher:
         while question := searcher.next():
             answer = search(question, searcher)
-            _, trouble = searcher.settle(question, answer)
+            _, trouble = searcher.record_result(question, answer)
             outcomes.append(answer.outcome)
             said += [trouble] if trouble else []
     return outcomes, said
@@ -312,7 +312,7 @@ def test_a_sitemap_that_names_what_a_blocklist_names(web: Web, tmp_path: Path) -
         blocklists=(str(tmp_path / "mine.txt"),),
     )
     frontier = searcher.frontier
-    frontier.obey(open_blocklists(frontier.settings, searcher.layout, lambda _: None), 0.0)
+    frontier.apply_blocklists(open_blocklists(frontier.settings, searcher.layout, lambda _: None), 0.0)
     outcomes, said = run(searcher)
     assert outcomes == ["results", "blocklisted", "results"] and "mine.txt: 127.0.0.1/bad" in said[0]
     assert frontier.counts() == {"blocklisted": 2, "waiting": 1} and "/bad/2.xml" not in web.paths
@@ -385,7 +385,7 @@ def test_a_captcha_sends_the_question_on_and_holds_the_next_night(web: Web, tmp_
         assert "whether we are human" in said[0] and "going on with searxng" in said[0]
         clock.now += 2 * HOUR
         again = make(tmp_path, clock, **settings)
-        assert "left alone until" in again.agenda.opening(clock.now)[0]
+        assert "left alone until" in again.schedule.cooling_messages(clock.now)[0]
         again.__exit__(None, None, None)
     assert len([path for path, _ in web.requests if path.startswith("/search")]) == 1
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import closing
 
 import httpx
 import pytest
@@ -30,7 +31,7 @@ def site() -> Iterator[Loopback]:
 
 @pytest.fixture
 def proxy(site: Loopback) -> Iterator[Proxy]:
-    with Proxy(EgressPolicy([site.address])) as opened:
+    with closing(Proxy(EgressPolicy([site.address]))) as opened:
         yield opened
 
 
@@ -72,12 +73,12 @@ def test_a_tunnel_carries_anything_both_ways(site: Loopback, proxy: Proxy) -> No
     assert answer.startswith(b"HTTP/1.1 200 Connection established\r\n\r\nHTTP/1.1 200") and answer.endswith(b"hello")
 
 
-def test_what_the_gate_refuses_gets_no_answer_and_has_a_name(site: Loopback, proxy: Proxy) -> None:
+def test_what_the_egress_policy_forbids_gets_no_answer_and_has_a_name(site: Loopback, proxy: Proxy) -> None:
     with proxy.visit(5, 1_000_000) as visit:
         assert talk(proxy, b"GET http://127.0.0.1:80/ HTTP/1.1\r\n\r\n") == b""
         assert talk(proxy, b"CONNECT [::1]:443 HTTP/1.1\r\n\r\n") == b""
         assert talk(proxy, b"CONNECT 1.1.1.1:22 HTTP/1.1\r\n\r\n") == b""
-        assert {name: one.reason for name, one in visit.refused.items()} == dict.fromkeys(
+        assert {name: one.reason for name, one in visit.denied.items()} == dict.fromkeys(
             ("127.0.0.1:80", "::1:443", "1.1.1.1:22"), "forbidden_address"
         )
 

@@ -18,7 +18,7 @@ from tasks.contracts.paths import Layout
 from tasks.contracts.records import Dropped, Hit
 from tasks.contracts.settings import RenderSettings, SearchSettings, Settings, Source
 from tasks.render.stage import Renderer, render
-from tasks.search.google import find_chromium, look
+from tasks.search.google import find_chromium, open_page
 from tasks.search.queries import SourceQuery
 from tasks.storage.state_db import open_state
 from tasks.web.egress import EgressPolicy
@@ -153,7 +153,7 @@ def resolver() -> object:
     return resolve
 
 
-def gate(site: Loopback, *more: str) -> EgressPolicy:
+def egress(site: Loopback, *more: str) -> EgressPolicy:
     return EgressPolicy([site.address, *more], resolver())  # type: ignore[arg-type]
 
 
@@ -172,7 +172,7 @@ def test_through_httpx(site: Loopback, canary: Canary, tmp_path: Path) -> None:
     hits += [Hit(site.url + path, "urls", "q") for path in site.answers if path.startswith("/30")]
     with Renderer(whole, layout, open_state(layout.database), sleep=lambda _: None) as renderer:
         renderer.client.close()
-        renderer.client = renderer.hosts.client = type(renderer.client)("test", gate(site))
+        renderer.client = renderer.politeness.client = type(renderer.client)("test", egress(site))
         results = render(hits, renderer)
     assert canary.seen == []
     reasons = {result.reason for result in results if isinstance(result, Dropped)}
@@ -182,7 +182,7 @@ def test_through_httpx(site: Loopback, canary: Canary, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("binary", browsers())
 def test_through_chromium(site: Loopback, canary: Canary, tmp_path: Path, binary: str) -> None:
-    browser = Browser(ROOMY, Layout(tmp_path), gate(site), Binaries(binary, find_binaries().driver))
+    browser = Browser(ROOMY, Layout(tmp_path), egress(site), Binaries(binary, find_binaries().driver))
     try:
         for path in ["/everything", *(path for path in site.answers if path.startswith("/leave/"))]:
             try:
@@ -195,7 +195,7 @@ def test_through_chromium(site: Loopback, canary: Canary, tmp_path: Path, binary
                 with pytest.raises(PageRejected, match=r"forbidden_address|dead_host|connection_error"):
                     browser.read(site.url + path, 10.0)
                 assert canary.seen == [], (path, host)
-        assert "harbour" in browser.read(site.url + "/article", 10.0).html
+        assert b"harbour" in browser.read(site.url + "/article", 10.0).body
         assert canary.seen == []
     finally:
         browser.close()
@@ -205,7 +205,7 @@ def test_through_chromium(site: Loopback, canary: Canary, tmp_path: Path, binary
 def test_the_canary_would_have_heard(site: Loopback, canary: Canary, tmp_path: Path, binary: str) -> None:
     """The same page with the canary's address open: else its silence shows nothing."""
     site.answers["/everything"] = BODY.format(inside=everything_at(f"127.0.0.1:{canary.port}")).encode()
-    opened = gate(site, f"127.0.0.1:{canary.port}")
+    opened = egress(site, f"127.0.0.1:{canary.port}")
     browser = Browser(ROOMY, Layout(tmp_path), opened, Binaries(binary, find_binaries().driver))
     try:
         browser.read(site.url + "/everything", 20.0)
@@ -223,7 +223,7 @@ def test_through_the_window_for_google(site: Loopback, canary: Canary, tmp_path:
     question = SourceQuery(Source("google", base_url=site.url), "2026-11-22", "tides", 0)
     for path in ("/everything", "/302/0", "/leave/http"):
         try:
-            look(site.url + path, question, Layout(tmp_path), chromium, driver, 10.0)
+            open_page(site.url + path, question, Layout(tmp_path), chromium, driver, 10.0)
         except PageRejected as refused:
             assert refused.reason == "browser_failed"
         assert canary.seen == [], path

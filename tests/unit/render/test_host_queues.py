@@ -7,18 +7,18 @@ import pytest
 from tasks.render.host_queues import HostQueues
 
 
-def lanes(
+def queues(
     work: Callable[[str], str],
     workers: int = 4,
     ready: dict[str, float] | None = None,
     stop: threading.Event | None = None,
 ) -> HostQueues[str, str]:
     times = ready or {}
-    return HostQueues(work, lambda item: item[0], lambda lane: times.get(lane, 0.0), workers, stop or threading.Event())
+    return HostQueues(work, lambda item: item[0], lambda host: times.get(host, 0.0), workers, stop or threading.Event())
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3, 8])
-def test_results_come_in_the_order_given_and_a_lane_goes_one_by_one(workers: int) -> None:
+def test_results_come_in_the_order_given_and_a_host_goes_one_by_one(workers: int) -> None:
     begun: list[str] = []
     under_way: set[str] = set()
 
@@ -30,13 +30,13 @@ def test_results_come_in_the_order_given_and_a_lane_goes_one_by_one(workers: int
         under_way.remove(item[0])
         return item.upper()
 
-    items = [f"{lane}{number}" for number in range(5) for lane in "abc"]
-    assert lanes(work, workers).run(items) == [item.upper() for item in items]
-    for lane in "abc":
-        assert [item for item in begun if item[0] == lane] == [f"{lane}{number}" for number in range(5)]
+    items = [f"{host}{number}" for number in range(5) for host in "abc"]
+    assert queues(work, workers).run(items) == [item.upper() for item in items]
+    for host in "abc":
+        assert [item for item in begun if item[0] == host] == [f"{host}{number}" for number in range(5)]
 
 
-def test_the_lane_that_is_ready_first_comes_first() -> None:
+def test_the_host_that_is_ready_first_comes_first() -> None:
     begun: list[str] = []
 
     def work(item: str) -> str:
@@ -44,7 +44,7 @@ def test_the_lane_that_is_ready_first_comes_first() -> None:
         time.sleep(0.01)
         return item
 
-    lanes(work, workers=2, ready={"a": 30.0, "b": 10.0, "c": 20.0}).run(["a1", "b1", "c1", "a2", "b2"])
+    queues(work, workers=2, ready={"a": 30.0, "b": 10.0, "c": 20.0}).run(["a1", "b1", "c1", "a2", "b2"])
     assert begun[0] == "b1" and begun.index("c1") < begun.index("a1")
 
 
@@ -59,7 +59,7 @@ def test_a_failure_is_raised_and_nothing_further_is_begun() -> None:
         return item
 
     with pytest.raises(RuntimeError, match="broken"):
-        lanes(work, workers=2).run(["a1", "b1", *(f"b{number}" for number in range(2, 20))])
+        queues(work, workers=2).run(["a1", "b1", *(f"b{number}" for number in range(2, 20))])
     time.sleep(0.2)
     assert len(begun) <= 3
 
@@ -73,9 +73,9 @@ def test_when_stopped_nothing_further_is_begun() -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        lanes(work, workers=2, stop=stop).run(["a1", "b1", "a2", "b2", "c1"])
+        queues(work, workers=2, stop=stop).run(["a1", "b1", "a2", "b2", "c1"])
     assert len(begun) <= 2
 
 
 def test_nothing_to_do() -> None:
-    assert lanes(str.upper).run([]) == []
+    assert queues(str.upper).run([]) == []

@@ -9,7 +9,7 @@ import pytest
 from tasks.contracts.outcomes import PageRejected
 from tasks.contracts.records import Hit
 from tasks.render.javascript_pages import needs_browser, visible_text_length
-from tasks.render.page_cache import Fetched, PageCache
+from tasks.render.page_cache import PageCache
 from tasks.storage.state_db import open_state
 from tasks.web.http_client import Response, _inflate, _retry_after
 
@@ -67,8 +67,8 @@ def test_inflate_never_gives_more_than_a_chunk() -> None:
         list(_inflate([b"this is not gzip"]))
 
 
-def fetched(body: bytes) -> Fetched:
-    return Fetched("https://a.example/", 200, "text/html", None, '"1"', None, False, "robots.txt: absent", body)
+def fetched(body: bytes) -> Response:
+    return Response("https://a.example/", 200, httpx.Headers({"etag": '"1"'}), body, "robots.txt: absent")
 
 
 def cache(tmp_path: Path, max_bytes: int = 1_000_000) -> PageCache:

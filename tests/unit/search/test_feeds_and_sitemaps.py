@@ -2,7 +2,7 @@ import gzip
 
 import pytest
 
-from tasks.search.feeds_and_sitemaps import MAX_BYTES, moment, parse
+from tasks.search.feeds_and_sitemaps import MAX_BYTES, epoch_seconds, parse
 from tasks.search.queries import Listing
 
 BASE = "https://a.example/feeds/all.xml"
@@ -54,7 +54,7 @@ def test_sitemaps_plain_and_packed() -> None:
 
 
 def test_what_names_further_files() -> None:
-    assert files(INDEX) == [Listing("https://a.example/s1.xml.gz", moment("2026-11-01"))]
+    assert files(INDEX) == [Listing("https://a.example/s1.xml.gz", epoch_seconds("2026-11-01"))]
     assert (
         files(b"User-agent: *\nDisallow:\nSitemap: https://a.example/map.xml\n")[0].url == "https://a.example/map.xml"
     )

@@ -47,7 +47,7 @@ def test_of_many_hosts_the_one_that_waited_longest_is_next(tmp_path: Path) -> No
     asked = []
     for now in range(10, 19):
         hits = frontier.due(2, now=now, night=5)
-        frontier.finish([VisitResult(one, "stored") for one in hits], now=now)
+        frontier.record_visits([VisitResult(one, "stored") for one in hits], now=now)
         asked += [one.url[8] for one in hits]
     assert asked == list("abcdef" * 3)
 
@@ -57,7 +57,7 @@ def test_a_second_run_right_after_the_first_has_nothing_to_do(tmp_path: Path) ->
     frontier.add([hit(START + str(n)) for n in range(4)], now=100)
     outcomes = ["stored", "listing", "not_found", "robots_forbidden"]
     visits = [VisitResult(h, outcome) for h, outcome in zip(frontier.due(9, 100, 100), outcomes, strict=True)]
-    frontier.finish(visits, now=110)
+    frontier.record_visits(visits, now=110)
     assert frontier.due(9, now=120, night=120) == []
     assert len(frontier.due(9, now=110 + 30 * 24 * HOUR, night=1e9)) == 4
     assert frontier.counts() == Counter(outcomes)
@@ -66,12 +66,12 @@ def test_a_second_run_right_after_the_first_has_nothing_to_do(tmp_path: Path) ->
 def test_a_start_page_comes_back_each_night_but_never_twice_in_one(tmp_path: Path) -> None:
     frontier = make(tmp_path, revisit_listing_hours=0.0)
     frontier.add([hit(START, provider="site")], now=100)
-    frontier.finish([VisitResult(frontier.due(9, 100, 100)[0], "listing", final_url=START, etag='"1"')], now=110)
+    frontier.record_visits([VisitResult(frontier.due(9, 100, 100)[0], "listing", final_url=START, etag='"1"')], now=110)
     assert frontier.due(9, now=120, night=100) == []
     [again] = frontier.due(9, now=120, night=120)
     assert (again.etag, again.due_at) == ('"1"', 110)
     # Nothing new: the old validators stay, and it is still a listing.
-    frontier.finish([VisitResult(again, "unchanged", "render")], now=130)
+    frontier.record_visits([VisitResult(again, "unchanged", "render")], now=130)
     assert [h.etag for h in frontier.due(9, now=140, night=140)] == ['"1"']
 
 
@@ -82,18 +82,18 @@ def test_a_page_without_text_that_gave_three_new_links_is_a_listing_for_good(tmp
     links = tuple(hit(START + name, 1) for name in "abc")
     related = tuple(hit(START + name, 1) for name in "defg")  # articles link to each other, and stay articles
     visits = [VisitResult(index, "listing", links=links), VisitResult(article, "stored", links=(*links, *related))]
-    assert frontier.finish(visits, now=10) == 7
+    assert frontier.record_visits(visits, now=10) == 7
     late = 10 + 5 * HOUR
     assert START + "index" in urls(frontier.due(99, late, late))
     assert START + "article" not in urls(frontier.due(99, late, late))
-    frontier.finish([VisitResult(index, "unchanged", "render")], now=late)
+    frontier.record_visits([VisitResult(index, "unchanged", "render")], now=late)
     assert START + "index" in urls(frontier.due(99, late + 5 * HOUR, late + 5 * HOUR))
 
 
 def test_a_listing_that_is_gone_is_not_asked_every_night(tmp_path: Path) -> None:
     frontier = make(tmp_path, revisit_listing_hours=0.0)
     frontier.add([hit(START, provider="site")], now=0)
-    frontier.finish([VisitResult(frontier.due(1, 0, 0)[0], "not_found", "render")], now=1)
+    frontier.record_visits([VisitResult(frontier.due(1, 0, 0)[0], "not_found", "render")], now=1)
     assert frontier.due(1, 24 * HOUR, 24 * HOUR) == []
 
 
@@ -102,7 +102,7 @@ def test_failures_back_off_and_are_given_up(tmp_path: Path) -> None:
     frontier.add([hit(START)], now=0)
     now, waits = 0.0, []
     while found := frontier.due(1, now, now):
-        frontier.finish([VisitResult(found[0], "timeout", "render", retry=True)], now)
+        frontier.record_visits([VisitResult(found[0], "timeout", "render", retry=True)], now)
         row = frontier.lookup(START)
         assert row is not None
         if row["due_at"] is None:
@@ -119,7 +119,7 @@ def test_a_success_forgets_the_failures(tmp_path: Path) -> None:
     frontier = make(tmp_path, retry_hours=1.0, revisit_days=0.0)
     frontier.add([hit(START)], now=0)
     for now, outcome, retry in [(0, "timeout", True), (1e4, "stored", False), (2e4, "timeout", True)]:
-        frontier.finish([VisitResult(frontier.due(1, now, now)[0], outcome, retry=retry)], now)
+        frontier.record_visits([VisitResult(frontier.due(1, now, now)[0], outcome, retry=retry)], now)
     row = frontier.lookup(START)
     assert row is not None and row["failures"] == 1
 
@@ -128,8 +128,8 @@ def test_a_failure_does_not_touch_what_describes_the_last_page(tmp_path: Path) -
     frontier = make(tmp_path, revisit_days=0.0)
     frontier.add([hit(START)], now=0)
     [first] = frontier.due(1, 0, 0)
-    frontier.finish([VisitResult(first, "stored", final_url=START, etag='"old"')], now=1)
-    frontier.finish([VisitResult(first, "extract_failed", retry=True, final_url=START, etag='"new"')], now=2)
+    frontier.record_visits([VisitResult(first, "stored", final_url=START, etag='"old"')], now=1)
+    frontier.record_visits([VisitResult(first, "extract_failed", retry=True, final_url=START, etag='"new"')], now=2)
     row = frontier.lookup(START)
     assert row is not None and row["etag"] == '"old"'
 
@@ -147,18 +147,18 @@ def test_finish_is_all_or_nothing(tmp_path: Path) -> None:
     frontier.add([hit(START)], now=0)
     [known] = frontier.due(1, 0, 0)
     with pytest.raises(ValueError, match="not in the frontier"):
-        frontier.finish(
+        frontier.record_visits(
             [VisitResult(known, "stored", links=(hit(START + "new"),)), VisitResult(hit(START + "x"), "stored")], now=1
         )
     assert frontier.counts() == {"waiting": 1}
     with pytest.raises(ValueError, match="two outcomes"):
-        frontier.finish([VisitResult(known, "stored"), VisitResult(known, "timeout")], now=1)
+        frontier.record_visits([VisitResult(known, "stored"), VisitResult(known, "timeout")], now=1)
 
 
 def test_the_frontier_survives_its_process(tmp_path: Path) -> None:
     frontier = make(tmp_path)
     frontier.add([hit(START), hit(START + "x")], now=0)
-    frontier.finish([VisitResult(frontier.due(1, 0, 0)[0], "stored")], now=1)
+    frontier.record_visits([VisitResult(frontier.due(1, 0, 0)[0], "stored")], now=1)
     frontier.db.close()
     assert make(tmp_path).counts() == {"stored": 1, "waiting": 1}
 

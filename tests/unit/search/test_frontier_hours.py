@@ -43,7 +43,7 @@ class Crawl:
         )  # robots.txt is not asked here
         frontier.add([Hit(url, "feed", "q") for url in PAGES] + [Hit(LISTING, "site", "q")], self.now)
         while hits := frontier.due(5, self.now, night):
-            frontier.finish([self.visit(hit, hosts) for hit in hits], self.now)
+            frontier.record_visits([self.visit(hit, hosts) for hit in hits], self.now)
         db.close()
 
     def visit(self, hit: Hit, hosts: PolitenessPolicy) -> VisitResult:

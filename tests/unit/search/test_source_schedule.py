@@ -25,7 +25,7 @@ EVENING = 1_800_000_000.0  # some evening; nights are counted from noon to noon
 
 
 class World:
-    """A clock, fake sources, and one agenda a night over one state database."""
+    """A clock, fake sources, and one schedule a night over one state database."""
 
     def __init__(self, folder: Path, **settings: Any) -> None:
         self.now = EVENING
@@ -54,10 +54,10 @@ class World:
         frontier = Frontier(db, self.settings.search)
         clock = {"clock": lambda: self.now, "sleep": self.sleep, "providers": providers}
         with Searcher(self.settings, self.layout, frontier, **clock) as searcher:  # type: ignore[arg-type]
-            self.said = searcher.agenda.opening(self.now)
+            self.said = searcher.schedule.cooling_messages(self.now)
             while question := searcher.next():
                 answer = search(question, searcher)
-                new, said = searcher.settle(question, answer)
+                new, said = searcher.record_result(question, answer)
                 counts["new"] += new
                 counts[f"{question.source.provider} {answer.outcome}"] += 1
                 self.said += [said] if said else []

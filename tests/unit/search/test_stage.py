@@ -113,7 +113,7 @@ def test_media_and_nonsense_among_the_hits_are_left_out(searcher: Searcher) -> N
 
 
 def test_an_answer_is_stored_without_what_was_forgotten(searcher: Searcher, tmp_path: Path) -> None:
-    forgotten = searcher.frontier.forgotten = SuppressionList(tmp_path / "forgotten.jsonl")
+    forgotten = searcher.frontier.suppressed = SuppressionList(tmp_path / "forgotten.jsonl")
     forgotten.remember(["https://a.example/page"], "gone.example", "2026-11-22")
     urls = ("https://a.example/page", "https://www.gone.example/new", "https://a.example/other")
     files = (Listing("https://gone.example/sitemap2.xml"), Listing("https://a.example/sitemap2.xml"))
@@ -124,16 +124,16 @@ def test_an_answer_is_stored_without_what_was_forgotten(searcher: Searcher, tmp_
     assert len(found.hits) == 3 and found.listings == files[1:]
     assert searcher.frontier.add(found.hits, 1.0) == 1
     assert searcher.frontier.counts() == {"forgotten": 2, "waiting": 1}
-    assert searcher.frontier.add(found.hits, 2.0) == 0 and searcher.frontier.newly_stopped() == {"forgotten": 2}
+    assert searcher.frontier.add(found.hits, 2.0) == 0 and searcher.frontier.take_exclusions() == {"forgotten": 2}
     assert searcher.frontier.unknown([Hit(url, "sitemap", "s") for url in urls]) == []
 
 
 def test_a_source_that_was_forgotten_is_not_asked(searcher: Searcher, tmp_path: Path) -> None:
-    searcher.frontier.forgotten = SuppressionList(tmp_path / "forgotten.jsonl")
-    searcher.frontier.forgotten.remember([], "gone.example", "2026-11-22")
+    searcher.frontier.suppressed = SuppressionList(tmp_path / "forgotten.jsonl")
+    searcher.frontier.suppressed.remember([], "gone.example", "2026-11-22")
     sources = tuple(Source(provider, url="https://gone.example/x") for provider in ("site", "feed", "sitemap"))
-    agenda = SourceSchedule(searcher.frontier, SearchSettings(sources=sources), 1.0)
-    assert agenda.next(1.0) is None
+    schedule = SourceSchedule(searcher.frontier, SearchSettings(sources=sources), 1.0)
+    assert schedule.next(1.0) is None
     assert searcher.frontier.db.execute("SELECT count(*) FROM listings").fetchone()[0] == 0
 
 

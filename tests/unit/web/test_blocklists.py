@@ -114,7 +114,7 @@ def test_what_stopped_a_url_is_named_and_an_exception_wins_over_all_lists(tmp_pa
     assert lists.find("https://x.example.com/slots") == 'list.txt: "slots"'
     assert lists.find("https://good.example.org/slots") is None
     with pytest.raises(PageRejected, match=r"blocklisted: adult/urls: 1\.2\.3\.4/x, at http://1\.2\.3\.4/x"):
-        lists.refuse("http://1.2.3.4/x")
+        lists.reject("http://1.2.3.4/x")
 
 
 def test_a_list_that_is_not_there_is_named(tmp_path: Path) -> None:
@@ -324,7 +324,7 @@ START = "https://a.example/"
 
 def frontier(folder: Path, lists: Blocklists, now: float = 0.0, **settings: object) -> Frontier:
     made = Frontier(open_state(folder / "state.sqlite"), SearchSettings(**settings))  # type: ignore[arg-type]
-    made.obey(lists, now)
+    made.apply_blocklists(lists, now)
     return made
 
 
@@ -336,10 +336,10 @@ def test_what_a_list_stops_is_remembered_with_its_outcome_and_never_due(tmp_path
     found = frontier(tmp_path, opened(tmp_path, write(tmp_path, "bad.example")))
     assert found.add(hits(START, "https://www.bad.example/1", "https://www.bad.example/1#x"), now=1) == 1
     assert [hit.url for hit in found.due(9, 2, 2)] == [START]
-    assert found.counts() == {"blocklisted": 1, "waiting": 1} and found.newly_stopped()["blocklisted"] == 1
+    assert found.counts() == {"blocklisted": 1, "waiting": 1} and found.take_exclusions()["blocklisted"] == 1
     row = found.lookup("https://www.bad.example/1")
     assert row is not None and (row["stage"], row["detail"]) == ("search", "list.txt: bad.example")
-    assert found.due(9, 1e12, 1e12) == hits_due(START) and found.newly_stopped()["blocklisted"] == 0
+    assert found.due(9, 1e12, 1e12) == hits_due(START) and found.take_exclusions()["blocklisted"] == 0
 
 
 def hits_due(*urls: str) -> list[Hit]:
@@ -355,7 +355,7 @@ def test_a_list_that_grew_stops_what_waited_and_costs_the_night_no_page(tmp_path
     while grown.due(5, 1, 1) != grown.due(5, 1, 1):
         pass
     assert grown.due(99, 1, 1) == [Hit(START, "urls", "q", due_at=0.0)]
-    assert grown.counts() == {"blocklisted": 30, "waiting": 1} and grown.newly_stopped()["blocklisted"] == 30
+    assert grown.counts() == {"blocklisted": 30, "waiting": 1} and grown.take_exclusions()["blocklisted"] == 30
 
 
 def test_what_only_an_earlier_list_stopped_waits_again(tmp_path: Path) -> None:

@@ -49,16 +49,16 @@ def test_one_private_address_among_many_is_enough() -> None:
 
 
 def test_what_is_open_is_that_address_at_that_port() -> None:
-    gate = EgressPolicy(["127.0.0.1:8765", "[::1]:8765", "search.home.example:8080"], lambda *_: ["192.168.1.7"])
-    assert gate.addresses("127.0.0.1", 8765, 1.0) == ["127.0.0.1"]
-    assert gate.addresses("::1", 8765, 1.0) == ["::1"]
-    assert gate.addresses("Search.home.example", 8080, 1.0) == ["192.168.1.7"]
+    egress = EgressPolicy(["127.0.0.1:8765", "[::1]:8765", "search.home.example:8080"], lambda *_: ["192.168.1.7"])
+    assert egress.addresses("127.0.0.1", 8765, 1.0) == ["127.0.0.1"]
+    assert egress.addresses("::1", 8765, 1.0) == ["::1"]
+    assert egress.addresses("Search.home.example", 8080, 1.0) == ["192.168.1.7"]
     for host, port in (
         *(("127.0.0.1", 8766), ("127.0.0.1", 80), ("127.0.0.2", 8765), ("::ffff:127.0.0.1", 8765)),
         *(("search.home.example", 80), ("192.168.1.7", 8080), ("other.example", 8080)),
     ):
         with pytest.raises(PageRejected, match="forbidden_address"):
-            gate.addresses(host, port, 1.0)
+            egress.addresses(host, port, 1.0)
 
 
 def test_a_name_is_resolved_once_and_the_address_that_was_checked_is_connected_to() -> None:
@@ -66,19 +66,19 @@ def test_a_name_is_resolved_once_and_the_address_that_was_checked_is_connected_t
     answers = ["127.0.0.1", "127.0.0.9"]
     with socket.create_server(("127.0.0.1", 0)) as server, socket.create_server(("127.0.0.9", 0)):
         port = server.getsockname()[1]
-        gate = EgressPolicy([f"127.0.0.1:{port}"], lambda *_: [answers.pop(0)])
-        with gate.connect("rebinding.example", port, 2.0) as connection:
+        egress = EgressPolicy([f"127.0.0.1:{port}"], lambda *_: [answers.pop(0)])
+        with egress.connect("rebinding.example", port, 2.0) as connection:
             assert connection.getpeername() == ("127.0.0.1", port)
         assert answers == ["127.0.0.9"]
         with pytest.raises(PageRejected, match="forbidden_address"):
-            gate.connect("rebinding.example", port, 2.0)
+            egress.connect("rebinding.example", port, 2.0)
 
 
 def test_our_own_public_address_is_refused() -> None:
-    gate = EgressPolicy()
-    gate._own = frozenset(["1.1.1.1"])
+    egress = EgressPolicy()
+    egress._own = frozenset(["1.1.1.1"])
     with pytest.raises(PageRejected, match="forbidden_address"):
-        gate.addresses("1.1.1.1", 80, 1.0)
+        egress.addresses("1.1.1.1", 80, 1.0)
 
 
 def test_a_name_that_nobody_answers_for_costs_its_deadline() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from tasks.contracts.errors import SettingsError, TruthDamagedError
 from tasks.contracts.outcomes import PageRejected
-from tasks.web.suppression_list import NOTHING_SUPPRESSED, STAND_IN, SuppressionList, domain_named
+from tasks.web.suppression_list import NOTHING_SUPPRESSED, PSEUDONYM, SuppressionList, parse_domain
 
 
 @pytest.fixture
@@ -44,18 +44,18 @@ def test_what_stays_away(path: Path, url: str, covered: bool) -> None:
     assert NOTHING_SUPPRESSED.covers(url) is False
     if covered:
         with pytest.raises(PageRejected, match=r"^forgotten$"):
-            SuppressionList(path).refuse(url)
-        stand_in = SuppressionList(path).stand_in(url)
-        assert stand_in.startswith(STAND_IN) and SuppressionList(path).covers(stand_in)
-        assert SuppressionList(path).stand_in(stand_in) == stand_in
+            SuppressionList(path).reject(url)
+        pseudonym = SuppressionList(path).pseudonym(url)
+        assert pseudonym.startswith(PSEUDONYM) and SuppressionList(path).covers(pseudonym)
+        assert SuppressionList(path).pseudonym(pseudonym) == pseudonym
 
 
 def test_a_host_is_refused_where_all_of_it_stays_away(path: Path) -> None:
     forgotten = SuppressionList(path)
     with pytest.raises(PageRejected):
-        forgotten.refuse_host("http://www.gone.example/")
-    forgotten.refuse_host("https://page.example/a?b=1")
-    NOTHING_SUPPRESSED.refuse_host("http://www.gone.example/")
+        forgotten.reject_host("http://www.gone.example/")
+    forgotten.reject_host("https://page.example/a?b=1")
+    NOTHING_SUPPRESSED.reject_host("http://www.gone.example/")
 
 
 def test_the_file_tells_nothing_and_the_key_makes_the_hashes(path: Path, tmp_path: Path) -> None:
@@ -86,7 +86,7 @@ def test_the_file_tells_nothing_and_the_key_makes_the_hashes(path: Path, tmp_pat
     ],
 )
 def test_a_domain_as_a_user_writes_it(given: str, meant: str) -> None:
-    assert domain_named(given) == meant
+    assert parse_domain(given) == meant
 
 
 @pytest.mark.parametrize(
@@ -94,4 +94,4 @@ def test_a_domain_as_a_user_writes_it(given: str, meant: str) -> None:
 )
 def test_what_is_no_domain(given: str) -> None:
     with pytest.raises(SettingsError):
-        domain_named(given)
+        parse_domain(given)

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from tasks.contracts.outcomes import PageRejected
-from tasks.web.usage_rights import check_answer, file_reservation, forbids_use, may_train, training_line
+from tasks.web.usage_rights import check_response, file_reservation, forbids_use, may_train, training_line
 from tests.unit.web.test_politeness import PAGE, make
 
 
@@ -36,7 +36,7 @@ def test_directives(lines: list[str], forbidden: bool) -> None:
 
 def said(headers: dict[str, str], body: bytes = b"", *lines: str) -> str:
     try:
-        return check_answer(headers, lines, body).line
+        return check_response(headers, lines, body)
     except PageRejected as refused:
         return refused.reason
 
