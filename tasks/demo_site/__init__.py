@@ -6,15 +6,6 @@ standard library. `templates/` holds its HTML, `static/` its fixed files, `own_p
 
 from tasks.demo_site.articles import Article
 from tasks.demo_site.pages import COOKIE_NOTICE
-from tasks.demo_site.server import DEFAULT_PORT, HOST, NIGHT_SHARES, DemoSite, PortTakenError, Request
+from tasks.demo_site.server import DemoSite, PortTakenError
 
-__all__ = [
-    "COOKIE_NOTICE",
-    "DEFAULT_PORT",
-    "HOST",
-    "NIGHT_SHARES",
-    "Article",
-    "DemoSite",
-    "PortTakenError",
-    "Request",
-]
+__all__ = ["COOKIE_NOTICE", "Article", "DemoSite", "PortTakenError"]
