@@ -1,4 +1,4 @@
-"""Bytes to text as browsers do it: byte order mark, HTTP header, the page's own word, then detection.
+"""Decodes bytes as browsers do: by byte order mark, HTTP header, the page's own declaration, then by detection.
 
 The order, the labels and the prescan are those of the WHATWG standards (Encoding; HTML, "determining the character
 encoding"). One thing differs: a declared encoding that the bytes plainly contradict is not believed, where a browser
@@ -14,9 +14,9 @@ import charset_normalizer
 
 PRESCAN_BYTES = 1024
 DETECT_BYTES = 20_000
-DAMAGE = 0.001  # share of bytes that may be wrong in a declared encoding before another one is looked for
+DAMAGE = 0.001  # largest share of invalid bytes with which a declared encoding is still believed
 MARKS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xfe\xff", "utf-16-be"), (b"\xff\xfe", "utf-16-le"))
-# What pages without a word on it are really in (WHATWG's fallbacks by language); DOS code pages are not among them.
+# The usual encodings of pages that declare none (WHATWG's fallbacks by language); DOS code pages are not among them.
 GUESSES = (
     *("cp1252", "cp1251", "cp1250", "cp1253", "cp1254", "cp1255", "cp1256", "koi8_r"),
     *("shift_jis", "euc_jp", "gb18030", "big5", "euc_kr"),
@@ -79,7 +79,7 @@ CODECS = {
     "utf-16-le": "csunicode iso-10646-ucs-2 ucs-2 unicode unicodefeff utf-16 utf-16le",
 }
 CODEC_OF = {label: codec for codec, labels in CODECS.items() for label in labels.split()}
-# Tags and comments of the prescan; what opens but does not close within the bytes is not looked into.
+# Tags and comments of the prescan; one that does not end within the scanned bytes is ignored.
 MARKUP = re.compile(
     rb"<!--.*?-->|<!-->|<meta[\t\n\f\r /](?P<meta>[^<>]*)|</?[a-zA-Z](?:[^<>\"']|\"[^\"]*\"|'[^']*')*>|<[!/?][^>]*>",
     re.IGNORECASE | re.DOTALL,
@@ -90,11 +90,11 @@ XML_DECLARATION = re.compile(rb"<\?xml[^>]{0,200}?\bencoding\s*=\s*[\"']([\w.:-]
 
 
 def decode(body: bytes, charset: str | None, *, is_html: bool = True) -> str:
-    """The text of a body.
+    """Returns the text of a body.
 
     Args:
-        charset: the label in the HTTP header, where it has one.
-        is_html: whether the body may say its encoding itself.
+        charset: the label in the HTTP header, if there is one.
+        is_html: whether the body may declare its encoding itself.
     """
     for mark, codec in MARKS:
         if body.startswith(mark):
@@ -108,12 +108,12 @@ def decode(body: bytes, charset: str | None, *, is_html: bool = True) -> str:
 
 
 def codec_of(label: str | None) -> str | None:
-    """The Python codec that a label of the Encoding standard means; None where it means none."""
+    """Returns the Python codec for a label of the Encoding standard; None for an unknown label."""
     return CODEC_OF.get(label.strip("\t\n\x0c\r ").lower()) if label else None
 
 
 def prescan(body: bytes) -> str | None:
-    """The codec that the first 1024 bytes name, by a `meta` tag or else an XML declaration."""
+    """Returns the codec that the first 1024 bytes declare, by a `meta` tag or else by an XML declaration."""
     head = body[:PRESCAN_BYTES]
     if head[:6] in (b"<\0?\0x\0", b"\0<\0?\0x"):
         return "utf-16-le" if head[0] else "utf-16-be"
@@ -139,12 +139,12 @@ def _meta_codec(attributes: bytes) -> str | None:
 
 
 def _in_bytes(codec: str | None) -> str | None:
-    """What could be read as ASCII is not in UTF-16, whatever it says."""
+    """Replaces UTF-16: a declaration that could be read as ASCII is not in UTF-16, whatever it says."""
     return "utf-8" if codec and codec.startswith("utf-16") else codec
 
 
 def _decode_nearly(body: bytes, codec: str) -> str | None:
-    """None where the bytes are plainly in another encoding."""
+    """Returns the text; None where the bytes are clearly in another encoding."""
     text = _decoded(body, codec)
     return text if text.count("\ufffd") <= DAMAGE * len(body) else None
 
@@ -154,7 +154,7 @@ def _decoded(body: bytes, codec: str) -> str:
 
 
 def _windows_controls(error: UnicodeError) -> tuple[str, int]:
-    """The standard gives the holes in Windows code pages to the control characters of the same number."""
+    """Maps undefined bytes of Windows code pages to the control characters of the same number, as the standard does."""
     assert isinstance(error, UnicodeDecodeError)
     byte = error.object[error.start]
     return (chr(byte) if 0x80 <= byte <= 0x9F else "\ufffd"), error.start + 1

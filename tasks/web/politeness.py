@@ -187,27 +187,24 @@ class PolitenessPolicy:
     def _file(self, address: str) -> SiteFile:
         """Returns a site file, read once a day, by one thread at a time."""
         with self._lock_of(address):
-            file = self._files.get(address) or self._load(address)
+            file = self._files.get(address)
+            if file is None:
+                query = "SELECT fetched_at, status, detail, body FROM site_files WHERE url = ?"
+                with self._lock:
+                    row = self.db.execute(query, (address,)).fetchone()
+                file = SiteFile(*row) if row else None
             if file is None or not file.is_fresh(self.clock()):
                 file = self._read(address)
             self._files[address] = file
         return file
 
-    def _load(self, address: str) -> SiteFile | None:
-        query = "SELECT fetched_at, status, detail, body FROM site_files WHERE url = ?"
-        with self._lock:
-            row = self.db.execute(query, (address,)).fetchone()
-        return SiteFile(*row) if row else None
-
     def _read(self, address: str) -> SiteFile:
-        status, detail, body = "read", "", ""
         try:  # redirects may lead to other hosts (RFC 9309, 2.3.1.2)
             response = follow_redirects(address, self._fetch, MAX_REDIRECTS)
-            body = response.body.decode("utf-8", "replace").lstrip("\ufeff")
+            file = SiteFile(self.clock(), "read", "", response.body.decode("utf-8", "replace").lstrip("\ufeff"))
         except PageRejected as rejected:
             detail = f"{rejected.reason} {rejected.detail}".strip()
-            status = _file_status(rejected)
-        file = SiteFile(self.clock(), status, detail, body)
+            file = SiteFile(self.clock(), _file_status(rejected), detail, "")
         with self._lock:
             self.db.execute("INSERT OR REPLACE INTO site_files VALUES (?,?,?,?,?)", (address, *astuple(file)))
         return file
