@@ -1,6 +1,6 @@
-"""The index over the ledger in `state.sqlite`: how far each stage has come, and where each document ended.
+"""The index over the ledger in `state.sqlite`: how far each stage has come, and the outcome of each document.
 
-It can be lost: `index_new` reads the ledger again, and the stages work on from what `processed/` holds.
+It can be lost: `index_new` reads the ledger again, and the stages continue from what `processed/` holds.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ class Catalog:
         self.db.execute(f"INSERT INTO documents ({names}) VALUES ({marks})", row)
 
     def ledger(self) -> Ledger:
-        """The ledger, ready to append after what is indexed."""
+        """Returns the ledger, ready to append after what is indexed."""
         # Only the first few documents ask how many are held out, so counting stops early.
         held_out = self._value(
             "SELECT COUNT(*) FROM (SELECT 1 FROM documents WHERE split = 'validation' ORDER BY seq LIMIT ?)",
@@ -179,7 +179,7 @@ class Catalog:
         return any(self.forgotten.covers(url) for url in urls)
 
     def copies(self, of: Iterable[int]) -> list[int]:
-        """The other members of these documents' groups of copies: the one that is kept, and what was dropped for it."""
+        """Returns the other members of these documents' groups of copies: the kept one, and those dropped for it."""
         rows = self.db.execute(
             "SELECT seq, detail FROM documents WHERE outcome IN ('duplicate_exact', 'duplicate_near')"
         )
@@ -212,7 +212,7 @@ class Catalog:
         return str(self._value("SELECT path FROM documents WHERE seq = ?", seq))
 
     def record_verdicts(self, verdicts: list[tuple[int, Cleaned | Dropped]]) -> None:
-        """Record where each document of a batch ended. Called inside the transaction that keeps its signatures."""
+        """Record the outcome of each document of a batch. Called inside the transaction that stores its signatures."""
         rows = [
             ("kept", None, None, len(end.text.encode()), end.language, seq)
             if isinstance(end, Cleaned)
@@ -246,7 +246,7 @@ class Catalog:
     # -- accounts ------------------------------------------------------------------------------------
 
     def counts(self) -> dict[str, Any]:
-        """Documents by where they ended; raw = kept + dropped + waiting."""
+        """Returns the number of documents by outcome; raw = kept + dropped + waiting."""
         by_outcome = dict(self.db.execute("SELECT outcome, COUNT(*) FROM documents GROUP BY outcome").fetchall())
         waiting, kept = by_outcome.pop(None, 0), by_outcome.pop("kept", 0)
         validation = self._value("SELECT COUNT(*) FROM documents WHERE outcome = 'kept' AND split = 'validation'")

@@ -1,4 +1,4 @@
-"""Stats: what there is, counted from the indexes and commit records, not from the texts."""
+"""Stats: what the dataset holds, counted from indexes and commit records, not from the texts."""
 
 from __future__ import annotations
 

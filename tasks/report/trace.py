@@ -1,4 +1,4 @@
-"""Trace: the whole way of one page, from who proposed it to where its text lies among the tokens; and back."""
+"""Trace: the path of one page, from who proposed it to where its text is in the token files; and back."""
 
 from __future__ import annotations
 
