@@ -145,11 +145,11 @@ class Catalog:
         return int(self._value("SELECT offset FROM documents WHERE seq = ?", seq))
 
     def paths(self) -> set[str]:
-        """Every path below `raw/` that the ledger names."""
+        """Returns every path below `raw/` that the ledger names."""
         return {row[0] for row in self.db.execute("SELECT path FROM documents")}
 
     def unchecked(self) -> list[sqlite3.Row]:
-        """Documents stored since the last validation."""
+        """Returns the documents stored since the last validation."""
         query = (
             "SELECT seq, path, sha256, bytes FROM documents WHERE seq >= ? AND outcome IS NOT 'forgotten' ORDER BY seq"
         )
@@ -192,7 +192,7 @@ class Catalog:
     # -- cleaning and comparing ----------------------------------------------------------------------
 
     def documents_from(self, seq: int, limit: int) -> list[sqlite3.Row]:
-        """Documents in ledger order, but for the forgotten: seq, path, site, bytes, url_key."""
+        """Returns documents in ledger order, without forgotten ones: seq, path, site, bytes, url_key."""
         query = (
             "SELECT seq, path, site, bytes, url_key FROM documents "
             "WHERE seq >= ? AND +outcome IS NOT 'forgotten' ORDER BY seq LIMIT ?"  # + keeps it on the primary key
@@ -200,7 +200,7 @@ class Catalog:
         return self.db.execute(query, (seq, limit)).fetchall()
 
     def uncleaned_count(self) -> int:
-        """Documents that wait to be cleaned."""
+        """Returns the number of documents that wait to be cleaned."""
         return self.position("ledger_lines") - self.position("cleaned")
 
     def is_first_version(self, seq: int, key: str) -> bool:
@@ -232,7 +232,7 @@ class Catalog:
     # -- tokenizing ----------------------------------------------------------------------------------
 
     def kept(self, since: int, limit: int) -> list[sqlite3.Row]:
-        """The next kept documents in ledger order: seq, path, split, kept_bytes, language."""
+        """Returns the next kept documents in ledger order: seq, path, split, kept_bytes, language."""
         query = (
             "SELECT seq, path, split, kept_bytes, language FROM documents "
             "WHERE seq >= ? AND +outcome = 'kept' ORDER BY seq LIMIT ?"  # + keeps it on the primary key
@@ -259,11 +259,11 @@ class Catalog:
         }
 
     def trace(self, url: str) -> list[sqlite3.Row]:
-        """All stored versions of a page."""
+        """Returns all stored versions of a page."""
         return self.db.execute("SELECT * FROM documents WHERE url_key = ? ORDER BY seq", (url_key(url),)).fetchall()
 
 
 def _end_of_forgotten(forgotten: dict[str, str]) -> dict[str, Any]:
-    """Where a forgotten document ended, as its ledger line says."""
+    """Returns the columns that a forgotten document's tombstone decides."""
     kept = f", {COPIES_KEPT}" if forgotten.get("copies") == "kept" else ""
     return {"outcome": "forgotten", "stage": "forget", "detail": f"{forgotten['why']} on {forgotten['at']}{kept}"}

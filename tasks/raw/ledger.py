@@ -66,7 +66,7 @@ class Ledger:
     def _commit(
         self, files: list[tuple[str, Document]], validation_fraction: float, place: Callable[[Path, Document], object]
     ) -> list[LedgerEntry]:
-        """The journal, then each file, then the ledger."""
+        """Write the journal, then each file, then the ledger."""
         entries = []
         for name, document in files:
             entries.append(self._entry(name, document, validation_fraction))
