@@ -26,7 +26,7 @@ PREFECT = (sys.executable, "-m", "prefect")
 
 
 def prepare(client: SyncPrefectClient) -> None:
-    """The work pool (without a limit: the file lock is the guard), the deployments, the automation."""
+    """Make the work pool (without a limit: the file lock guards the data), the deployments and the automation."""
     try:
         client.read_work_pool(POOL)
     except ObjectNotFound:

@@ -62,7 +62,7 @@ def _compare_and_plan(run: RunContext, request: Request) -> tuple[Intent, Result
 
 
 def _preview(run: RunContext, request: Request, external_eraser: ExternalEraser) -> Result:
-    """The dry run: the same functions, told to change nothing."""
+    """The dry run: calls the same functions, which then change nothing."""
     if not request.has_target:
         raise SettingsError("--dry-run needs --url, --domain or --seq.")
     layout = run.layout

@@ -1,4 +1,4 @@
-"""Maintain: once a week, hold everything on disk against what was written, and prune what is old.
+"""Maintain: once a week, compare everything on disk with its records, and prune what is old.
 
 A deployment is called `<its flow>/<its name>`, so for `grow-and-train/weekly-check` this is a second entry point of
 the flow `grow-and-train`: the UI then shows the nights and the checks of one household in one history.

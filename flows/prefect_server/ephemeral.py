@@ -92,7 +92,7 @@ def _wait_for(server: subprocess.Popen[bytes], url: str) -> None:
 
 
 def main(port: int, parent: int) -> None:
-    """The child: the server itself, until its parent dies."""
+    """Run the server, in the child process, until its parent dies."""
     import uvicorn
 
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -85,7 +85,7 @@ def _is_here(url: str) -> bool:
 
 
 def _database() -> Path | None:
-    """Prefect's SQLite file, where it keeps one and it is there."""
+    """Returns Prefect's SQLite file; None where it has none on this machine."""
     found = make_url(PREFECT_API_DATABASE_CONNECTION_URL.value() or "sqlite://")
     path = Path(found.database or "") if found.drivername.startswith("sqlite") else Path()
     return path if found.database and path.is_file() else None
@@ -196,7 +196,7 @@ def _forget_in_database(
 
 
 def _clear_tables(db: sqlite3.Connection, matcher: ReferenceMatcher, since: str | None) -> Counter[str]:
-    """Inside a transaction."""
+    """Delete or change the rows that refer to it. Called inside a transaction."""
     counts: Counter[str] = Counter()
     runs = [(run,) for run in _runs_that_refer(db)]
     counts["flow runs"] = len(runs)
@@ -242,7 +242,7 @@ def _runs_that_refer(db: sqlite3.Connection) -> set[str]:
 
 
 def _refers(db: sqlite3.Connection, table: str) -> str:
-    """The condition that a text of the row refers to it; 0 where there is none, as in another version of Prefect."""
+    """Returns the condition that a text of the row refers to it; 0 where this version of Prefect has no such text."""
     columns = [row[1] for row in db.execute(f"PRAGMA table_info({table})") if row[2].partition("(")[0] in TEXT_TYPES]
     return "(" + (" OR ".join(f"refers({column})" for column in columns) or "0") + ")"
 

@@ -92,7 +92,7 @@ def find_email_addresses(text: str) -> Iterator[Span]:
 
 
 def _around(text: str, at: int) -> Span | None:
-    """The address that this @ belongs to."""
+    """Returns the span of the address that this @ belongs to."""
     start = _start_of_local(text, at)
     if start == at or text[start - 1 : start] == "@":
         return None  # a handle, a decorator
@@ -121,7 +121,7 @@ def _start_of_local(text: str, at: int) -> int:
 
 
 def _joins(sign: str) -> bool:
-    """A letter beyond ASCII of a script that puts spaces between words."""
+    """Whether it is a letter beyond ASCII of a script that puts spaces between words."""
     return "\x7f" < sign < FIRST_UNSPACED and sign.isalpha()
 
 

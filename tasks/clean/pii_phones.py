@@ -130,7 +130,7 @@ def _shaped(text: str, run: re.Match[str]) -> Iterator[Span]:
 
 
 def _within_brackets(match: re.Match[str]) -> Span:
-    """With the bracket that opens its first part, and without one that the text before opened."""
+    """Includes the bracket that opens its first part, and leaves out one that the text before it opened."""
     start, end = match.span()
     closed = match[0].count(")") - match[0].count("(")
     if closed < 0 and match[0].startswith("("):

@@ -74,21 +74,21 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """What a save did."""
+    """The result of a save."""
 
     number: int
     files: int
     bytes: int
     bytes_written: int
-    """The others are in packs that were there."""
+    """The rest is in packs that existed before."""
 
 
 class _DamagedError(Exception):
-    """A snapshot is not what its record says."""
+    """A snapshot does not match its record."""
 
 
 def holds_data(layout: Layout) -> bool:
-    """Whether there is anything that a restore could overwrite. What a cut restore left, the next one finishes."""
+    """Whether there is data that a restore could overwrite. An interrupted restore is not: it can be finished."""
     return not _is_staged(layout) and any(_has_files(layout.root / name) for name in TRUTH_AND_LINEAGE)
 
 
@@ -96,7 +96,7 @@ def holds_data(layout: Layout) -> bool:
 
 
 def save(layout: Layout, folder: Path) -> Saved:
-    """Add a snapshot to `folder`. A kill at any moment leaves those before it whole.
+    """Add a snapshot to `folder`. A kill at any moment leaves the earlier ones whole.
 
     Raises:
         LockHeldError: a run is on.
@@ -157,7 +157,7 @@ def _file(path: Path, name: str) -> File:
 
 
 def _group(path: str) -> str:
-    """What is written once, and leaves together, is packed together."""
+    """Returns the group of a file. Files that are written once and removed together are packed together."""
     parts = path.split("/")
     if parts[0] in ("raw", "cleaned") and path.endswith(".txt"):
         return "documents"
@@ -172,7 +172,7 @@ def _still_true(pack: Pack, files: dict[str, File]) -> bool:
 
 @contextmanager
 def _copy_of_database(layout: Layout) -> Iterator[Path | None]:
-    """A consistent copy beside the database, whatever its write-ahead log holds; None where there is none to copy."""
+    """Yields a consistent copy beside the database, whatever its write-ahead log holds; None where there is none."""
     copy = layout.state / ".snapshot.sqlite"
     copy.unlink(missing_ok=True)
     try:
@@ -214,7 +214,7 @@ def _add(tar: tarfile.TarFile, path: Path, name: str) -> None:
 
 
 def _prune(folder: Path, kept: list[Snapshot]) -> None:
-    """Records first: a record whose packs are gone would only look like a snapshot."""
+    """Remove old snapshots, records first: a record without its packs would still look like a snapshot."""
     records = {_record(folder, one.number).name for one in kept}
     packs = {pack.name for one in kept for pack in one.packs}
     for path in [*folder.glob("snapshot_*"), *folder.glob(".snapshot_*")]:
@@ -229,7 +229,7 @@ def _prune(folder: Path, kept: list[Snapshot]) -> None:
 
 
 def restore(folder: Path, layout: Layout) -> Snapshot | None:
-    """Bring the newest whole snapshot into an empty data directory; None where there is no snapshot.
+    """Restore the newest whole snapshot into an empty data directory. Returns it; None where there is no snapshot.
 
     A damaged one is set aside and the one before it taken. A kill at any moment: call it again.
 
@@ -239,7 +239,7 @@ def restore(folder: Path, layout: Layout) -> Snapshot | None:
     """
     with writer_lock(layout.lock, "restore"):
         staging = _staging(layout)
-        if not _is_staged(layout):  # else it was cut while it moved: it is finished
+        if not _is_staged(layout):  # else a restore was interrupted while it moved files: finish it
             if holds_data(layout):
                 raise DataDirectoryError(
                     f"{layout.root} holds data, which a snapshot must not overwrite: go on with it, or move it aside."
@@ -286,7 +286,7 @@ def _stage(folder: Path, staging: Path) -> bool:
 
 
 def _unpack(path: Path, pack: Pack, target: Path) -> None:
-    """Extract and hold against the record. Raises what a damaged file raises."""
+    """Extract a pack and compare it with its record. Raises what a damaged file raises."""
     expected = {file.path: file for file in pack.files}
     with open(path, "rb") as source:
         hashing = _Hashing(source)
@@ -302,7 +302,7 @@ def _unpack(path: Path, pack: Pack, target: Path) -> None:
 
 
 def _extract(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path, file: File) -> None:
-    """By hand: Python before 3.11.4 cannot be told to keep to the folder and to the modes."""
+    """Extract by hand: Python before 3.11.4 has no filter that keeps files in the folder and their modes."""
     path = target / member.name
     if not path.resolve().is_relative_to(target.resolve()) or not (member.isreg() or member.issym()):
         raise _DamagedError(f"{member.name} has no place in a data directory")
@@ -332,7 +332,7 @@ def _move_in(staged: Path, root: Path) -> None:
 
 
 class _Hashing(io.BufferedIOBase):
-    """A file that digests and counts what passes."""
+    """A file that computes the digest and the size of what is read or written."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self.file, self.sha256, self.bytes = file, hashlib.sha256(), 0
@@ -356,7 +356,7 @@ def _record(folder: Path, number: int) -> Path:
 
 
 def _read_snapshots(folder: Path) -> list[Snapshot]:
-    """Newest first; a record that cannot be read is none."""
+    """Returns the snapshots, newest first, without records that cannot be read."""
     found = map(_read, sorted(folder.glob("snapshot_*.json"), reverse=True))
     return [snapshot for snapshot in found if snapshot]
 
@@ -373,7 +373,7 @@ def _read(record: Path) -> Snapshot | None:
 
 
 def _is_complete(snapshot: Snapshot, folder: Path) -> bool:
-    """By the sizes, which cost no reading; a restore looks at every byte."""
+    """Compares sizes only, which needs no reading; a restore checks every byte."""
     try:
         return all((folder / "packs" / pack.name).stat().st_size == pack.bytes for pack in snapshot.packs)
     except FileNotFoundError:
@@ -386,7 +386,7 @@ def _next_number(folder: Path) -> int:
 
 
 def _own(layout: Layout) -> Path:
-    """Of which snapshots this data directory is the continuation."""
+    """Returns the file that names the snapshots which this data directory continues."""
     return layout.state / "snapshots.json"
 
 
@@ -403,7 +403,7 @@ def _remember(layout: Layout, snapshot: Snapshot) -> None:
 
 
 def _refuse_another_history(layout: Layout, before: list[Snapshot], folder: Path) -> None:
-    """Two notebooks with one folder would otherwise throw out each other's nights."""
+    """Raise where two notebooks use one folder: they would delete each other's nights."""
     if before and before[0].id not in _remembered(layout):
         raise DataDirectoryError(
             f"{folder} holds a snapshot ({before[0].made}) that {layout.root} does not go on from: another notebook "
@@ -412,7 +412,7 @@ def _refuse_another_history(layout: Layout, before: list[Snapshot], folder: Path
 
 
 def _write_whole(path: Path, content: bytes) -> None:
-    """As `durable.write_atomically`, but a mounted Drive knows no modes and no sync of a folder."""
+    """Like `atomic_files.write_atomically`, but a mounted Drive has no modes and cannot sync a folder."""
     temporary = path.with_name(f".{path.name}.tmp")
     with open(temporary, "wb") as file:
         file.write(content)

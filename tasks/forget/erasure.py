@@ -167,7 +167,7 @@ def erased(intent: Intent) -> list[erasure_marks.ErasedDocument]:
 
 
 def _lines(layout: Layout, intent: Intent) -> list[tuple[LedgerEntry, int]]:
-    """The documents' entries, each with the offset where its line ends."""
+    """Returns the documents' ledger entries, each with the offset where its line ends."""
     return [next(read_entries(layout.ledger, one.offset)) for one in intent.documents]
 
 

@@ -106,7 +106,7 @@ class ReferenceMatcher:
 
     @cached_property
     def _host(self) -> re.Pattern[str] | None:
-        """The domain and all below it, written as a host is or as a raw file's name is; no part of a longer name."""
+        """Matches the domain and its subdomains, as a host or in a raw file name; no part of a longer name."""
         if self.domain is None:
             return None
         forms = {self.domain, site_slug(self.domain)}

@@ -86,7 +86,7 @@ def _data(data_dir: str | None) -> list[Finding]:
 
 
 def _forgetting(layout: Layout) -> list[Finding]:
-    """An unfinished erasure, and a published model that has seen what was forgotten."""
+    """Reports an unfinished erasure, and a published model that has seen what was forgotten."""
     found = []
     if layout.intent.exists():
         found.append(Finding("forget", False, "one was cut: finish it with python run.py forget"))

@@ -1,4 +1,4 @@
-"""Verify: everything on disk against everything that was promised. Reads the whole corpus; changes nothing."""
+"""Verify: compares everything on disk with its records. Reads the whole corpus; changes nothing."""
 
 from __future__ import annotations
 

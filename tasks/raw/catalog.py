@@ -1,6 +1,6 @@
-"""The index over the ledger in `state.sqlite`: how far each stage has come, and where each document ended.
+"""The index over the ledger in `state.sqlite`: how far each stage has come, and the outcome of each document.
 
-It can be lost: `index_new` reads the ledger again, and the stages work on from what `processed/` holds.
+It can be lost: `index_new` reads the ledger again, and the stages continue from what `processed/` holds.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ class Catalog:
         self.db.execute(f"INSERT INTO documents ({names}) VALUES ({marks})", row)
 
     def ledger(self) -> Ledger:
-        """The ledger, ready to append after what is indexed."""
+        """Returns the ledger, ready to append after what is indexed."""
         # Only the first few documents ask how many are held out, so counting stops early.
         held_out = self._value(
             "SELECT COUNT(*) FROM (SELECT 1 FROM documents WHERE split = 'validation' ORDER BY seq LIMIT ?)",
@@ -145,11 +145,11 @@ class Catalog:
         return int(self._value("SELECT offset FROM documents WHERE seq = ?", seq))
 
     def paths(self) -> set[str]:
-        """Every path below `raw/` that the ledger names."""
+        """Returns every path below `raw/` that the ledger names."""
         return {row[0] for row in self.db.execute("SELECT path FROM documents")}
 
     def unchecked(self) -> list[sqlite3.Row]:
-        """Documents stored since the last validation."""
+        """Returns the documents stored since the last validation."""
         query = (
             "SELECT seq, path, sha256, bytes FROM documents WHERE seq >= ? AND outcome IS NOT 'forgotten' ORDER BY seq"
         )
@@ -179,7 +179,7 @@ class Catalog:
         return any(self.forgotten.covers(url) for url in urls)
 
     def copies(self, of: Iterable[int]) -> list[int]:
-        """The other members of these documents' groups of copies: the one that is kept, and what was dropped for it."""
+        """Returns the other members of these documents' groups of copies: the kept one, and those dropped for it."""
         rows = self.db.execute(
             "SELECT seq, detail FROM documents WHERE outcome IN ('duplicate_exact', 'duplicate_near')"
         )
@@ -192,7 +192,7 @@ class Catalog:
     # -- cleaning and comparing ----------------------------------------------------------------------
 
     def documents_from(self, seq: int, limit: int) -> list[sqlite3.Row]:
-        """Documents in ledger order, but for the forgotten: seq, path, site, bytes, url_key."""
+        """Returns documents in ledger order, without forgotten ones: seq, path, site, bytes, url_key."""
         query = (
             "SELECT seq, path, site, bytes, url_key FROM documents "
             "WHERE seq >= ? AND +outcome IS NOT 'forgotten' ORDER BY seq LIMIT ?"  # + keeps it on the primary key
@@ -200,7 +200,7 @@ class Catalog:
         return self.db.execute(query, (seq, limit)).fetchall()
 
     def uncleaned_count(self) -> int:
-        """Documents that wait to be cleaned."""
+        """Returns the number of documents that wait to be cleaned."""
         return self.position("ledger_lines") - self.position("cleaned")
 
     def is_first_version(self, seq: int, key: str) -> bool:
@@ -212,7 +212,7 @@ class Catalog:
         return str(self._value("SELECT path FROM documents WHERE seq = ?", seq))
 
     def record_verdicts(self, verdicts: list[tuple[int, Cleaned | Dropped]]) -> None:
-        """Record where each document of a batch ended. Called inside the transaction that keeps its signatures."""
+        """Record the outcome of each document of a batch. Called inside the transaction that stores its signatures."""
         rows = [
             ("kept", None, None, len(end.text.encode()), end.language, seq)
             if isinstance(end, Cleaned)
@@ -232,7 +232,7 @@ class Catalog:
     # -- tokenizing ----------------------------------------------------------------------------------
 
     def kept(self, since: int, limit: int) -> list[sqlite3.Row]:
-        """The next kept documents in ledger order: seq, path, split, kept_bytes, language."""
+        """Returns the next kept documents in ledger order: seq, path, split, kept_bytes, language."""
         query = (
             "SELECT seq, path, split, kept_bytes, language FROM documents "
             "WHERE seq >= ? AND +outcome = 'kept' ORDER BY seq LIMIT ?"  # + keeps it on the primary key
@@ -246,7 +246,7 @@ class Catalog:
     # -- accounts ------------------------------------------------------------------------------------
 
     def counts(self) -> dict[str, Any]:
-        """Documents by where they ended; raw = kept + dropped + waiting."""
+        """Returns the number of documents by outcome; raw = kept + dropped + waiting."""
         by_outcome = dict(self.db.execute("SELECT outcome, COUNT(*) FROM documents GROUP BY outcome").fetchall())
         waiting, kept = by_outcome.pop(None, 0), by_outcome.pop("kept", 0)
         validation = self._value("SELECT COUNT(*) FROM documents WHERE outcome = 'kept' AND split = 'validation'")
@@ -259,11 +259,11 @@ class Catalog:
         }
 
     def trace(self, url: str) -> list[sqlite3.Row]:
-        """All stored versions of a page."""
+        """Returns all stored versions of a page."""
         return self.db.execute("SELECT * FROM documents WHERE url_key = ? ORDER BY seq", (url_key(url),)).fetchall()
 
 
 def _end_of_forgotten(forgotten: dict[str, str]) -> dict[str, Any]:
-    """Where a forgotten document ended, as its ledger line says."""
+    """Returns the columns that a forgotten document's tombstone decides."""
     kept = f", {COPIES_KEPT}" if forgotten.get("copies") == "kept" else ""
     return {"outcome": "forgotten", "stage": "forget", "detail": f"{forgotten['why']} on {forgotten['at']}{kept}"}

@@ -42,7 +42,7 @@ def parse_line(line: bytes, where: str = "the ledger") -> LedgerEntry:
 
 
 class Ledger:
-    """Append to the truth and read it in order.
+    """Appends documents to `raw/` and its ledger.
 
     Args:
         layout: where it lies.
@@ -66,7 +66,7 @@ class Ledger:
     def _commit(
         self, files: list[tuple[str, Document]], validation_fraction: float, place: Callable[[Path, Document], object]
     ) -> list[LedgerEntry]:
-        """The journal, then each file, then the ledger."""
+        """Write the journal, then each file, then the ledger."""
         entries = []
         for name, document in files:
             entries.append(self._entry(name, document, validation_fraction))
@@ -97,7 +97,7 @@ class Ledger:
         )
 
     def _split(self, text: str, sha256: str, validation_fraction: float) -> str:
-        """Settled once, here: from the text's hash and what the ledger held before it."""
+        """Decided once, here: from the text's hash and the lines before it."""
         if int(sha256[:8], 16) < validation_fraction * 2**32:
             return "validation"
         filling = self.held_out < FIRST_HELD_OUT and self.documents % 2 == 1

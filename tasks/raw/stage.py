@@ -1,4 +1,4 @@
-"""Store: extracted documents become raw files and ledger lines, once and for ever."""
+"""Store: extracted documents become raw files and ledger lines, which never change again."""
 
 from __future__ import annotations
 

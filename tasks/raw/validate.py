@@ -1,4 +1,4 @@
-"""Validate: the new raw files are what the ledger says. With `scan`, files dropped under `raw/` are found too."""
+"""Validate: compares new raw files with the ledger. With `--scan`, also finds files dropped under `raw/`."""
 
 from __future__ import annotations
 

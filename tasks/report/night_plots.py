@@ -25,7 +25,7 @@ def draw_nights(layout: Layout, target: Path) -> bool:
 
 
 def main(root: Path, target: Path) -> None:
-    """Growth, bits per byte and reasons, side by side, as PNG."""
+    """Draw growth, bits per byte and outcomes side by side, as PNG."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -50,7 +50,7 @@ def _growth(axis: Any, nights: list[dict[str, Any]]) -> None:
 
 
 def _bits(axis: Any, nights: list[dict[str, Any]]) -> None:
-    """Of what was served after each night: on all held-out text, and on that of the first night (forgetting)."""
+    """Draw the published model's scores: on all held-out text, and on the first night's, which shows forgetting."""
     for name, label, colour in (
         ("bits_per_byte", "all text", MODEL),
         ("oldest_bits_per_byte", "the first night's", OLDEST),

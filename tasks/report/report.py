@@ -57,7 +57,7 @@ def write_report(
 
 
 def _inline(picture: Path) -> str:
-    """A picture inside Markdown, as Prefect's UI shows it."""
+    """Returns a picture inside Markdown, which Prefect's UI can show."""
     return f"![all nights so far](data:image/png;base64,{base64.b64encode(picture.read_bytes()).decode()})\n"
 
 

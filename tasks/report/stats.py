@@ -1,4 +1,4 @@
-"""Stats: what there is, counted from the indexes and commit records, not from the texts."""
+"""Stats: what the dataset holds, counted from indexes and commit records, not from the texts."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def _plain(counts: pd.Series[Any]) -> dict[str, int]:
 
 
 def _histogram(values: pd.Series[Any]) -> dict[str, list[int]]:
-    """Counts between edges that are the same for every corpus, 8 a decade: edges[i] <= value < edges[i + 1]."""
+    """Counts values between edges that never change, 8 for each decade: edges[i] <= value < edges[i + 1]."""
     numbers = values.dropna().to_numpy(dtype="int64").clip(min=1)
     if not len(numbers):
         return {"edges": [], "counts": []}
@@ -138,12 +138,12 @@ def model_numbers(layout: Layout) -> dict[str, Any]:
 
 
 def folder_bytes(folder: Path) -> int:
-    """Bytes of all files below a folder."""
+    """Returns the bytes of all files below a folder."""
     return sum(path.lstat().st_size for path in folder.rglob("*") if not path.is_dir())
 
 
 def as_text(stats: dict[str, Any]) -> str:
-    """The same numbers for a person."""
+    """Returns the same numbers as text, for a person."""
     documents, tokens, copies = stats["documents"], stats["tokens"], stats["duplicates"]
     lines = [
         f"documents  {documents['raw']:,} raw = {documents['kept']:,} kept + "

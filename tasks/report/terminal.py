@@ -1,4 +1,4 @@
-"""What a person sees: one line a message, and a line of progress that stays in its place on a terminal."""
+"""What a person sees: a line for each message, and one line of progress that is overwritten on a terminal."""
 
 from __future__ import annotations
 

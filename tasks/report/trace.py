@@ -1,4 +1,4 @@
-"""Trace: the whole way of one page, from who proposed it to where its text lies among the tokens; and back."""
+"""Trace: the path of one page, from who proposed it to where its text is in the token files; and back."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def _tokens(layout: Layout, seq: int) -> dict[str, Any] | None:
 
 
 def as_text(found: dict[str, Any]) -> str:
-    """The same for a person, in the order of the stages."""
+    """Returns the same as text for a person, in the order of the stages."""
     if not found["known"]:
         return f"{found['url']} was never proposed to this dataset"
     lines = [found["url"]]
