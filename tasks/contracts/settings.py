@@ -14,11 +14,7 @@ from urllib.parse import urlsplit
 
 from tasks.contracts.addresses import endpoint, is_loopback, is_on_this_machine, is_web_address
 from tasks.contracts.errors import SettingsError
-
-ENGINES = ("google", "searxng", "brave")
-LISTINGS = ("feed", "sitemap")
-PROVIDERS = (*ENGINES, *LISTINGS, "site", "urls")
-BASE_URLS = {"google": "https://www.google.com", "brave": "https://api.search.brave.com"}
+from tasks.contracts.providers import PROVIDERS
 
 Bound = float | None
 
@@ -32,7 +28,7 @@ def setting(default: Any, doc: str, minimum: Bound = None, maximum: Bound = None
 class Source:
     """One entry of `[[search.sources]]`: where hits come from."""
 
-    provider: str = setting("site", "Who proposes URLs.", choices=PROVIDERS)
+    provider: str = setting("site", "Who proposes URLs.", choices=tuple(PROVIDERS))
     url: str = setting("", "site: the start page; its links are followed within its host. feed, sitemap: its address.")
     urls: tuple[str, ...] = setting((), "urls: the pages to fetch.")
     file: str = setting("", "urls: a file with one URL a line (# starts a comment), relative to the profile.")
@@ -47,7 +43,7 @@ class Source:
     headless: bool = setting(True, "google: false shows the window (it needs a display), which Google trusts more.")
 
     def __post_init__(self) -> None:
-        if self.provider in ("site", *LISTINGS) and not self.url:
+        if (self.provider == "site" or self.kind == "listing") and not self.url:
             what = "its start page" if self.provider == "site" else "its address"
             raise SettingsError(f"a source with provider {self.provider!r} needs url, {what}")
         if self.provider == "urls" and not (self.urls or self.file):
@@ -63,15 +59,20 @@ class Source:
             )
 
     @property
+    def kind(self) -> str:
+        """Returns engine, listing or pages."""
+        return PROVIDERS[self.provider].kind
+
+    @property
     def base(self) -> str:
         """Returns the address of a search engine, without a slash at the end."""
-        return (self.base_url or BASE_URLS.get(self.provider, "")).rstrip("/")
+        return (self.base_url or PROVIDERS[self.provider].base_url).rstrip("/")
 
     @property
     def opened(self) -> tuple[str, ...]:
         """Returns the endpoint that the egress policy opens: the user chose it, often on this machine or network."""
         parts = urlsplit(self.base_url)
-        if self.provider not in ENGINES or not parts.hostname:
+        if self.kind != "engine" or not parts.hostname:
             return ()
         host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
         return (f"{host}:{parts.port or (443 if parts.scheme == 'https' else 80)}",)
@@ -79,7 +80,7 @@ class Source:
     @property
     def name(self) -> str:
         """Returns its name in reports; a search engine's cool-down is stored under it."""
-        own = self.base if self.provider in ENGINES and self.base != BASE_URLS.get(self.provider) else self.url
+        own = self.base if self.kind == "engine" and self.base != PROVIDERS[self.provider].base_url else self.url
         return f"{self.provider} {own}".strip()
 
 
@@ -120,7 +121,7 @@ class SearchSettings:
             )
         if not all(topic.strip() for topic in self.topics):
             raise SettingsError("search.topics: a topic is empty")
-        engines = [source.provider for source in self.sources if source.provider in ENGINES]
+        engines = [source.provider for source in self.sources if source.kind == "engine"]
         if engines and not self.topics:
             raise SettingsError(f"search.sources: {engines[0]} has nothing to ask for: give search.topics a few topics")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from urllib.parse import urljoin
@@ -18,6 +18,7 @@ from lxml import etree, html
 from tasks.contracts.outcomes import PageRejected
 from tasks.contracts.records import Hit
 from tasks.search.queries import Listing, SourceQuery, SourceResult
+from tasks.search.stage import Searcher
 from tasks.web.http_client import Deadline, HttpClient, Response, conditional_headers, follow_redirects
 from tasks.web.politeness import PolitenessPolicy
 
@@ -41,16 +42,10 @@ class ParsedListing:
     files: list[Listing] = field(default_factory=list)
 
 
-def ask_listing(
-    query: SourceQuery,
-    client: HttpClient,
-    politeness: PolitenessPolicy,
-    seconds: float,
-    unknown: Callable[[list[Hit]], list[Hit]],
-) -> SourceResult:
-    """Returns what is new in one feed or sitemap file, latest first. `unknown` keeps the hits never seen before."""
+def ask_listing(query: SourceQuery, searcher: Searcher) -> SourceResult:
+    """Returns what is new in one feed or sitemap file, latest first."""
     try:
-        response = fetch(query, client, politeness, seconds)
+        response = fetch(query, searcher.client, searcher.politeness, searcher.settings.timeout_seconds)
         listed = parse(response.body, response.url)
     except PageRejected as rejected:
         return SourceResult.of(rejected)
@@ -59,7 +54,8 @@ def ask_listing(
     newest = sorted(listed.pages, key=lambda one: -(one.modified or 0.0))
     source = query.source
     # With the source's address and not the file's: sitemaps rename and split their files as they grow.
-    hits = unknown([Hit(one.url, source.provider, source.url, rank=rank) for rank, one in enumerate(newest)])
+    found = [Hit(one.url, source.provider, source.url, rank=rank) for rank, one in enumerate(newest)]
+    hits = searcher.frontier.unknown(found)
     most = source.max_urls
     return SourceResult(
         "results" if listed.pages or listed.files else "no_results",

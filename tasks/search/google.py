@@ -26,6 +26,7 @@ from tasks.contracts.paths import PROJECT, Layout
 from tasks.contracts.records import Hit
 from tasks.processes.process_tree import kill, tree_of, with_environment
 from tasks.search.queries import SourceQuery, SourceResult
+from tasks.search.stage import Searcher
 from tasks.web import egress_proxy
 from tasks.web.egress import EgressPolicy
 from tasks.web.http_client import Response
@@ -50,13 +51,14 @@ OWN_HOSTS = re.compile(
 )
 
 
-def ask_google(query: SourceQuery, layout: Layout, seconds: float) -> SourceResult:
+def ask_google(query: SourceQuery, searcher: Searcher) -> SourceResult:
     """Asks for one result page of one topic."""
     chromium, driver = find_chromium()
     if chromium is None or driver is None or find_spec("undetected_chromedriver") is None:
         return SourceResult("not_installed")
     try:
-        response = open_page(address(query), query, layout, chromium, driver, seconds)
+        seconds = searcher.settings.timeout_seconds
+        response = open_page(address(query), query, searcher.layout, chromium, driver, seconds)
     except PageRejected as rejected:
         return SourceResult.of(rejected)
     outcome = kind_of_page(response)

@@ -10,18 +10,19 @@ from urllib.parse import urlencode
 from tasks.contracts.outcomes import PageRejected
 from tasks.contracts.records import Hit
 from tasks.search.queries import SourceQuery, SourceResult
-from tasks.web.http_client import Deadline, HttpClient
+from tasks.search.stage import Searcher
+from tasks.web.http_client import Deadline
 
 BRAVE_KEY = "BRAVE_API_KEY"
 BRAVE_COUNT = 20  # results a page, its maximum
 MAX_BYTES = 5_000_000
 
 
-def ask_searxng(query: SourceQuery, client: HttpClient, seconds: float) -> SourceResult:
+def ask_searxng(query: SourceQuery, searcher: Searcher) -> SourceResult:
     """Asks SearXNG (https://docs.searxng.org/dev/search_api.html)."""
     fields = {"q": query.query, "format": "json", "pageno": query.page + 1, "language": query.source.hl}
     try:
-        found = _get(client, f"{query.source.base}/search", fields, {}, seconds)
+        found = _get(query, searcher, "/search", fields)
     except PageRejected as rejected:
         return SourceResult.of(rejected, forbidden="json_disabled", too_many_requests="rate_limited")
     if found is None:
@@ -33,7 +34,7 @@ def ask_searxng(query: SourceQuery, client: HttpClient, seconds: float) -> Sourc
     return SourceResult("results" if hits else "no_results", hits=hits)
 
 
-def ask_brave(query: SourceQuery, client: HttpClient, seconds: float) -> SourceResult:
+def ask_brave(query: SourceQuery, searcher: Searcher) -> SourceResult:
     """Asks Brave (https://api-dashboard.search.brave.com/app/documentation). The key is sent in its header only."""
     key = os.environ.get(BRAVE_KEY, "").strip()
     if not key:
@@ -42,8 +43,7 @@ def ask_brave(query: SourceQuery, client: HttpClient, seconds: float) -> SourceR
         return SourceResult("key_refused", f"{BRAVE_KEY} holds characters that no key has")
     fields = {"q": query.query, "count": BRAVE_COUNT, "offset": query.page, "search_lang": query.source.hl}
     try:
-        url = f"{query.source.base}/res/v1/web/search"
-        found = _get(client, url, fields, {"X-Subscription-Token": key}, seconds)
+        found = _get(query, searcher, "/res/v1/web/search", fields, {"X-Subscription-Token": key})
     except PageRejected as rejected:
         # A wrong key gives 401, 403 or 422, depending on the version.
         reason = "forbidden" if rejected.detail == "HTTP 422" else rejected.reason
@@ -59,12 +59,16 @@ def ask_brave(query: SourceQuery, client: HttpClient, seconds: float) -> SourceR
 
 
 def _get(
-    client: HttpClient, url: str, fields: dict[str, Any], headers: dict[str, str], seconds: float
+    query: SourceQuery, searcher: Searcher, path: str, fields: dict[str, Any], headers: dict[str, str] | None = None
 ) -> dict[str, Any] | None:
     """Returns the JSON object of the response, None where it is something else."""
-    headers = {"Accept": "application/json", **headers}
-    asked = f"{url}?{urlencode({name: value for name, value in fields.items() if value != ''})}"
-    response = client.get(asked, deadline=Deadline(seconds), max_bytes=MAX_BYTES, headers=headers)
+    fields = {name: value for name, value in fields.items() if value != ""}
+    response = searcher.engine(query.source).get(
+        f"{query.source.base}{path}?{urlencode(fields)}",
+        deadline=Deadline(searcher.settings.timeout_seconds),
+        max_bytes=MAX_BYTES,
+        headers={"Accept": "application/json", **(headers or {})},
+    )
     if response.redirect:
         raise PageRejected("bad_redirect", f"to {response.redirect}: give that as base_url")
     try:

@@ -12,7 +12,7 @@ from collections import Counter
 from datetime import datetime
 from typing import Any
 
-from tasks.contracts.settings import ENGINES, LISTINGS, SearchSettings, Source
+from tasks.contracts.settings import SearchSettings, Source
 from tasks.contracts.urls import url_key
 from tasks.search.frontier import HOUR, Frontier
 from tasks.search.queries import ANSWERED, BLOCKED, UNAVAILABLE, SourceQuery, SourceResult, meaning
@@ -91,16 +91,16 @@ class SourceSchedule:
         """Stores a result in one transaction. Returns the number of new hits, and a message if there is a problem."""
         with transaction(self.db):
             new = self.frontier.insert(result.hits, now)
-            if query.source.provider in ENGINES:
+            if query.source.kind == "engine":
                 return new, self._record_engine_result(query, result, new, now)
-            if query.source.provider in LISTINGS:
+            if query.source.kind == "listing":
                 return new, self._record_listing(query, result, now)
         return new, None
 
     # -- search engines ----------------------------------------------------------------------------------
 
     def _engines(self) -> list[Source]:
-        return [source for source in self.settings.sources if source.provider in ENGINES]
+        return [source for source in self.settings.sources if source.kind == "engine"]
 
     def _available_engine(self, now: float) -> Source | None:
         able = (one for one in self._engines() if one.name not in self._unavailable and not self._cooling(one, now))
@@ -189,7 +189,7 @@ class SourceSchedule:
 
     def _next_listing(self, now: float) -> SourceQuery | None:
         for source in self.settings.sources:
-            if source.provider not in LISTINGS or self._files[source.name] >= MAX_FILES:
+            if source.kind != "listing" or self._files[source.name] >= MAX_FILES:
                 continue
             if self.frontier.suppressed.covers(source.url):
                 continue  # its address would be stored here

@@ -8,20 +8,17 @@ from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from functools import cached_property
-from pathlib import Path
+from pkgutil import resolve_name
 from urllib.parse import urlsplit
 
 from tasks.contracts.addresses import is_web_address
-from tasks.contracts.errors import SettingsError
 from tasks.contracts.paths import Layout
+from tasks.contracts.providers import PROVIDERS
 from tasks.contracts.records import Hit
-from tasks.contracts.settings import ENGINES, Settings, Source
+from tasks.contracts.settings import Settings, Source
 from tasks.contracts.urls import site_of, url_key
-from tasks.search.feeds_and_sitemaps import ask_listing
 from tasks.search.frontier import Frontier
-from tasks.search.google import ask_google
 from tasks.search.queries import SourceQuery, SourceResult
-from tasks.search.search_engines import ask_brave, ask_searxng
 from tasks.search.source_schedule import SourceSchedule
 from tasks.web.egress import EgressPolicy
 from tasks.web.http_client import HttpClient
@@ -41,7 +38,9 @@ def search(question: SourceQuery, searcher: Searcher) -> SourceResult:
         SettingsError: the source's file cannot be read, or holds something that is no URL.
     """
     searcher.wait(question.source)
-    result = searcher.providers[question.source.provider](question, searcher)
+    provider = question.source.provider
+    ask = searcher.providers.get(provider) or resolve_name(PROVIDERS[provider].ask)
+    result: SourceResult = ask(question, searcher)
     hits = _each_once(hit for hit in result.hits if _is_text(hit.url))
     suppressed = searcher.frontier.suppressed
     return replace(
@@ -65,11 +64,11 @@ class Searcher(AbstractContextManager["Searcher"]):
         *,
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], None] = time.sleep,
-        providers: dict[str, Provider] | None = None,
+        providers: dict[str, Ask] | None = None,
     ) -> None:
         self.settings, self.layout, self.frontier = settings.render, layout, frontier
         self.clock, self.sleep = clock, sleep
-        self.providers = providers or PROVIDERS
+        self.providers = providers or {}  # in place of those in the table
         self.schedule = SourceSchedule(frontier, settings.search, clock())
         self._loopback = settings.search.allow_loopback
         self._engines: dict[str, HttpClient] = {}
@@ -107,12 +106,12 @@ class Searcher(AbstractContextManager["Searcher"]):
 
     def wait(self, source: Source) -> None:
         """Waits between two queries to one search engine, about as long as a person would."""
-        pause = self.schedule.pause(source, self.clock()) if source.provider in ENGINES else 0.0
+        pause = self.schedule.pause(source, self.clock()) if source.kind == "engine" else 0.0
         if pause > 0:
             self.sleep(pause + source.pause_seconds * random.uniform(0.0, 0.5))
 
 
-Provider = Callable[[SourceQuery, Searcher], SourceResult]
+Ask = Callable[[SourceQuery, Searcher], SourceResult]
 
 
 def follow(hit: Hit, links: Iterable[str], sources: Iterable[Source]) -> list[Hit]:
@@ -123,59 +122,6 @@ def follow(hit: Hit, links: Iterable[str], sources: Iterable[Source]) -> list[Hi
     home = _home(source.url)
     inside = (link for link in links if _home(link) == home and _is_text(link))
     return _each_once(Hit(link, "site", hit.query, hit.depth + 1, rank) for rank, link in enumerate(inside))
-
-
-def _listing(query: SourceQuery, searcher: Searcher) -> SourceResult:
-    seconds = searcher.settings.timeout_seconds
-    return ask_listing(query, searcher.client, searcher.politeness, seconds, searcher.frontier.unknown)
-
-
-def _site(query: SourceQuery, _: Searcher) -> SourceResult:
-    """Returns the start page; `follow` finds the others."""
-    start = query.source.url
-    return SourceResult("results", hits=(_checked(Hit(start, "site", start)),))
-
-
-def _urls(query: SourceQuery, _: Searcher) -> SourceResult:
-    """Returns the URLs in the profile, then those in its file."""
-    source = query.source
-    listed = [_checked(Hit(url, "urls", "profile", rank=rank)) for rank, url in enumerate(source.urls)]
-    return SourceResult("results", hits=(*listed, *(_read_list(Path(source.file)) if source.file else [])))
-
-
-PROVIDERS: dict[str, Provider] = {
-    "google": lambda query, searcher: ask_google(query, searcher.layout, searcher.settings.timeout_seconds),
-    "searxng": lambda query, searcher: ask_searxng(
-        query, searcher.engine(query.source), searcher.settings.timeout_seconds
-    ),
-    "brave": lambda query, searcher: ask_brave(query, searcher.engine(query.source), searcher.settings.timeout_seconds),
-    "feed": _listing,
-    "sitemap": _listing,
-    "site": _site,
-    "urls": _urls,
-}
-
-
-def _checked(hit: Hit) -> Hit:
-    if not is_web_address(hit.url):
-        raise SettingsError(f"search.sources: {hit.url!r} is not a web address (http:// or https://)")
-    return hit
-
-
-def _read_list(path: Path) -> list[Hit]:
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"search.sources: cannot read the list of URLs {path}: {error}") from error
-    hits: list[Hit] = []
-    for number, line in enumerate(lines, 1):
-        url = line.split(" #")[0].strip()
-        if not url or url.startswith("#"):
-            continue
-        if not is_web_address(url):
-            raise SettingsError(f"{path}, line {number}: {url!r} is not a web address (http:// or https://)")
-        hits.append(Hit(url, "urls", path.name, rank=len(hits)))
-    return hits
 
 
 def _is_text(url: str) -> bool:
