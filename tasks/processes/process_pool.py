@@ -67,7 +67,7 @@ class ProcessPool:
     @property
     def pids(self) -> list[int]:
         """The ids of the children that run now."""
-        return [child.process.pid for child in self._children if child.process]
+        return [process.pid for child in list(self._children) if (process := child.process)]
 
     def submit(self, function: Callable[[A], B], argument: A, *, urgent: bool = False) -> Future[B]:
         """Run the function in a child. `urgent` work passes what waits.
