@@ -1,22 +1,21 @@
 """Derived data follows truth: the same few steps for a night's new documents and for a rebuild from zero.
 
-`next_batch` -> the stages `clean` and `dedup` -> `commit`, which alone writes `cleaned/`; then `next_kept` -> the stage
+`next_batch` -> the stages `clean` and `dedup` -> `commit`; then `next_kept` -> the stage
 `tokenize` -> `token_files.append`. All in ledger order.
 """
 
 from __future__ import annotations
 
-import shutil
 import sqlite3
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import accumulate
-from pathlib import Path
 
 from tasks.clean.boilerplate import SiteLines
+from tasks.clean.cleaned_files import remove_cleaned, write_cleaned
 from tasks.clean.stage import RawBatch, RawDocument
 from tasks.contracts.paths import Layout, read_cleaned
-from tasks.contracts.records import Cleaned, Dropped
+from tasks.contracts.records import Dropped
 from tasks.contracts.settings import Settings
 from tasks.dedup.signature_index import SignatureIndex
 from tasks.dedup.stage import Distinct
@@ -137,7 +136,7 @@ class Derivation:
         """Write the cleaned texts, what is remembered of them, and where each document ended; all or nothing."""
         kept = [verdict for verdict in verdicts if isinstance(verdict, Distinct)]
         with transaction(self.db):
-            self._write(one.document for one in kept)
+            write_cleaned(self.layout, (one.document for one in kept))
             self.site_lines.save()
             self.index.append([one.document.seq for one in kept], [one.signature for one in kept])
             ends = [verdict.document if isinstance(verdict, Distinct) else verdict for verdict in verdicts]
@@ -145,15 +144,6 @@ class Derivation:
                 [(document.seq, end) for document, end in zip(batch.documents, ends, strict=True)]
             )
             sync_filesystem(self.layout.state)
-
-    def _write(self, documents: Iterable[Cleaned]) -> None:
-        folders: set[Path] = set()
-        for document in documents:
-            path = self.layout.cleaned / document.path
-            if path.parent not in folders:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                folders.add(path.parent)
-            path.write_bytes(document.text.encode())
 
     # -- tokenize ------------------------------------------------------------------------------------
 
@@ -165,8 +155,3 @@ class Derivation:
             KeptText(row["seq"], row["split"], read_cleaned(self.layout, row["path"]))
             for row in rows[: max(1, fitting)]
         ]
-
-
-def remove_cleaned(layout: Layout) -> None:
-    if layout.cleaned.exists():
-        shutil.rmtree(layout.cleaned)

@@ -21,10 +21,10 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from model.contracts import erasure_marks
+from tasks.clean.cleaned_files import remove_cleaned
 from tasks.contracts.errors import DataDirectoryError
 from tasks.contracts.paths import Layout
 from tasks.contracts.records import LedgerEntry
-from tasks.derive.derivation import remove_cleaned
 from tasks.derive.rebuild import derive_all
 from tasks.forget.ledger_redaction import Line, lines_of_others, overwrite, tombstone
 from tasks.forget.matcher import ReferenceMatcher

@@ -48,6 +48,7 @@ def python(*command: str) -> dict[str, object]:
     return record
 
 
+@pytest.mark.long
 def test_a_run_learns_and_the_scorer_agrees(tmp_path: Path) -> None:
     data, output = prepared(tmp_path / "data"), tmp_path / "run"
     short = ("--steps", "12", "--set", "n_layer=1", "n_embd=64", "block_size=64")

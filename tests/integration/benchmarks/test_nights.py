@@ -41,6 +41,7 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.long
 def test_all_policies_are_run_scored_and_compared(documents: Path, tmp_path: Path) -> None:
     output = tmp_path / "nights.json"
     command = [sys.executable, "-m", "benchmarks.nights", "--documents", str(documents), "--folder", str(tmp_path)]

@@ -34,7 +34,7 @@ def increment(data: Path, first: int, count: int, generator: random.Random, min_
     assert process.returncode in ({0, -signal.SIGKILL} if kill else {0})
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.long)])
 def test_any_way_of_growing_equals_the_rebuild(tmp_path: Path, seed: int) -> None:
     generator = random.Random(seed)
     layout = find_data_directory(tmp_path / "data")

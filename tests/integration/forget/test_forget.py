@@ -62,12 +62,18 @@ LISTED = page(70, "listed.example", provider="feed", query="https://gone.example
 CORPUS = [COPIES[2], *GOING[:6], *STAYING[:10], *COPIES[:2], *LOOKALIKES, LISTED, REDIRECTED, *GOING[6:], *STAYING[10:]]
 
 
-@pytest.fixture
-def layout(tmp_path: Path) -> Layout:
-    layout = find_data_directory(tmp_path / "data")
+@pytest.fixture(scope="module")
+def grown(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    layout = find_data_directory(tmp_path_factory.mktemp("grown"))
     for first in range(0, len(CORPUS), 7):
         grow(layout, CORPUS[first : first + 7], CHOSEN)
-    return layout
+    return layout.root
+
+
+@pytest.fixture
+def layout(grown: Path, tmp_path: Path) -> Layout:
+    shutil.copytree(grown, tmp_path / "data")
+    return find_data_directory(tmp_path / "data")
 
 
 def ask(layout: Layout, chosen: Request, elsewhere: object = nowhere_else) -> Result:
@@ -362,7 +368,7 @@ def test_a_file_of_the_users_own_is_not_taken_in_again(layout: Layout, tmp_path:
     assert add_unregistered(CHOSEN, layout, Silent()) == 0
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.long)])
 def test_increments_cut_anywhere_with_forgetting_in_between_equal_the_rebuild(tmp_path: Path, seed: int) -> None:
     layout, generator, gone = find_data_directory(tmp_path / "data"), random.Random(seed), set()
     for first in range(0, 80, 16):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -89,14 +90,20 @@ def learned(layout: Layout, host: str) -> list[int]:
     return [entry.seq for entry in entries if entry.site == host and entry.split == "train"]
 
 
-@pytest.fixture
-def layout(tmp_path: Path) -> Layout:
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three nights; the second brought what will go."""
-    layout = find_data_directory(tmp_path / "data")
+    layout = find_data_directory(tmp_path_factory.mktemp("trained"))
     night(layout, pages("stays.example", 0, 30))
     night(layout, pages("gone.example", 100, 6))
     night(layout, pages("later.example", 200, 6))
-    return layout
+    return layout.root
+
+
+@pytest.fixture
+def layout(trained: Path, tmp_path: Path) -> Layout:
+    shutil.copytree(trained, tmp_path / "data", symlinks=True)
+    return find_data_directory(tmp_path / "data")
 
 
 def test_checkpoints_and_models_that_know_it_say_so_and_so_do_their_heirs(layout: Layout) -> None:

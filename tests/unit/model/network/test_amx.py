@@ -14,12 +14,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from model.network import amx
-from model.network.gpt import GPT, GPTConfig, compiled_loss
+from model.network.gpt import GPT, GPTConfig
 from model.training.numerics import has_compiler
 from model.training.optimizer import COEFFICIENTS, MOMENTUM, MuonAdamW, newton_schulz
 
 BF16 = torch.bfloat16
-needs_compiler = pytest.mark.skipif(not has_compiler(), reason="no C++ compiler")
 needs_amx = pytest.mark.skipif(not has_compiler() or amx.library() is None, reason="no AMX: nothing of it runs here")
 
 
@@ -141,38 +140,6 @@ def test_muon_of_no_gradient_moves_nothing() -> None:
 
 
 CONFIG = GPTConfig(48, block_size=32, n_layer=1, n_head=2, n_kv_head=1, n_embd=64, head_dim=32, intermediate_size=96)
-
-
-def gradients(model: GPT, idx: Tensor, compiled: bool, dtype: torch.dtype) -> dict[str, Tensor]:
-    loss = compiled_loss(model) if compiled else model
-    with torch.autocast("cpu", dtype, enabled=dtype == BF16):
-        value = loss(idx, idx.roll(-1, 1))
-    value.backward()
-    found = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
-    model.zero_grad()
-    return found
-
-
-@needs_compiler
-@pytest.mark.parametrize("able", [pytest.param(True, marks=needs_amx), False])
-def test_compiled_gradients_are_the_eager_ones(able: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With AMX, and without, as on another processor."""
-    if not able:
-        monkeypatch.setattr(amx, "library", lambda: None)
-    torch._dynamo.reset()
-    torch.manual_seed(0)
-    model = GPT(CONFIG)
-    for weight in model.parameters():  # none zero: each gradient reaches each weight
-        torch.nn.init.normal_(weight, std=0.1)
-    idx = torch.randint(48, (3, 32))
-    truth = gradients(model, idx, compiled=False, dtype=torch.float32)
-    with torch.profiler.profile() as seen:
-        found = gradients(model, idx, compiled=True, dtype=BF16)
-    torch._dynamo.reset()
-    assert max(error(found[name], truth[name]) for name in truth) < 0.03
-    ours = {event.name for event in seen.events() if event.name.startswith("miniature_memory::")}
-    names = ("weight_gradient", "attention", "attention_gradient", "swiglu", "swiglu_gradient")
-    assert ours == ({f"miniature_memory::{name}" for name in names} if able else set())
 
 
 @needs_amx
