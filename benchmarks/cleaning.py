@@ -5,7 +5,7 @@
 Values of many families (`benchmarks/planted.py`) stand in sentences of Python's language reference. One is found if the
 placeholder is there and nothing of it is left; `exact` asks that all around it is left as it was, too. A look-alike is
 touched if anything changed. Half of the families are held out: `--list` prints what went wrong in the others alone, to
-make patterns for; with `--all` in all. Mojibake is mended if the text is what it was, and undamaged texts must stay.
+make patterns for; with `--all` in all. Mojibake is fixed if the text is what it was, and undamaged texts must stay.
 """
 
 from __future__ import annotations

@@ -1,1 +1,4 @@
-"""One page each, verbs in order. Import nothing heavy here."""
+"""The flows: what a command or a deployment does, verbs in order, one page each. Start at steps.py.
+
+May import `tasks` and `model`. Import nothing heavy here.
+"""

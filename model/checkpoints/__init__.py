@@ -1,1 +1,1 @@
-"""Checkpoints: written whole, verified, resumed from. Imports publishing and what is below it."""
+"""Checkpoints: written whole, verified, resumed from. May import `publishing` and what is below."""

@@ -1,1 +1,1 @@
-"""Tokenizer, token files, and which tokens a step reads. Imports no other room; torch in batches.py alone."""
+"""Tokenizer, token files, and which tokens a step reads. May import no other room; torch in batches.py alone."""

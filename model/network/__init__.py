@@ -1,1 +1,1 @@
-"""The network: layers, attention, kernels. Imports torch alone."""
+"""The network: layers, attention, kernels. May import no other room; needs torch alone."""

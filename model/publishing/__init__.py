@@ -1,1 +1,1 @@
-"""Evaluate, compare, publish, sample. Imports contracts, network and data."""
+"""Evaluate, compare, publish, sample. May import `contracts`, `network` and `data`."""

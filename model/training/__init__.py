@@ -1,1 +1,1 @@
-"""The training loop's parts: numerics, optimizer, averages, spikes. Imports all other rooms of model."""
+"""The training loop's parts: numerics, optimizer, averages, spikes. May import all other rooms of `model`."""

@@ -1,1 +1,1 @@
-"""Chromium: starts it, watches it, kills it. Imports web and what is below it."""
+"""Chromium: starts it, watches it, ends it. May import `web` and what is below."""

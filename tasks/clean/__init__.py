@@ -1,4 +1,4 @@
-"""Clean: raw text -> normalised text, boilerplate and personal data removed, quality judged.
+"""Clean: raw text -> normalized text without boilerplate and personal data, judged by quality rules; `cleaned/`.
 
-Imports contracts and storage.
+May import `processes` and `contracts`.
 """

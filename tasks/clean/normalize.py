@@ -21,7 +21,7 @@ FTFY = ftfy.TextFixerConfig(
 KEPT_FORMAT = {"\n", "\t", "\u200c", "\u200d"}
 UNWANTED = {"Cc", "Cf", "Cs", "Co", "Cn"}
 SPACES = re.compile(r"[^\S\n\t]")
-# What ftfy mends besides wrong encodings: entities, control characters, ligatures, line ends, surrogates. It is slow.
+# What ftfy fixes besides wrong encodings: entities, control characters, ligatures, line ends, surrogates. It is slow.
 FOR_FTFY = re.compile(
     "[&\x00-\x08\x0b-\x1f\x7f-\x9f\u0132\u0133\u0149\u01c4-\u01cc\u01f1-\u01f3\u2028\u2029\u206a-\u206f\ud800-\udfff"
     "\ufb00-\ufb06\ufeff\ufff9-\ufffc\U000e0000-\U000e0fff]"

@@ -5,16 +5,16 @@ Sources of the thresholds: Gopher (Rae et al. 2021, appendix A1.1), C4 (Raffel e
 2024).
 
 A rule is a function of a text and the settings. It returns what is wrong in a few words, or None; its name is the
-outcome. One of your own: a file in this room, and its name in RULES.
+outcome. One of your own: a file in this room, which takes `Text` from `text.py`, and its name in RULES.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from functools import cached_property
 
 from tasks.clean.language import detect_language
+from tasks.clean.text import Text
 from tasks.contracts.records import Dropped
 from tasks.contracts.settings import CleanSettings
 
@@ -23,35 +23,6 @@ ELLIPSES = ("...", "\u2026")
 BULLETS = (*"\u2022\u2023\u25b6\u25c0\u25e6\u25a0\u25a1\u25aa\u25ab\u2013", "- ", "* ")
 STOPS = (".", "!", "?", '"', "\u201d", "\u3002", "\uff01", "\uff1f")
 SHORT_LINE = 30  # characters, as FineWeb has it
-# A word is a run between spaces; Chinese and Japanese write none, so there each character counts.
-CJK = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]")
-CJK_WORD = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]|[^\s\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]+")
-
-
-class Text:
-    """A cleaned text, with what several rules need of it."""
-
-    def __init__(self, text: str) -> None:
-        self.text = text
-
-    @cached_property
-    def words(self) -> list[str]:
-        return CJK_WORD.findall(self.text) if CJK.search(self.text) else self.text.split()
-
-    @cached_property
-    def mean_word_length(self) -> float:
-        """Characters a word."""
-        text = self.text
-        letters = len(text) - sum(map(text.count, " \n\t")) if text.isascii() else sum(map(len, self.words))
-        return letters / max(1, len(self.words))
-
-    @cached_property
-    def lines(self) -> list[str]:
-        """The lines that are not blank, without the spaces around them."""
-        return [line for line in map(str.strip, self.text.split("\n")) if line]
-
-    def share_of_lines(self, holds: Callable[[str], bool]) -> float:
-        return sum(map(holds, self.lines)) / max(1, len(self.lines))
 
 
 def too_short(text: Text, settings: CleanSettings) -> str | None:

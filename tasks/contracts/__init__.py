@@ -1,4 +1,4 @@
-"""What crosses every wall: records, outcomes, errors, settings, paths, URLs, the run's record.
+"""What all rooms share: records, outcomes, errors, settings, profiles, providers, paths, URLs, the run's record.
 
-Imports no other room.
+May import no other room.
 """

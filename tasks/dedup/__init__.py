@@ -1,1 +1,1 @@
-"""Dedup: exact and near copies against everything ever kept. Imports raw and what is below it."""
+"""Dedup: exact and near copies, against everything ever kept. May import `raw` and what is below, but no stage."""

@@ -1,4 +1,4 @@
-"""Runs clean, dedup and tokenize in ledger order, for a night and for a rebuild.
+"""Derive: runs clean, dedup and tokenize in ledger order, for a night and for a rebuild.
 
-Imports these three, raw and what is below.
+May import these three, `raw` and what is below.
 """

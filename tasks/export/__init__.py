@@ -1,1 +1,4 @@
-"""Copies for other tools: GGUF, Parquet, snapshots in a slow folder. Imports raw, storage, contracts and model."""
+"""Export: copies for other tools, as GGUF and Parquet, and snapshots in a slow folder.
+
+May import `raw` and what is below, and `model`.
+"""

@@ -1,1 +1,4 @@
-"""Extract: page -> main text, metadata, links, in killable child processes. Imports web and what is below it."""
+"""Extract: page -> main text, metadata, links, in child processes that can be killed.
+
+May import `web` and what is below, but no stage.
+"""

@@ -1,1 +1,1 @@
-"""Forget: remove a page, a domain or a document from everything. Imports all rooms of the data."""
+"""Forget: removes a page, a domain or a document from everything. May import `run_context` and all rooms below it."""

@@ -1,1 +1,4 @@
-"""Care of the data directory: verify, prune, doctor, a new profile. Imports the rooms of the data."""
+"""Care of the data directory: verify, prune, doctor, a profile to begin with.
+
+May import the rooms of the stages and what is below.
+"""

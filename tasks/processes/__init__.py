@@ -1,4 +1,4 @@
 """Child processes: a pool that runs our functions and kills what hangs, and the trees of processes that others start.
 
-Imports contracts.
+May import `contracts`.
 """

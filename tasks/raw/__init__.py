@@ -1,1 +1,1 @@
-"""The truth: raw files, their ledger, and the catalog (index) over both. Imports web and what is below it."""
+"""The truth: raw files, their ledger, and the catalog (index) over both. May import `web` and what is below."""

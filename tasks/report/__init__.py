@@ -1,1 +1,1 @@
-"""What a person reads: report, statistics, trace, plots, terminal. Imports the rooms of the data."""
+"""What a person reads: report, statistics, trace, plots, terminal. May import the rooms of the stages and below."""

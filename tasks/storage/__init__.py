@@ -1,1 +1,1 @@
-"""Durable files, the state database, the run's lock. Imports contracts."""
+"""Durable files, the state database, the run's lock. May import `processes` and `contracts`."""

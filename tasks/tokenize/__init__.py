@@ -1,4 +1,4 @@
 """Tokenize: kept text -> ids in train.bin and val.bin, and the tokenizer.
 
-Imports raw and what is below it, and model.
+May import `raw` and what is below, and `model`; no stage.
 """

@@ -1,4 +1,4 @@
 """Train-chunk: one bounded run of training in a child process.
 
-Imports tokenize.token_files, storage, contracts and model.
+May import `tokenize.token_files`, `raw` and what is below, and `model`; nothing else of a stage.
 """

@@ -1,4 +1,4 @@
-"""Going out to the web: every connection, its address checks, politeness, rights, blocklists.
+"""Going out to the web: every connection, its address checks, politeness, usage rights, blocklists.
 
-Imports contracts, storage.
+May import `storage`, `processes` and `contracts`.
 """

@@ -9,6 +9,7 @@ import pytest
 from tasks.clean import quality_filters
 from tasks.clean.normalize import FTFY, for_ftfy, normalize
 from tasks.clean.quality_filters import apply_quality_filters
+from tasks.clean.text import Text
 from tasks.contracts.records import Dropped
 from tasks.contracts.settings import CleanSettings, Settings
 from tasks.derive.rules_digest import rules_digest
@@ -121,7 +122,7 @@ def test_a_text_without_words_breaks_no_rule_that_counts_a_share() -> None:
 def test_a_rule_from_another_file_changes_the_digest_of_the_rules(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who adds a rule need not think of the digest: the next night derives everything again."""
 
-    def shouting(text: quality_filters.Text, settings: CleanSettings) -> str | None:
+    def shouting(text: Text, settings: CleanSettings) -> str | None:
         return "capital letters alone" if text.text.isupper() else None
 
     before = rules_digest(Settings())
