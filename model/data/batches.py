@@ -64,7 +64,6 @@ class Plan:
         default_factory=dict, init=False, compare=False, repr=False
     )
     _blocks: dict[int, tuple[Positions, Positions]] = field(default_factory=dict, init=False, compare=False, repr=False)
-    _totals: list[Positions] = field(default_factory=list, init=False, compare=False, repr=False)
 
     def token_positions(self, step: int, data_order: int = 0) -> Positions:
         """Returns where the ids of one step are in the file, (B, T + 1): each row's inputs are all but the last, its
@@ -119,12 +118,10 @@ class Plan:
 
     def _read_before(self, block: int) -> Positions:
         """Returns the windows read of each cohort before a block, (C,)."""
-        if not self._totals:
-            self._totals.append(np.array([cohort.read for cohort in self.cohorts]))
-        while len(self._totals) <= block:
-            counts = np.bincount(self._cohorts_of(len(self._totals) - 1), minlength=len(self.cohorts))  # (C,)
-            self._totals.append(self._totals[-1] + counts)
-        return self._totals[block]
+        read = np.array([cohort.read for cohort in self.cohorts])
+        for earlier in range(block):
+            read += np.bincount(self._cohorts_of(earlier), minlength=len(self.cohorts))
+        return read
 
     def _cohorts_of(self, block: int) -> Positions:
         """Returns the cohort of each of a block's rows, (ROWS,): drawn by the cohorts' sizes, but for reserved ones.

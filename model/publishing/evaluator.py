@@ -19,7 +19,7 @@ from model.data.document_table import VALIDATION, read_documents, tokens_before
 from model.network.gpt import GPT, GPTConfig
 from model.publishing.anchor_set import Anchor, FirstNightSet, read_anchor, write_anchor
 from model.publishing.evaluate import Evaluation, WindowScores, bits, figures, nats, score_windows, summarize
-from model.publishing.publication_gate import MOST_STALE, Difference, Verdict, compare, decide, is_stale
+from model.publishing.publication_gate import MOST_STALE, Difference, Verdict, compare, decide
 
 CHOOSING = 4
 """One held-out document in so many serves to choose between candidates, the others to say what the chosen one is worth:
@@ -173,7 +173,7 @@ class Evaluator:
         """Returns whether the challenger may take the champion's place; None where there is nothing to compare with.
         The anchor set remembers the night, and is drawn anew where it is time."""
         verdict = self._verdict(challenger, champion)
-        if verdict and is_stale(verdict) and self.anchor:
+        if verdict and verdict.stale >= MOST_STALE and self.anchor:
             reason = f"it refused a candidate better on all held-out text {MOST_STALE} nights in a row"
             self._draw(reason, self.anchor.oldest)
             verdict = self._verdict(challenger, champion)

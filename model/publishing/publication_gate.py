@@ -105,8 +105,3 @@ def decide(
             return Verdict(False, against, difference.bits, tolerance, stale + 1 if better else 0)
         verdicts.append(Verdict(True, against, difference.bits, tolerance, 0))
     return verdicts[0]
-
-
-def is_stale(verdict: Verdict) -> bool:
-    """Returns whether the anchor set stands in the way of models that are better on all held-out text."""
-    return verdict.stale >= MOST_STALE

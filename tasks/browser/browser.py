@@ -127,14 +127,11 @@ class Browser:
         self._pages = self._bytes = 0
 
     def _start(self) -> None:
-        environ = chromium.environment(self._state, "")
         # Through TMPDIR and not --user-data-dir, with which chromedriver waits for the headless shell for ever.
-        self._profile = Path(
-            tempfile.mkdtemp(prefix=f"{chromium.PROFILE}{environ[chromium.OWNER]}:", dir=self._folder())
-        )
+        environ = chromium.environment(self._state, self._folder())
+        self._profile = Path(environ["TMPDIR"])
         self._proxy = egress_proxy.Proxy(self._egress)
         os.environ.setdefault("SE_AVOID_STATS", "true")  # Selenium Manager reports its use otherwise
-        environ["TMPDIR"] = str(self._profile)
         self._service = Service(self.binaries.driver, env=environ, log_output=subprocess.DEVNULL)
         watch = Watch(lambda: _tree(self._service), START_SECONDS)
         try:

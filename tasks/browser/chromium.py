@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,10 +60,15 @@ def _is_snap(path: str) -> bool:
     return False
 
 
-def environment(state: Path, temporary: str) -> dict[str, str]:
-    """Returns the environment of the driver and its children: marked as ours, and without our keys and passwords."""
+def environment(state: Path, folder: Path | None = None) -> dict[str, str]:
+    """Returns the environment of the driver and its children: marked as ours, and without our keys and passwords.
+
+    Its TMPDIR is made here, in `folder` or the system's, under a name by which `browser.sweep_orphans` finds it.
+    """
+    owner = identity(psutil.Process())
     clean = {name: value for name, value in os.environ.items() if not SECRET.search(name)}
-    return {**clean, MARKER: str(state), OWNER: identity(psutil.Process()), "TMPDIR": temporary}
+    temporary = tempfile.mkdtemp(prefix=f"{PROFILE}{owner}:", dir=folder)
+    return {**clean, MARKER: str(state), OWNER: owner, "TMPDIR": temporary}
 
 
 def sandboxed(uid: int | None = None) -> bool:

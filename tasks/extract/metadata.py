@@ -67,7 +67,7 @@ class _Claims:
 
     def structured(self, key: str) -> list[str]:
         """Returns the strings under a key of JSON-LD."""
-        return [found for thing in self.objects for found in _strings(thing.get(key))]
+        return [found for thing in self.objects for found in _named(thing.get(key))]
 
 
 def read_metadata(tree: Any, url: str) -> PageMetadata:
@@ -148,11 +148,6 @@ def _objects(script: str, budget: list[int]) -> Iterator[dict[str, Any]]:
             waiting += value.values()
         elif isinstance(value, list):
             waiting += value
-
-
-def _strings(value: Any) -> list[str]:
-    values = value if isinstance(value, list) else [value]
-    return [found for found in values if isinstance(found, str)]
 
 
 def _named(value: Any, *keys: str) -> list[str]:

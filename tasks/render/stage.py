@@ -63,7 +63,6 @@ class Renderer(AbstractContextManager["Renderer"]):
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], None] | None = None,
         blocklists: Blocklists = NO_BLOCKLISTS,
-        egress: EgressPolicy | None = None,
         browser: Browser | None = None,
         fetched: Callable[[Page], None] = lambda _: None,
     ) -> None:
@@ -78,7 +77,7 @@ class Renderer(AbstractContextManager["Renderer"]):
             blocklists.reject(url)
             suppressed.reject_host(url)
 
-        egress = egress or EgressPolicy(settings.search.allow_loopback, reject=reject_host)
+        egress = EgressPolicy(settings.search.allow_loopback, reject=reject_host)
         self.client = HttpClient(self.settings.introduction, egress)
         self.browser = browser or Browser(self.settings, layout, egress)
         self.browser_missing: str | None = None  # why, once it is known

@@ -109,11 +109,8 @@ def _by_period(days: dict[str, dict[str, int]]) -> pd.DataFrame:
 def _stack(axis: Any, heights: pd.DataFrame, colours: Sequence[str]) -> None:
     """Draw stacked bars along time: a row for each period, a column for each part."""
     labels = list(heights.index)
-    bottom = pd.Series(0.0, index=labels)
-    for (label, height), colour in zip(heights.items(), colours, strict=False):
-        axis.bar(range(len(labels)), height, bottom=bottom, width=0.8, color=colour, label=label)
-        bottom = bottom + height
-    axis.set_ylim(0, 1.05 * max(bottom.max(), 0.001))
+    heights.plot.bar(ax=axis, stacked=True, width=0.8, color=list(colours), legend=False, rot=0)
+    axis.set_ylim(0, 1.05 * max(heights.sum(axis=1).max(), 0.001))
     axis.yaxis.set_major_formatter(_number)
     shown = range(0, len(labels), -(-len(labels) // MOST_DATES))
     axis.set_xticks(list(shown), [labels[place] for place in shown])
@@ -126,7 +123,6 @@ def _stack(axis: Any, heights: pd.DataFrame, colours: Sequence[str]) -> None:
 def _sites(axes: Sequence[Any], stats: Stats) -> None:
     sites = pd.DataFrame.from_dict(stats["sites"], orient="index")
     by_documents = _largest(sites.sort_values(["raw", "bytes"], ascending=False))
-    axes[0].barh(range(len(by_documents)), by_documents["raw"], color=FAINT, height=0.75)
     _bars(axes[0], by_documents["kept"], KEPT, of=by_documents["raw"])
     axes[0].set_title(f"documents, kept of raw ({len(sites):,} site{'s' * (len(sites) != 1)})")
     by_bytes = _largest(sites.sort_values("bytes", ascending=False))["bytes"] / 1e6
@@ -168,6 +164,8 @@ def _bars(
 ) -> None:
     """Draw horizontal bars, the first on top, each with its number behind the bar of the row's total (`of`)."""
     names = [_short(str(name)) for name in values.index]
+    totals = values if of is None else of
+    ends = axis.barh(range(len(names)), totals, color=FAINT, height=0.75)
     axis.barh(range(len(names)), values, color=colour, height=0.75)
     axis.set_yticks(range(len(names)), names, parse_math=False)
     axis.tick_params(axis="y", length=0)
@@ -175,9 +173,8 @@ def _bars(
     axis.set_xlim(0, max(axis.get_xlim()[1], 0.001))
     axis.xaxis.set_visible(False)  # the numbers say it
     axis.spines["bottom"].set_visible(False)
-    for row, (value, end) in enumerate(zip(values, values if of is None else of, strict=True)):
-        text = form.format(value) if value == end else f"{form.format(value)} of {form.format(end)}"
-        axis.annotate(text, (end, row), (4, 0), textcoords="offset points", va="center", fontsize="small")
+    texts = [" of ".join(map(form.format, dict.fromkeys(pair))) for pair in zip(values, totals, strict=True)]
+    axis.bar_label(ends, texts, padding=4, fontsize="small")
 
 
 def _legend(axis: Any) -> None:

@@ -10,7 +10,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 from contextlib import closing, suppress
 from importlib.util import find_spec
 from typing import Any
@@ -19,7 +18,7 @@ from urllib.parse import parse_qs, urlencode, urljoin, urlsplit
 import httpx
 from lxml import etree, html
 
-from tasks.browser.chromium import CHROMIUMS, OWNER, PREFERENCES, PROFILE, environment, find_binaries, sandboxed
+from tasks.browser.chromium import CHROMIUMS, PREFERENCES, environment, find_binaries, sandboxed
 from tasks.contracts.addresses import is_web_address
 from tasks.contracts.outcomes import PageRejected
 from tasks.contracts.paths import PROJECT, Layout
@@ -152,8 +151,6 @@ def open_page(url: str, query: SourceQuery, layout: Layout, chromium: str, drive
         PageRejected: `browser_failed`, when it does not start or is not done at the deadline.
     """
     folder = layout.state / "google"
-    environ = environment(layout.state, "")
-    temporary = tempfile.mkdtemp(prefix=f"{PROFILE}{environ[OWNER]}:")  # `browser.sweep_orphans` finds it by its name
     with (
         closing(egress_proxy.Proxy(EgressPolicy(query.source.opened))) as proxy,
         proxy.visit(START_SECONDS + seconds, MAX_BYTES),
@@ -171,7 +168,7 @@ def open_page(url: str, query: SourceQuery, layout: Layout, chromium: str, drive
             "preferences": PREFERENCES,
             "sandboxed": sandboxed(),
         }
-        return _run_browser(orders, {**environ, "TMPDIR": temporary}, START_SECONDS + seconds)
+        return _run_browser(orders, environment(layout.state), START_SECONDS + seconds)
 
 
 def _run_browser(orders: dict[str, Any], environ: dict[str, str], seconds: float) -> Response:

@@ -8,7 +8,6 @@ sites. The time is always an argument.
 from __future__ import annotations
 
 import sqlite3
-from collections import Counter
 from datetime import datetime
 from typing import Any
 
@@ -74,7 +73,6 @@ class SourceSchedule:
         self.night = night_of(now)
         self._unavailable: set[str] = set()  # engines that are not asked again in this run
         self._asked: set[tuple[str, str]] = set()  # listings, lists and sites asked in this run
-        self._files: Counter[str] = Counter()  # asked in this run, by source
 
     def cooling_messages(self, now: float) -> list[str]:
         """Returns a message for each engine that an earlier block keeps from being asked."""
@@ -189,7 +187,8 @@ class SourceSchedule:
 
     def _next_listing(self, now: float) -> SourceQuery | None:
         for source in self.settings.sources:
-            if source.kind != "listing" or self._files[source.name] >= MAX_FILES:
+            asked = sum(name == source.name for name, _ in self._asked)
+            if source.kind != "listing" or asked >= MAX_FILES:
                 continue
             if self.frontier.suppressed.covers(source.url):
                 continue  # its address would be stored here
@@ -198,7 +197,6 @@ class SourceSchedule:
             for row in self.db.execute(due, (source.name, now)):
                 if (source.name, row["url_key"]) not in self._asked:
                     self._asked.add((source.name, row["url_key"]))
-                    self._files[source.name] += 1
                     about: dict[str, Any] = {name: row[name] for name in ("due_at", "etag", "last_modified")}
                     return SourceQuery(source, self.night, row["url"], **about)
         return None

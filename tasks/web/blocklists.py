@@ -9,8 +9,6 @@ domains above it, and its path. With five million entries, a false match has a p
 from __future__ import annotations
 
 import hashlib
-import json
-import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import astuple, dataclass
@@ -26,7 +24,7 @@ from tasks.contracts.errors import SettingsError
 from tasks.contracts.outcomes import PageRejected
 from tasks.contracts.paths import Layout
 from tasks.contracts.settings import SearchSettings
-from tasks.storage.atomic_files import write_json
+from tasks.storage.atomic_files import read_json, replacing, write_json
 from tasks.web.url_patterns import DOMAIN, Address, Pattern, PatternSet, parse_pattern
 
 FORMAT = 1  # raise it when the meaning of patterns or the compiled form changes
@@ -112,7 +110,9 @@ def open_blocklists(settings: SearchSettings, layout: Layout, say: Callable[[str
     layout.blocklists.mkdir(parents=True, exist_ok=True)
     digests = _digests(files, layout.blocklists / "files.json")
     lists = [_open(file, digest, layout.blocklists, say) for file, digest in zip(files, digests, strict=True)]
-    _remove_others(layout.blocklists, set(digests))
+    for path in layout.blocklists.iterdir():
+        if path.name != "files.json" and path.stem not in digests:
+            path.unlink()
     return Blocklists(lists, hashlib.sha256("".join(digests).encode()).hexdigest() if lists else "")
 
 
@@ -134,14 +134,13 @@ def _files_of(path: Path) -> list[_File]:
 
 def _digests(files: list[_File], record: Path) -> list[str]:
     """Returns a digest of each file's content; does not read a file again whose size and time are in `record`."""
-    known = _read_json(record)
+    known = read_json(record) or {}
     named = {}
     for file in files:
-        stat = file.path.stat()
+        stat, before = file.path.stat(), known.get(str(file.path), {})
         about = {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
-        before = known.get(str(file.path), {})
-        same = before.get("digest") and before == {**about, "digest": before["digest"]}
-        named[str(file.path)] = {**about, "digest": before["digest"] if same else _digest(file)}
+        same = before.get("digest") and before == about | {"digest": before["digest"]}
+        named[str(file.path)] = before if same else about | {"digest": _digest(file)}
     if named != known:
         write_json(record, named)
     return [str(named[str(file.path)]["digest"]) for file in files]
@@ -153,7 +152,7 @@ def _digest(file: _File) -> str:
 
 
 def _open(file: _File, digest: str, folder: Path, say: Callable[[str], None]) -> Blocklist:
-    about = _read_json(folder / f"{digest}.json")
+    about = read_json(folder / f"{digest}.json") or {}
     hashes = folder / f"{digest}.hashes"
     if "hashes" not in about or not hashes.is_file() or hashes.stat().st_size != 8 * about["hashes"]:
         about = _compile(file, hashes)
@@ -172,19 +171,14 @@ def _open(file: _File, digest: str, folder: Path, say: Callable[[str], None]) ->
 def _compile(file: _File, target: Path) -> dict[str, Any]:
     """Writes the sorted hashes of a list's domains and paths. Returns their number and all other patterns."""
     others: list[Pattern] = []
-    temporary = target.with_suffix(".tmp")
     malformed = _Malformed(file)
-    with open(file.path, "rb") as lines, open(temporary, "wb") as out:
-        for keys in _read(lines, file, others, malformed):
-            out.write(np.array([xxh3_64_intdigest(key) for key in keys], dtype="<u8").tobytes())
-        out.flush()
-        number = out.tell() // 8
+    with replacing(target) as temporary:
+        with open(file.path, "rb") as lines, open(temporary, "wb") as out:
+            for keys in _read(lines, file, others, malformed):
+                out.write(np.array([xxh3_64_intdigest(key) for key in keys], dtype="<u8").tobytes())
+            number = out.tell() // 8
         if number:
-            sorted_in_place = np.memmap(temporary, dtype="<u8", mode="r+")
-            sorted_in_place.sort()
-            sorted_in_place.flush()
-        os.fsync(out.fileno())
-    os.replace(temporary, target)
+            np.memmap(temporary, dtype="<u8", mode="r+").sort()  # in place; `replacing` makes it durable
     return {"hashes": number, "patterns": [astuple(pattern) for pattern in others], "left_out": malformed.summary()}
 
 
@@ -242,18 +236,3 @@ class _Malformed:
 
     def summary(self) -> str:
         return f" ({self.number:,} lines left out, the first: {self.first})" if self.number else ""
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    """Returns {} where the file is missing or damaged: then it is written again."""
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return values if isinstance(values, dict) else {}
-
-
-def _remove_others(folder: Path, digests: set[str]) -> None:
-    for path in folder.iterdir():
-        if path.name != "files.json" and path.stem not in digests:
-            path.unlink()
