@@ -203,7 +203,11 @@ def _pack(name: str, folder: Path) -> None:
 
 def _repository(target: Path) -> Path:
     """A repository of the project as it is now, committed or not."""
-    left_out = shutil.ignore_patterns(".git", ".venv", "data", "__pycache__", ".*_cache")
+    of_tools = shutil.ignore_patterns(".git", ".venv", "__pycache__", ".*_cache")
+
+    def left_out(folder: str, names: list[str]) -> set[str]:
+        return {*of_tools(folder, names), *(["data"] if Path(folder) == PROJECT else [])}  # model/data is code
+
     shutil.copytree(PROJECT, target, ignore=left_out)
     git = ["git", "-C", str(target), "-c", "user.name=test", "-c", "user.email=test@example.org"]
     for command in (["init", "--quiet"], ["add", "--all"], ["commit", "--quiet", "-m", "as it is"]):
