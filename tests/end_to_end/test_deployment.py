@@ -102,7 +102,7 @@ class Stand:
                 env=self.env,
                 stdout=output,
                 stderr=output,
-                timeout=120,
+                timeout=300,
                 check=False,
             )
         assert done.returncode == 0, log.read_text()
