@@ -154,9 +154,18 @@ class Proxy:
 
 def _tunnel(client: socket.socket, server: socket.socket, visit: PageBudget) -> None:
     """Copies both directions at once, each in a thread, so that a slow reader does not stop the other direction."""
-    sender = Thread(target=_copy, args=(client, server, visit), daemon=True, name="proxied-up")
-    sender.start()
+    sender = _start_copy(client, server, visit)
     _copy(server, client, visit)
+    _join(sender, client)
+
+
+def _start_copy(client: socket.socket, server: socket.socket, visit: PageBudget, size: int | None = None) -> Thread:
+    sender = Thread(target=_copy, args=(client, server, visit, size), daemon=True, name="proxied-up")
+    sender.start()
+    return sender
+
+
+def _join(sender: Thread, client: socket.socket) -> None:
     with suppress(OSError):
         client.shutdown(socket.SHUT_RDWR)  # wakes the thread that reads from it
     sender.join()
@@ -189,7 +198,7 @@ def _forward(head: bytes, rest: bytes, client: socket.socket, server: socket.soc
     line = b"%s %s HTTP/1.1" % (method, path.encode("ascii"))
     server.settimeout(visit.left())
     server.sendall(_with_headers(line, head) + rest[:size])
-    _copy(client, server, visit, size - len(rest[:size]))
+    sender = _start_copy(client, server, visit, size - len(rest[:size]))
     response, body = _read_head(server, visit)
     while _status(response).startswith(b"1"):  # 100, 103: another head follows
         response, body = _read_head(server, visit, body)
@@ -198,6 +207,7 @@ def _forward(head: bytes, rest: bytes, client: socket.socket, server: socket.soc
     client.settimeout(visit.left())
     client.sendall(_with_headers(LINE.split(response, maxsplit=1)[0], response) + body[:length])
     _copy(server, client, visit, None if length is None else length - len(body[:length]))
+    _join(sender, client)
 
 
 def _read_head(source: socket.socket, visit: PageBudget, begun: bytes = b"") -> tuple[bytes, bytes]:
