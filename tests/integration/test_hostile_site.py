@@ -149,7 +149,7 @@ def table(outcomes: dict[str, str]) -> str:
             f"One run of the real collection, `run.py collect`, visits {len(BEHAVIOURS)} hosts of this machine; each",
             "does one of these things. Between them it visits the pages of good neighbours. Each URL has exactly one",
             "outcome; the neighbours' pages all arrive; the run's processes stay under 1 GB together; none is left",
-            "behind. Written, and held against the run, by `tests/integration/web/test_hostile_site.py`.",
+            "behind. Written, and held against the run, by `tests/integration/test_hostile_site.py`.",
             "",
             "| the host | outcome | meaning |",
             "|---|---|---|",
