@@ -45,7 +45,8 @@ def _start() -> tuple[subprocess.Popen[bytes], str]:
     """Start it, once in each process. Returns the server's process and its address."""
     from prefect.settings import get_current_settings
 
-    port = _free_port()
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
     settings = get_current_settings().to_environment_variables(exclude_unset=True)
     settings.pop("PREFECT_API_URL", None)
     # What Prefect sets for its own temporary server: no UI, and no work that only a lasting one needs.
@@ -72,11 +73,6 @@ def _stop(server: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         server.kill()
         server.wait()
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 def _wait_for(server: subprocess.Popen[bytes], url: str) -> None:

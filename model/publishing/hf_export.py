@@ -21,29 +21,25 @@ from model.contracts.step_folders import model_folders
 from model.data.tokenizer import END_OF_TEXT, END_OF_TEXT_ID
 from model.network.gpt import GPT, GPTConfig
 
-OUR_NAMES = {
-    "vocab_size": "vocab_size",
-    "hidden_size": "n_embd",
-    "intermediate_size": "intermediate_size",
-    "num_hidden_layers": "n_layer",
-    "num_attention_heads": "n_head",
-    "num_key_value_heads": "n_kv_head",
-    "head_dim": "head_dim",
-    "max_position_embeddings": "block_size",
-    "rms_norm_eps": "norm_eps",
-    "rope_theta": "rope_theta",  # transformers 4 and llama.cpp read it, transformers 5 reads rope_parameters
-}
-"""Fields of `GPTConfig` by their names in Hugging Face's `config.json`."""
-
 
 def hugging_face_config(config: GPTConfig) -> dict[str, Any]:
     """Returns the `config.json` of a `Qwen3ForCausalLM`."""
     return {
         "architectures": ["Qwen3ForCausalLM"],
         "model_type": "qwen3",
-        **{theirs: getattr(config, ours) for theirs, ours in OUR_NAMES.items()},
+        "vocab_size": config.vocab_size,
+        "hidden_size": config.n_embd,
+        "intermediate_size": config.intermediate_size,
+        "num_hidden_layers": config.n_layer,
+        "num_attention_heads": config.n_head,
+        "num_key_value_heads": config.n_kv_head,
+        "head_dim": config.head_dim,
         "hidden_act": "silu",
+        "max_position_embeddings": config.block_size,
         "initializer_range": 0.02,
+        "rms_norm_eps": config.norm_eps,
+        # transformers 5 reads rope_parameters, transformers 4 and llama.cpp read rope_theta
+        "rope_theta": config.rope_theta,
         "rope_parameters": {"rope_type": "default", "rope_theta": config.rope_theta},
         "attention_bias": False,
         "attention_dropout": 0.0,
@@ -130,8 +126,21 @@ def published(models_dir: Path) -> dict[str, Any] | None:
 def load_published(folder: Path) -> GPT:
     """Opens our own network from a published folder; ValueError where it is not whole."""
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        model = GPT(GPTConfig(**{ours: config[theirs] for theirs, ours in OUR_NAMES.items()}))
+        theirs = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        model = GPT(
+            GPTConfig(
+                vocab_size=theirs["vocab_size"],
+                block_size=theirs["max_position_embeddings"],
+                n_layer=theirs["num_hidden_layers"],
+                n_head=theirs["num_attention_heads"],
+                n_kv_head=theirs["num_key_value_heads"],
+                n_embd=theirs["hidden_size"],
+                head_dim=theirs["head_dim"],
+                intermediate_size=theirs["intermediate_size"],
+                rope_theta=theirs["rope_theta"],
+                norm_eps=theirs["rms_norm_eps"],
+            )
+        )
         weights = load_file(folder / "model.safetensors")
         model.load_state_dict({name.removeprefix("model."): value for name, value in weights.items()})
     except Exception as error:  # safetensors has its own exception, torch raises RuntimeError

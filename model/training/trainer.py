@@ -226,20 +226,18 @@ class Trainer:
             if math.isfinite(norm):
                 self.scale.fitted()
             elif self.scale.overflowed():
-                return loss, self._skip()
+                self.model.zero_grad(set_to_none=True)
+                return loss, False
         if not math.isfinite(loss) or not math.isfinite(norm):
             what = f"the loss became {loss}" if not math.isfinite(loss) else f"the gradients' norm became {norm}"
             raise NotFinite(f"{what} at step {step}")
         if spike := self.spikes.see(loss, norm):
             self.steps_skipped += 1
             self.report({"event": "spike", "step": step, "loss": loss, **asdict(spike)})
-            return loss, self._skip()
+            self.model.zero_grad(set_to_none=True)
+            return loss, False
         self.optimizer.step(lr_multiplier)
         return loss, True
-
-    def _skip(self) -> bool:
-        self.model.zero_grad(set_to_none=True)
-        return False
 
     # -- many steps ------------------------------------------------------------------------------------------
 

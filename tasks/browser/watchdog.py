@@ -80,15 +80,9 @@ def private_bytes(process: psutil.Process) -> int:
 
 def cap_page(process: psutil.Process, page_bytes: int) -> None:
     """Sets a memory limit in the kernel for a process that runs pages; leaves other processes alone."""
-    if _kind(process) == "renderer" and (base := _data_bytes(process)) > STARTED_BYTES:
-        with suppress(psutil.Error, OSError):
+    with suppress(psutil.Error, OSError):
+        if "--type=renderer" in process.cmdline() and (base := _data_bytes(process)) > STARTED_BYTES:
             process.rlimit(psutil.RLIMIT_DATA, (base + page_bytes, base + page_bytes))
-
-
-def _kind(process: psutil.Process) -> str:
-    with suppress(psutil.Error):
-        return next((word[7:] for word in process.cmdline() if word.startswith("--type=")), "")
-    return ""
 
 
 def _data_bytes(process: psutil.Process) -> int:

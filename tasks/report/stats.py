@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -49,7 +48,7 @@ def collect_stats(layout: Layout) -> dict[str, Any]:
         "urls": urls,
         "tokens": {"train": manifest.train_tokens if manifest else 0, "val": manifest.val_tokens if manifest else 0},
         "model": model_numbers(layout),
-        "disk": {"bytes": folder_bytes(layout.root)},
+        "disk": {"bytes": sum(path.lstat().st_size for path in layout.root.rglob("*") if not path.is_dir())},
         **distributions(table),
     }
 
@@ -135,11 +134,6 @@ def model_numbers(layout: Layout) -> dict[str, Any]:
         "steps_skipped": newest.get("steps_skipped", 0),
         "falls": len(read_json(layout.checkpoints / "falls.json") or ()),
     }
-
-
-def folder_bytes(folder: Path) -> int:
-    """Returns the bytes of all files below a folder."""
-    return sum(path.lstat().st_size for path in folder.rglob("*") if not path.is_dir())
 
 
 def as_text(stats: dict[str, Any]) -> str:

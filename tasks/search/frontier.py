@@ -277,8 +277,9 @@ class Frontier:
             "failures": failures,
             "listing": int(listing),
             "due_at": None if given_up else now + self._pause(visit, failures, listing),
-            **_validators(visit),
         }
+        if not visit.retry and visit.final_url is not None:  # else the validators of the visit before are still right
+            values |= {"final_url": visit.final_url, "etag": visit.etag, "last_modified": visit.last_modified}
         columns = ", ".join(f"{name} = :{name}" for name in values)
         self.db.execute(f"UPDATE frontier SET {columns} WHERE url_key = :key", {**values, "key": key})
 
@@ -287,10 +288,3 @@ class Frontier:
             return self.settings.retry_hours * HOUR * 2.0 ** (failures - 1)
         listing = listing and (visit.stage != "render" or visit.outcome == "unchanged")
         return (self.settings.revisit_listing_hours if listing else self.settings.revisit_days * 24) * HOUR
-
-
-def _validators(visit: VisitResult) -> dict[str, str | None]:
-    """Returns the validators to store; none after a visit without a new page: the old ones are still right."""
-    if visit.retry or visit.final_url is None:
-        return {}
-    return {"final_url": visit.final_url, "etag": visit.etag, "last_modified": visit.last_modified}

@@ -10,11 +10,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from model.contracts.atomic_files import sync
+
 
 def sync_folder(folder: Path) -> None:
     """Make the names in a folder durable (a rename is not until its folder is synced)."""
-    with _opened(folder) as handle:
-        os.fsync(handle)
+    sync(folder)
 
 
 @contextmanager
@@ -31,8 +32,7 @@ def replacing(path: Path, *, sync_name: bool = True) -> Iterator[Path]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    with open(temporary, "rb") as file:
-        os.fsync(file.fileno())
+    sync(temporary)
     os.replace(temporary, path)
     if sync_name:
         sync_folder(path.parent)
@@ -68,15 +68,9 @@ def append_durably(path: Path, content: bytes) -> None:
 
 def sync_filesystem(folder: Path) -> None:
     """Flush everything written below the file system of `folder`: one call for a batch of small files."""
-    with _opened(folder) as handle:
-        if ctypes.CDLL(None, use_errno=True).syncfs(handle) != 0:
-            raise OSError(ctypes.get_errno(), f"cannot flush the file system of {folder}")
-
-
-@contextmanager
-def _opened(folder: Path) -> Iterator[int]:
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        yield handle
+        if ctypes.CDLL(None, use_errno=True).syncfs(handle) != 0:
+            raise OSError(ctypes.get_errno(), f"cannot flush the file system of {folder}")
     finally:
         os.close(handle)

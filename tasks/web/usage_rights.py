@@ -90,20 +90,17 @@ def training_line(robots_txt: str) -> str:
         name, _, value = line.partition("#")[0].partition(":")
         name, value = name.strip().lower(), value.strip()
         if name == "user-agent":
-            group = [value.lower()] if in_rules else [*group, value.lower()]
+            product = value.lower().partition("/")[0].strip()
+            group = [product] if in_rules else [*group, product]
             in_rules = False
         elif name:
             in_rules = True
             is_about_training = (
                 name in ("content-signal", "content-usage") and may_train(value) is not None and "/" not in value
             )
-            for agent in map(_product, group or ["*"]):
+            for agent in group or ["*"]:
                 lines[agent] = lines.get(agent) or (f"{name}: {value}" if is_about_training else "")
     return lines.get(AGENT if AGENT in lines else "*", "")
-
-
-def _product(agent: str) -> str:
-    return agent.partition("/")[0].strip()
 
 
 def file_reservation(tdmrep: str, url: str) -> int | None:
