@@ -132,7 +132,7 @@ def model_numbers(layout: Layout) -> dict[str, Any]:
         **{name: record.get(name) for name in MODEL_FIELDS},
         "forgotten": count_marks(record),
         "steps_skipped": newest.get("steps_skipped", 0),
-        "falls": len(read_json(layout.checkpoints / "falls.json") or ()),
+        "falls": len(read_json(layout.checkpoints / "falls.json", list) or ()),
     }
 
 

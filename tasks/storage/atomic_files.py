@@ -50,12 +50,13 @@ def write_json(path: Path, value: Any) -> None:
     write_atomically(path, (json.dumps(value, ensure_ascii=False, indent=1) + "\n").encode())
 
 
-def read_json(path: Path) -> Any:
-    """Returns what `write_json` wrote; None where the file is missing or damaged."""
+def read_json(path: Path, kind: type = dict) -> Any:
+    """Returns what `write_json` wrote; None where the file is missing, damaged or not of this kind."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
+    return value if isinstance(value, kind) else None
 
 
 def append_durably(path: Path, content: bytes) -> None:
