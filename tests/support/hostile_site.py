@@ -214,7 +214,9 @@ BEHAVIOURS = (
         "many-nodes",
         "adds elements without end",
         "browser_failed",
-        only_script("for (;;) document.body.appendChild(document.createElement('p')).textContent = 'more'"),
+        only_script(
+            "for (;;) document.body.appendChild(document.createElement('p')).textContent = 'more '.repeat(999)"
+        ),
     ),
     Behaviour(
         "script-leads-inside",

@@ -150,14 +150,14 @@ def test_killed_it_goes_on(house: House) -> None:
 @pytest.mark.parametrize(("sent", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_asked_to_end_it_ends_at_once_and_says_so(house: House, sent: signal.Signals, status: int) -> None:
     def slow(handler: Handler) -> bytes:
-        time.sleep(20 if handler.path == "/30" else 0)
+        time.sleep(60 if handler.path == "/30" else 0)
         return article(f"Harbour number {handler.path}")
 
     house.site.answers = dict.fromkeys(house.site.answers, slow)
     process = house.start("collect")
     wait_for_documents(house, process, 25)
     process.send_signal(sent)
-    _, errors = process.communicate(timeout=15)
+    _, errors = process.communicate(timeout=45)
     assert process.returncode == status and "Traceback" not in errors, errors
     assert errors.endswith("stopped; the next run goes on from here\n")
     (report,) = (house.data / "reports").glob("*/report.json")
