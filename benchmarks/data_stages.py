@@ -94,9 +94,8 @@ def run_stages(night: RunContext, clock: Clock) -> Json:
     counts: Json = {"documents": 0, "kept": 0, "bytes": 0}
     while batch := clock.time("clean", derivation.next_batch):
         cleaned = clock.time("clean", partial(clean, batch, settings.clean, derivation.site_lines))
-        compare = partial(dedup, cleaned, derivation.index, settings.dedup.min_jaccard)
-        verdicts = clock.time("dedup", partial(compare, derivation.pool))
-        clock.time("commit", partial(derivation.commit, batch, verdicts))
+        commit, compare = partial(derivation.commit, batch), partial(dedup, cleaned, derivation.index)
+        verdicts = clock.time("dedup", partial(compare, settings.dedup.min_jaccard, derivation.pool, commit))
         counts["documents"] += len(verdicts)
         counts["kept"] += sum(not isinstance(verdict, Dropped) for verdict in verdicts)
     clock.time("train the tokenizer", lambda: prepare_tokenizer(layout, catalog, settings.tokenize))
@@ -104,8 +103,8 @@ def run_stages(night: RunContext, clock: Clock) -> Json:
     if manifest is not None:
         encoder = clock.time("open the tokenizer", lambda: Encoder(layout.tokenizer))
         while texts := clock.time("tokenize", partial(derivation.next_kept, manifest.next_seq)):
-            ids = clock.time("tokenize", partial(tokenize, texts, encoder))
-            manifest = clock.time("tokenize", partial(token_files.append, layout, manifest, texts, ids))
+            append = partial(token_files.append, layout, manifest, texts)
+            manifest = clock.time("tokenize", partial(tokenize, texts, encoder, append))
     counts["bytes"] = sum(row["bytes"] for row in documents)
     return counts
 

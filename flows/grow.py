@@ -140,8 +140,8 @@ def clean_new(run: RunContext, stages: Stages) -> None:
         with record.stage("clean"):
             cleaned = stages.clean(batch, rules.clean, derivation.site_lines)
         with record.stage("dedup"):
-            verdicts = stages.dedup(cleaned, derivation.index, rules.dedup.min_jaccard, derivation.pool)
-            derivation.commit(batch, verdicts)
+            commit = partial(derivation.commit, batch)
+            verdicts = stages.dedup(cleaned, derivation.index, rules.dedup.min_jaccard, derivation.pool, commit)
             for verdict in verdicts:
                 if isinstance(verdict, Dropped):
                     record.count(verdict.stage, verdict.reason)
@@ -162,7 +162,7 @@ def tokenize_new(run: RunContext, stages: Stages) -> None:
             return
         encoder = Encoder(layout.tokenizer)
         while documents := derivation.next_kept(manifest.next_seq):
-            before = manifest
-            manifest = token_files.append(layout, manifest, documents, stages.tokenize(documents, encoder))
+            before, append = manifest, partial(token_files.append, layout, manifest, documents)
+            manifest = stages.tokenize(documents, encoder, append)
             for count in ("documents", "train_tokens", "val_tokens"):
                 record.count("tokenize", count, getattr(manifest, count) - getattr(before, count))

@@ -53,20 +53,24 @@ def dedup(
     index: SignatureIndex,
     min_jaccard: float,
     pool: ProcessPool | None = None,
+    commit: Callable[[list[Distinct | Dropped]], None] = lambda verdicts: None,
 ) -> list[Distinct | Dropped]:
     """Compare documents, in ledger order, with all that were kept before; what was dropped before stays dropped.
 
-    Changes nothing: whoever commits the verdicts adds what is distinct to the index.
+    Writes nothing itself: `commit` keeps the verdicts and adds what is distinct to the index.
 
     Args:
         min_jaccard: from this similarity on a document is a copy.
         pool: shares the work on single texts, where given.
+        commit: gets the verdicts. Within the stage, so that whoever repeats a stage after a fault repeats its writing.
     """
     documents = [one for one in cleaned if isinstance(one, Cleaned)]
     sizes = [len(one.text) for one in documents]
     signatures = Spread(signature_of, [one.text for one in documents], sizes, pool, urgent=True).results()
-    verdicts = iter(_compare(list(map(Distinct, documents, signatures)), index, min_jaccard))
-    return [one if isinstance(one, Dropped) else next(verdicts) for one in cleaned]
+    compared = iter(_compare(list(map(Distinct, documents, signatures)), index, min_jaccard))
+    verdicts = [one if isinstance(one, Dropped) else next(compared) for one in cleaned]
+    commit(verdicts)
+    return verdicts
 
 
 def _compare(batch: list[Distinct], index: SignatureIndex, min_jaccard: float) -> list[Distinct | Dropped]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 from tasks.clean.stage import clean
@@ -59,8 +60,8 @@ def compare_all(derivation: Derivation, progress: Progress = lambda done, of: No
     settings, catalog = derivation.settings, derivation.catalog
     while batch := derivation.next_batch():
         cleaned = clean(batch, settings.clean, derivation.site_lines)
-        verdicts = dedup(cleaned, derivation.index, settings.dedup.min_jaccard, derivation.pool)
-        derivation.commit(batch, verdicts)
+        commit = partial(derivation.commit, batch)
+        dedup(cleaned, derivation.index, settings.dedup.min_jaccard, derivation.pool, commit)
         progress(catalog.position("cleaned"), catalog.position("ledger_lines"))
 
 
@@ -71,5 +72,5 @@ def tokenize_all(derivation: Derivation) -> Manifest | None:
         return None
     encoder = Encoder(layout.tokenizer)
     while documents := derivation.next_kept(manifest.next_seq):
-        manifest = token_files.append(layout, manifest, documents, tokenize(documents, encoder))
+        manifest = tokenize(documents, encoder, partial(token_files.append, layout, manifest, documents))
     return manifest

@@ -1,8 +1,8 @@
-"""tokenize: kept texts become ids, which `token_files.append` adds to `train.bin` and `val.bin` in ledger order."""
+"""tokenize: kept texts become ids, and `token_files.append` adds them to `train.bin` and `val.bin` in ledger order."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,8 @@ from tasks.tokenize.encoder import Encoder
 from tasks.tokenize.token_files import Manifest, generation_of
 from tasks.tokenize.tokenizer_record import read_tokenizer_record
 
+Ids = npt.NDArray[np.uint16]
+
 
 @dataclass(frozen=True, slots=True)
 class KeptText:
@@ -25,9 +27,14 @@ class KeptText:
     text: str
 
 
-def tokenize(documents: Sequence[KeptText], encoder: Encoder) -> list[npt.NDArray[np.uint16]]:
-    """Returns the ids of each text, (n,), with the end-of-text token behind."""
-    return [np.append(ids, np.uint16(END_OF_TEXT_ID)) for ids in encoder.encode(one.text for one in documents)]
+def tokenize(documents: Sequence[KeptText], encoder: Encoder, append: Callable[[list[Ids]], Manifest]) -> Manifest:
+    """Turn texts into ids, with the end-of-text token behind each. Returns the new commit record.
+
+    Args:
+        append: writes the ids of these documents, (n,) each. Within the stage, so that whoever repeats a stage after a
+            fault repeats its writing.
+    """
+    return append([np.append(ids, np.uint16(END_OF_TEXT_ID)) for ids in encoder.encode(one.text for one in documents)])
 
 
 def open_processed(layout: Layout, rules: str, forgotten: str) -> Manifest | None:

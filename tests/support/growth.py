@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,8 +55,8 @@ def grow(layout: Layout, documents: Sequence[Document], chosen: Settings, stop_a
         said += [message] if (message := derivation.apply_rules()) else []
         while left > 0 and (batch := derivation.next_batch()):
             cleaned = clean(batch, chosen.clean, derivation.site_lines)
-            verdicts = dedup(cleaned, derivation.index, chosen.dedup.min_jaccard, derivation.pool)
-            derivation.commit(batch, verdicts)
+            commit = partial(derivation.commit, batch)
+            dedup(cleaned, derivation.index, chosen.dedup.min_jaccard, derivation.pool, commit)
             left -= 1
         if left > 0:
             said += prepare_tokenizer(layout, derivation.catalog, chosen.tokenize)
@@ -72,7 +73,7 @@ def _tokenize(layout: Layout, derivation: Derivation, left: int) -> None:
         return
     encoder = Encoder(layout.tokenizer)
     while left > 0 and (documents := derivation.next_kept(manifest.next_seq)):
-        manifest = token_files.append(layout, manifest, documents, tokenize(documents, encoder))
+        manifest = tokenize(documents, encoder, partial(token_files.append, layout, manifest, documents))
         left -= 1
 
 
