@@ -154,11 +154,11 @@ install() {
   install_compiler
 }
 
-# run_tests OPTIONS...: one process more than there are cores, since many tests wait; a file's tests stay together,
+# run_tests OPTIONS...: two processes more than there are cores, since many tests wait; a file's tests stay together,
 # since they share what was dear to make; the files begin in their order, which is the longest first.
 run_tests() {
   say "tests: pytest $*"
-  local workers=$(($(nproc) + 1)) # asked first: nproc gives OMP_NUM_THREADS where that is set
+  local workers=$(($(nproc) + 2)) # asked first: nproc gives OMP_NUM_THREADS where that is set
   export OMP_NUM_THREADS=1 # torch's threads would fight with the other tests; a test of threads sets its own number
   exec $VENV/bin/python -m pytest -n $workers --dist loadfile --no-loadscope-reorder --durations=30 "$@"
 }
