@@ -31,3 +31,14 @@ def test_what_cannot_be_read_is_none(tmp_path: Path) -> None:
     assert read_json(path) == {"b": 1, "a": "\u00e9"}
     path.write_bytes(path.read_bytes()[:-4])
     assert read_json(path) is None
+
+
+@pytest.mark.parametrize("content", [None, "", "{", "[1]", '"text"', "null"])
+def test_a_record_that_is_gone_damaged_or_of_another_kind_is_none(tmp_path: Path, content: str | None) -> None:
+    """Whoever asks makes it anew, and must not stumble over a list where a table belongs."""
+    path = tmp_path / "record.json"
+    if content is not None:
+        path.write_text(content)
+    assert read_json(path) is None
+    write_json(path, {"a": 1})
+    assert read_json(path) == {"a": 1} and read_json(path, list) is None
