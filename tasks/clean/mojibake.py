@@ -1,8 +1,8 @@
 """UTF-8 that was read as something else, turned back: a line whose every character fits is decoded again.
 
-ftfy knows the common kinds, and how to fix parts of a line; here are those that it leaves, and those that it takes for
-each other: Western names read as cp1251, iso-8859-2 for cp1250, DOS code pages. The idea is ftfy's (Robyn Speer):
-bytes that are valid UTF-8 by chance are rare, and what comes out must look more like text than what went in.
+ftfy knows the common kinds, and how to fix parts of a line; it sees each line first, and whole. Here are those that it
+leaves: Western names read as cp1251, DOS code pages. The idea is ftfy's (Robyn Speer): bytes that are valid UTF-8 by
+chance are rare, and what comes out must look more like text than what went in.
 """
 
 from __future__ import annotations
@@ -19,22 +19,25 @@ CODECS = (
 CYRILLIC = re.compile("[\u0410-\u044f]{2}")
 CYRILLIC_CODECS = ("cp866",)
 LAYERS = 3  # mojibake of mojibake of mojibake
-SURE = 4  # characters of more than one byte: so many do not fit by chance
+SURE = 4  # different characters of more than one byte: so many do not fit by chance
+# What ftfy leaves as it is although it could be UTF-8 that was read as this is rather meant.
+WELL_KNOWN = "sloppy-windows-1252"
 
 FOREIGN = re.compile("[^\x00-\x7f]")
 SEVERAL = re.compile("[^\x00-\x7f]{2}")
 ALONE = re.compile("(?<![^\x00-\x7f])([^\x00-\x7f])(?![^\x00-\x7f])")
 FAR = re.compile("[\u0530-\u1fff\u2600-\U0010ffff]")  # in none of the code pages
-UNLIKELY = re.compile("[^\x80-\u052f\u2010-\u20ac\u2122]")  # when there is little of it
+UNLIKELY = re.compile("[^\x80-\u017e\u0180-\u052f\u2010-\u20ac\u2122]")  # when there is little of it
 _LATIN = "A-Za-z\xaa\xba\xc0-\xd6\xd8-\xf6\xf8-\u024f\u1e00-\u1eff"
 _OTHER = "\u0370-\u03ff\u0400-\u052f"  # Greek, Cyrillic
 _SIGN = (
     "\xa2-\xa9\xac-\xaf\xb1\xb4\xb6\xb8\xd7\xf7\u02c6-\u02dd\u2020-\u2022\u2030\u20a7\u2122\u2202-\u2265\u2310\u2320\u2321"
     "\u2500-\u25ca"
 )
+_MARK = "\xa9\xae\u2122"  # may end a word
 # Two scripts in one word, a sign in one, a capital letter with an accent behind a small one.
 ODD = re.compile(
-    rf"[{_LATIN}][{_OTHER}]|[{_OTHER}][{_LATIN}]|[{_LATIN}][{_SIGN}]|[{_SIGN}][{_LATIN}]"
+    rf"[{_LATIN}][{_OTHER}]|[{_OTHER}][{_LATIN}]|[{_LATIN}](?![{_MARK}](?![{_LATIN}]))[{_SIGN}]|[{_SIGN}][{_LATIN}]"
     r"|[a-z\xdf-\xf6\xf8-\xff][\xc0-\xd6\xd8-\xde\u0102\u0104\u010e\u0139\u013d\u0150\u0158\u0160\u016e\u0170\u0178\u017b\u017d]"
     r"|[\u2500-\u259f]"
 )
@@ -71,6 +74,8 @@ def _fix(part: str) -> str:
 
 def _likelier(part: str) -> str | None:
     """Returns the likeliest decoding under all code pages; None where none is likelier than the part itself."""
+    if _is_left_by_ftfy(part):
+        return None
     odd = len(ODD.findall(part))
     best: tuple[int, int] | None = None
     meant = None
@@ -80,10 +85,17 @@ def _likelier(part: str) -> str | None:
         except UnicodeError:
             continue
         decoded = FOREIGN.findall(candidate)
-        sure = len(decoded) >= SURE
+        sure = len(set(decoded)) >= SURE
         if IMPOSSIBLE.search(candidate) or not (sure or (odd and not any(map(UNLIKELY.match, decoded)))):
             continue
         score = (len(ODD.findall(candidate)), sum(sign not in ACCENTED for sign in decoded))
         if score[0] < max(odd, 1) and (best is None or score < best):
             best, meant = score, candidate
     return meant
+
+
+def _is_left_by_ftfy(part: str) -> bool:
+    try:
+        return len(set(FOREIGN.findall(part.encode(WELL_KNOWN).decode()))) < SURE
+    except UnicodeError:
+        return False

@@ -9,6 +9,7 @@ import ftfy
 from ftfy.badness import is_bad
 
 from tasks.clean.mojibake import fix_mojibake
+from tasks.contracts.scripts import UNSPACED
 
 FTFY = ftfy.TextFixerConfig(
     uncurl_quotes=False,  # curly quotes are no mistake
@@ -16,10 +17,18 @@ FTFY = ftfy.TextFixerConfig(
     unescape_html="auto",
     normalization="NFC",
 )
-# Control, format (zero-width, direction marks, BOM, soft hyphen), surrogate, private-use characters;
-# joiners stay, since Indic scripts, Persian and emoji need them.
-KEPT_FORMAT = {"\n", "\t", "\u200c", "\u200d"}
-UNWANTED = {"Cc", "Cf", "Cs", "Co", "Cn"}
+# What says nothing: control characters, surrogates, private characters, noncharacters; soft hyphens, direction marks,
+# byte order marks, word joiners. What stays: joiners and the other format characters that scripts need, and characters
+# that the running Python does not know. Tags stay where they spell the name of a flag, behind a black one; spaces of no
+# width where the script has no other.
+KEPT = "(\U0001f3f4[\U000e0020-\U000e007e]+\U000e007f?)"
+JUNK = re.compile(
+    f"{KEPT}|(?<![{UNSPACED}])\u200b|\u200b(?![{UNSPACED}])"
+    "|[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff0-\ufffb\ufdd0-\ufdef"
+    "\ud800-\udfff\ue000-\uf8ff\U000e0000-\U000e00ff\U000e01f0-\U000e0fff\U000f0000-\U0010ffff"
+    + "".join(chr(plane + end) for plane in range(0, 0x110000, 0x10000) for end in (0xFFFE, 0xFFFF))
+    + "]"
+)
 SPACES = re.compile(r"[^\S\n\t]")
 # What ftfy fixes besides wrong encodings: entities, control characters, ligatures, line ends, surrogates. It is slow.
 FOR_FTFY = re.compile(
@@ -28,6 +37,7 @@ FOR_FTFY = re.compile(
 )
 # Quotes, dashes, an ellipsis and no-break spaces are no sign of a wrong encoding without one of these beside them.
 UNUSUAL = re.compile("[^\x00-\x7f\xa0\u2013\u2014\u2018\u2019\u201c\u201d\u2026]")
+PRIVATE = re.compile("[\ue000-\uf8ff]")
 # What ftfy and Unicode could change; most text has none of it, and most of the time is saved there.
 SUSPECT = re.compile(r"[^\n\t -%'-~]")
 BLANK_LINES = re.compile(r"\n{3,}")
@@ -55,13 +65,22 @@ def _fix_suspect_lines(text: str) -> str:
 
 
 def _fix_line(line: str) -> str:
-    line = fix_mojibake(line)
     if for_ftfy(line):
-        line = ftfy.fix_text(line, FTFY)
+        line = _fix_by_ftfy(line)
+    line = fix_mojibake(line)
     line = SPACES.sub(" ", line)
     if not line.isprintable():
-        line = "".join(c for c in line if c in KEPT_FORMAT or unicodedata.category(c) not in UNWANTED)
+        line = JUNK.sub(lambda found: found[1] or "", line)
     return unicodedata.normalize("NFC", line)
+
+
+def _fix_by_ftfy(line: str) -> str:
+    """Returns what ftfy makes of a whole line: of parts it would see less, and decide otherwise.
+
+    Private characters are not what a line says; then it took one code page for another.
+    """
+    fixed = ftfy.fix_text(line, FTFY)
+    return ftfy.fix_text(fix_mojibake(line), FTFY) if PRIVATE.search(fixed) and not PRIVATE.search(line) else fixed
 
 
 def for_ftfy(line: str) -> bool:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from functools import cached_property
 
-# A word is a run between spaces; Chinese and Japanese write none, so there each character counts.
-CJK = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]")
-CJK_WORD = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]|[^\s\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]+")
+from tasks.contracts.scripts import words
 
 
 class Text:
@@ -19,7 +16,7 @@ class Text:
 
     @cached_property
     def words(self) -> list[str]:
-        return CJK_WORD.findall(self.text) if CJK.search(self.text) else self.text.split()
+        return words(self.text)
 
     @cached_property
     def mean_word_length(self) -> float:

@@ -29,7 +29,7 @@ from tasks.dedup.words import words_only
 from tasks.processes.process_pool import ProcessPool, Spread
 
 # Raise it with every change here, in `minhash` or in `words` that can change a verdict.
-RULE_VERSION = 4
+RULE_VERSION = 5
 
 # The estimate has a standard deviation of at most 0.033 (240 values): five of them below the threshold no near copy is
 # missed in practice, and few texts are read in vain.

@@ -1,10 +1,15 @@
-"""What counts as a word where texts are compared: runs of letters, digits and underscores, in lower case."""
+"""What counts as a word where texts are compared: runs of letters, digits and underscores, in lower case.
+
+In scripts without spaces it is each character with its marks, as in `tasks.contracts.scripts`.
+"""
 
 from __future__ import annotations
 
 import re
 
-NO_WORD = re.compile(r"\W+")
+from tasks.contracts.scripts import CHARACTER, MARKS
+
+NO_WORD = re.compile(rf"[^\w{MARKS}]+")
 SPACE = ord(" ")
 # No parts of words, and often all that keeps a text from being ASCII.
 TYPOGRAPHY = "\u2018\u2019\u201c\u201d\u2013\u2014\u2026\u2022\xa0\xb7\xa9\xae\xb6\xa7\xab\xbb\xb0\xd7\u2122\u2192"
@@ -22,4 +27,6 @@ def words_only(text: str) -> bytes:
             text = text.replace(sign, " ")
     if text.isascii():
         return text.encode().translate(_TABLE)
+    if CHARACTER.search(text):
+        text = CHARACTER.sub(r" \g<0> ", text)
     return NO_WORD.sub(" ", text.lower()).encode()

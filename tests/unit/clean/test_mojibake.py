@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import random
 import time
 
+import ftfy
 import pytest
 
 from tasks.clean.mojibake import fix_mojibake
-from tasks.clean.normalize import normalize
+from tasks.clean.normalize import FTFY, normalize
 
 TEXTS = (
     "The café on the corner serves crème brûlée until nine.",
@@ -34,7 +36,44 @@ def test_utf_8_that_was_read_as_something_else_is_turned_back(text: str, codec: 
 @pytest.mark.parametrize("word", ["café", "Köln", "mañana", "naïve", "Grüße", "château"])
 def test_one_word_within_a_sound_line_is_enough(word: str, codec: str) -> None:
     broken = word.encode().decode(codec)
-    assert fix_mojibake(f"It’s near the {broken} – you’ll see.") == f"It’s near the {word} – you’ll see."
+    assert normalize(f"It’s near the {broken} – you’ll see.") == f"It’s near the {word} – you’ll see.\n"
+
+
+@pytest.mark.parametrize(
+    ("broken", "fixed"),
+    [
+        ("Le gardien monte Ã  la lampe, mÃªme la nuit.", "Le gardien monte à la lampe, même la nuit."),
+        ("DÃ¡ luz Ã s embarcaÃ§Ãµes.", "Dá luz às embarcações."),
+        ("Å viesa ir bÄ\x81ka, un jÅ«ra ir mierÄ«ga.", "Šviesa ir bāka, un jūra ir mierīga."),
+    ],
+)
+def test_ftfy_sees_the_whole_line(broken: str, fixed: str) -> None:
+    """A part of the line that we fixed before took from it what it needs to see the rest."""
+    assert normalize(broken) == fixed + "\n"
+
+
+@pytest.mark.parametrize(
+    "line", ["LAMPĂ™, the shop for lamps", "The lamps of FYŘÅ™", "├┤x┼┐y┼┐z┼┐", "Ole DrÃ¥ber – Hav"]
+)
+def test_what_ftfy_leaves_for_good_reasons_stays(line: str) -> None:
+    assert ftfy.fix_text(line, FTFY) == line
+    assert normalize(line) == line + "\n"
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_where_ftfy_finds_the_truth_we_keep_it(seed: int) -> None:
+    """Words of sound lines, some of them broken, by any encoding, and spaces for what browsers strip."""
+    generator = random.Random(seed)
+    found = 0
+    for _ in range(400):
+        words = generator.choice(TEXTS).split()
+        codec = generator.choice(CODECS)
+        lost = [w.encode().decode(codec) if generator.random() < 0.5 else w for w in words]
+        line, truth = " ".join(lost).replace("\xa0", generator.choice("\xa0 ")), " ".join(words)
+        if ftfy.fix_text(line, FTFY) == truth:
+            found += 1
+            assert normalize(line) == truth + "\n"
+    assert found > 100
 
 
 @pytest.mark.parametrize(

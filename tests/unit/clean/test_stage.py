@@ -40,6 +40,38 @@ def test_text_is_mended(raw: str, cleaned: str) -> None:
     assert normalize(raw) == cleaned + "\n"
 
 
+@pytest.mark.parametrize(
+    "kept",
+    [
+        *("\U0001fa77", "\U0001fae8", "\U00011350", "\U0002ebf0", "\U00031350", "\U0001fbff"),  # newer than Unicode 14
+        *("\u0600\u0661", "\u06dd\u0661", "\u08e2", "\u070f\u0712", "\U000110bd\U00011083", "\U00013430"),
+        *(
+            "\u1820\u180e\u1820",
+            "\u1820\u180b",
+            "\u845b\U000e0100",
+            "\u2764\ufe0f",
+            "\u0915\u094d\u200d",
+            "\u0646\u200c",
+        ),
+        *("\U0001f469\u200d\U0001f52c", "\U0001f3f4\U000e0067\U000e0062\U000e0077\U000e006c\U000e0073\U000e007f"),
+        *("\u0e04\u200b\u0e19", "\u1797\u17b6\u200b\u179f\u17b6", "\ufffd"),
+    ],
+)
+def test_characters_that_scripts_and_emoji_need_stay(kept: str) -> None:
+    assert normalize(f"a lamp {kept} and a horn") == f"a lamp {kept} and a horn\n"
+
+
+@pytest.mark.parametrize(
+    "junk",
+    [
+        *("\x00", "\x07", "\x7f", "\x81", "\ufffe", "\U0001ffff", "\ufdd0", "\ue000", "\U000f0001", "\u00ad", "\u200b"),
+        *("\u200e", "\u202e", "\u2066", "\u2060", "\ufeff", "\U000e0001", "\U000e0067\U000e0062"),
+    ],
+)
+def test_characters_that_say_nothing_go(junk: str) -> None:
+    assert normalize(f"a la{junk}mp") == "a lamp\n"
+
+
 LETTERS = [chr(code) for code in (*range(0x9, 0x250), *range(0x2000, 0x2070), *range(0xFB00, 0xFB07), 0xFEFF, 0xFFFD)]
 
 
@@ -78,6 +110,12 @@ def test_a_clean_text_stays_as_it_is(seed: int) -> None:
         ("".join(f"- point {number} of the list\n" for number in range(40)), "bullet_lines"),
         ("the very same line of words again\n" * 30, "repetitive"),
         ("这是一个关于河流和石头的故事。" * 10, None),
+        ("ผู้ดูแลประภาคารเดินขึ้นบันได ตัดไส้ตะเกียง ไขลานนาฬิกา " * 3, None),
+        ("ຜູ້ເບິ່ງແຍງປະພາຄານຂຶ້ນຂັ້ນໄດ " * 3, None),
+        ("អ្នកយាមប៉មភ្លើងឡើងជណ្ដើរមួយរយប្រាំបួនកាំ " * 3, None),
+        ("မီးပြတိုက်စောင့်သည်ညနေတိုင်းလှေကားတက်သည် " * 4, None),
+        ("སྒྲོན་མེའི་ཁང་པ་སྲུང་མཁན་གྱིས་ཉིན་ལྟར་" * 4, None),
+        ("ผู้ดูแลประภาคาร", "too_short"),
     ],
 )
 def test_each_rule_refuses_by_its_name(text: str, reason: str | None) -> None:
