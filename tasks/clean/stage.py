@@ -14,7 +14,8 @@ from tasks.contracts.records import Cleaned, Dropped
 from tasks.contracts.settings import CleanSettings
 from tasks.processes.process_pool import ProcessPool, Spread
 
-# Raise it with every change in this room (but `boilerplate`, which has its own) that can change a text or a verdict.
+# Raise it with every change in this room that can change a text or a verdict; but `boilerplate` and `site_frame` have
+# their own.
 RULE_VERSION = 6
 
 
@@ -62,7 +63,7 @@ def clean(batch: RawBatch, rules: CleanSettings, site_lines: SiteLines) -> list[
     """
     site_lines.begin()
     texts = [
-        site_lines.strip(document.site, normalized.text, normalized.line_keys, document.counts)
+        site_lines.strip(document.seq, document.site, normalized.text, normalized.line_keys, document.counts)
         for document, normalized in zip(batch.documents, batch.normalized.results(), strict=True)
     ]
     judge = partial(apply_quality_filters, settings=rules)

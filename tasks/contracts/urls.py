@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 from w3lib.url import canonicalize_url
 
 # What campaigns add to a link; the page is the same without it.
+LOCAL = "local"  # the site of files from the user's own disk
 TRACKERS = re.compile(r"^(utm_\w+|gclid|dclid|fbclid|msclkid|mc_cid|mc_eid|igshid|yclid|_ga|ref_src)$", re.IGNORECASE)
 # Most addresses: nothing in them has more than one way to be written.
 PLAIN = re.compile(r"https?://[a-z0-9](?:[a-z0-9.-]{0,250}[a-z0-9])?(?:/(?:[A-Za-z0-9_~-][A-Za-z0-9._~-]*)?)+")
@@ -37,9 +38,9 @@ def url_id(url: str) -> str:
 
 
 def site_of(url: str) -> str:
-    """Returns the host (with a port that is not the default one); `local` for files of the user's own disk."""
+    """Returns the host (with a port that is not the default one); LOCAL for files of the user's own disk."""
     if urlsplit(url).scheme == "file":
-        return "local"
+        return LOCAL
     return urlsplit(url_key(url)).netloc.lower()
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from contextlib import closing
 from typing import Any
 
+from tasks.clean.boilerplate import SiteLines
 from tasks.contracts.errors import SettingsError
 from tasks.contracts.paths import Layout
 from tasks.contracts.settings import SearchSettings
@@ -18,11 +20,12 @@ def trace(url: str, layout: Layout) -> dict[str, Any]:
     """Returns what is known of a URL: its place in the frontier, and each stored text with its outcome."""
     with closing(open_state(layout.database)) as db:
         visited = Frontier(db, SearchSettings()).lookup(url)
-        catalog = Catalog(layout, db)
+        catalog, site_lines = Catalog(layout, db), SiteLines(db)
         forgotten = catalog.forgotten.covers(url)
         documents = [dict(row) for row in catalog.trace(url)]
         for document in documents:
             document["ledger"] = catalog.entry(document["seq"]).as_dict()
+            document["boilerplate"] = dataclasses.asdict(site_lines.removed(document["seq"]))
             document["tokens"] = _tokens(layout, document["seq"])
     known = bool(visited or documents or forgotten)
     return {"url": url, "known": known, "forgotten": forgotten, "frontier": visited, "documents": documents}
@@ -77,6 +80,8 @@ def as_text(found: dict[str, Any]) -> str:
         lines.append(f"              {entry['bytes']:,} bytes, {entry['split']}, {entry['title'] or 'no title'}")
         outcome = document["outcome"] or "waits to be cleaned"
         lines.append(f"  then        {outcome} {document['detail'] or ''}".rstrip())
+        if (removed := document["boilerplate"])["lines"]:
+            lines.append(f"  boilerplate {removed['lines']:,} lines removed, {removed['characters']:,} characters")
         if place := document["tokens"]:
             lines.append(f"  tokens      {place['length']:,} in {place['file']} from {place['offset']:,}")
     return "\n".join(lines)

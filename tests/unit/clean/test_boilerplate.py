@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from tasks.clean.boilerplate import LINE, PERIOD, SEEN, SiteLines, line_keys
+from tasks.clean.boilerplate import LINE, PERIOD, SEEN, Removed, SiteLines, line_keys
 from tasks.contracts.paths import find_data_directory
+from tasks.contracts.urls import site_of
 from tasks.storage.state_db import open_state
 from tests.support.corpora import document, prose
 from tests.support.growth import derived_bytes, grow, rebuilt_bytes, settings
@@ -19,7 +20,7 @@ def lines(tmp_path: Path) -> SiteLines:
 
 
 def see(lines: SiteLines, site: str, page: str, counts: bool = True) -> str:
-    return lines.strip(site, page, line_keys(page), counts)
+    return lines.strip(7, site, page, line_keys(page), counts)
 
 
 def test_a_repeated_line_is_removed_once_it_was_seen_often_enough(lines: SiteLines) -> None:
@@ -28,6 +29,72 @@ def test_a_repeated_line_is_removed_once_it_was_seen_often_enough(lines: SiteLin
         assert see(lines, "a.example", page) == page
     assert see(lines, "a.example", f"{NOTICE}\n{prose(9)}", counts=False) == prose(9)
     assert NOTICE in see(lines, "b.example", f"{NOTICE}\n{prose(9)}", counts=False), "another site's line is its own"
+
+
+def repeat(lines: SiteLines, page: str) -> str:
+    """What is left of a page when its site has the same lines on each page, but for those with an @."""
+    for seed in range(20):
+        see(lines, "a.example", page.replace("@", f"In document {seed}:"))
+    return see(lines, "a.example", page, counts=False)
+
+
+MENU = "Home\nAbout us\nContact"
+OWN = "@ Text that this page alone has."
+
+
+@pytest.mark.parametrize(
+    ("page", "left"),
+    [
+        (f"{MENU}\n\n{NOTICE}\n\n{OWN}", OWN),
+        (f"{OWN}\n\n{NOTICE}\n\n---\n\n{MENU}", f"{OWN}\n\n---"),
+        (f"{OWN}\n\nShare it\nPin it\nSend it\nRead on\n\n{OWN}", f"{OWN}\n\nRead on\n\n{OWN}"),
+        (f"{MENU}\n\nDear readers,\n\n{OWN}", f"Dear readers,\n\n{OWN}"),
+        (f"{MENU}\nSummary\n{OWN}", f"Summary\n{OWN}"),
+        (f"{MENU}\n{OWN}\n1852\n\nSummary\n\n{OWN}\n\nYours sincerely", f"Contact\n{OWN}\n1852\n\nSummary\n\n{OWN}"),
+    ],
+    ids=["head", "tail", "share bar", "salutation", "heading at the start", "heading in the middle"],
+)
+def test_what_stands_around_the_text_goes(lines: SiteLines, page: str, left: str) -> None:
+    assert repeat(lines, page) == left + "\n"
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        f"Dear readers,\n\n{OWN}",
+        f"Liebe Leserinnen und Leser!\n\n{OWN}",
+        f"各位读者：\n\n{OWN}",
+        f"{OWN}\n\nSummary\n\n{OWN}\n\nRecipes\nWhat you need\n\n{OWN}",
+        f"{OWN}\n\n{NOTICE}\n\n{OWN}",
+        f"{OWN}\n\n- Salt\n- Pepper\n- Oil\n\n{OWN}",
+        f"{OWN}\n\n| Salt | 2 g\n| Pepper | 1 g\n| Oil | 3 g\n\n{OWN}",
+        f"Price\n12.50\n\n{OWN}",
+        f"{OWN}\n\nTRY\n    lamp.on\nOTHERWISE\n    lamp.off\nEND",
+        f"{OWN}\n\nlamp = Lamp()\n\nturn it on\n\nlamp.on()",
+        f"{OWN}\n\nimport lamp;\nlamp on\nlamp off\nexit();",
+        f"{OWN}\n\nlamps:\n  - oil\n  - gas\nhorns:",
+        f"#!/bin/sh\nlamp on\necho $?;\n\n{OWN}",
+    ],
+)
+def test_what_belongs_to_the_text_stays(lines: SiteLines, page: str) -> None:
+    assert repeat(lines, page) == page
+
+
+def test_files_of_the_user_are_never_touched(lines: SiteLines) -> None:
+    for seed in range(20):
+        page = f"{NOTICE}\n{prose(seed)}"
+        assert see(lines, site_of(f"file:///home/ann/{seed}.txt"), page) == page
+
+
+def test_what_is_removed_is_counted_by_document(lines: SiteLines) -> None:
+    for seed in range(SEEN):
+        see(lines, "a.example", f"{prose(seed)}{MENU}\n")
+    see(lines, "a.example", f"{prose(9)}{MENU}\n")
+    assert lines.removed(7) == Removed()
+    lines.save()
+    assert lines.removed(7) == Removed(3, len(MENU) - 2)
+    lines.clear()
+    assert lines.removed(7) == Removed()
 
 
 @pytest.mark.parametrize("line", ["    return None", "}", "---", "x" * 1600])
