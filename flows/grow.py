@@ -11,7 +11,7 @@ from tasks.browser.chromium import INSTALL
 from tasks.contracts.records import Dropped, Extracted, Hit, Page
 from tasks.extract.stage import prefetch
 from tasks.extract.worker_pool import Extractor
-from tasks.raw.stage import store
+from tasks.raw.stage import hold_back_known_bodies, store
 from tasks.raw.validate import validate
 from tasks.render.stage import Renderer
 from tasks.run_context import RunContext
@@ -39,6 +39,7 @@ def collect_pages(run: RunContext, stages: Stages) -> None:
         renderer = opened.enter_context(
             Renderer(settings, run.layout, run.derivation.db, blocklists=blocklists, fetched=fetched)
         )
+        run.catalog.readings.learn_from_page_cache()
         ask_sources(run, stages)
         while hits := run.frontier.due(min(settings.render.batch, left), time.time(), run.began):
             with record.stage("render"):
@@ -95,6 +96,7 @@ def ask_sources(run: RunContext, stages: Stages) -> None:
 
 def _keep(run: RunContext, hits: list[Hit], pages: list[Page | Dropped], extracted: list[Extracted]) -> None:
     """Store the texts, then give each hit its outcome: in this order, so that a kill in between doubles nothing."""
+    extracted = hold_back_known_bodies(extracted, run.catalog)
     outcomes = store(extracted, run.catalog, run.settings.tokenize.validation_fraction)
     visits = []
     for hit, page, result, outcome in zip(hits, pages, extracted, outcomes, strict=True):
