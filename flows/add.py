@@ -15,7 +15,7 @@ from tasks.contracts.settings import Settings
 from tasks.extract.stage import LOCAL_TYPES, extract_file
 from tasks.extract.worker_pool import Extractor
 from tasks.forget.recovery import ForgettingRecovery
-from tasks.raw.stage import store
+from tasks.raw.stage import hold_back_known_bodies, store
 from tasks.raw.validate import find_unregistered
 from tasks.run_context import open_run
 
@@ -49,6 +49,7 @@ def add_files(files: list[Path], settings: Settings, layout: Layout, listener: L
         for start in range(0, len(files), BATCH):
             batch = files[start : start + BATCH]
             results = [extract_file(path, extractor) for path in batch]
+            results = hold_back_known_bodies(results, run.catalog)
             counts.update(store(results, run.catalog, settings.tokenize.validation_fraction))
             for path, result in zip(batch, results, strict=True):
                 if result.dropped:

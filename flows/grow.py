@@ -9,11 +9,12 @@ from functools import partial
 
 from tasks.browser.chromium import INSTALL
 from tasks.contracts.records import Dropped, Extracted, Hit, Page
+from tasks.extract.second_reading import is_better, is_unsure
 from tasks.extract.stage import prefetch
 from tasks.extract.worker_pool import Extractor
-from tasks.raw.stage import store
+from tasks.raw.stage import hold_back_known_bodies, store
 from tasks.raw.validate import validate
-from tasks.render.stage import Renderer
+from tasks.render.stage import Renderer, render_again
 from tasks.run_context import RunContext
 from tasks.search.frontier import VisitResult
 from tasks.search.stage import Searcher, follow
@@ -39,12 +40,15 @@ def collect_pages(run: RunContext, stages: Stages) -> None:
         renderer = opened.enter_context(
             Renderer(settings, run.layout, run.derivation.db, blocklists=blocklists, fetched=fetched)
         )
+        run.catalog.readings.learn_from_page_cache()
         ask_sources(run, stages)
         while hits := run.frontier.due(min(settings.render.batch, left), time.time(), run.began):
             with record.stage("render"):
                 pages = stages.render(hits, renderer)
             with record.stage("extract"):
                 extracted = stages.extract(pages, extractor)
+            read_unsure_again(run, stages, renderer, extractor, pages, extracted)
+            with record.stage("extract"):
                 _keep(run, hits, pages, extracted)
             left -= len(hits)
             count_stopped(run)
@@ -93,8 +97,41 @@ def ask_sources(run: RunContext, stages: Stages) -> None:
                 record.say(trouble)
 
 
+def read_unsure_again(
+    run: RunContext,
+    stages: Stages,
+    renderer: Renderer,
+    extractor: Extractor,
+    pages: list[Page | Dropped],
+    extracted: list[Extracted],
+) -> None:
+    """Let Chromium show each page of whose text the extractor is not sure; its reading takes the place of a worse one.
+
+    Not where a text of this very body is stored: nothing would come of it.
+    """
+    unsure = {
+        number: page
+        for number, (page, result) in enumerate(zip(pages, extracted, strict=True))
+        if isinstance(page, Page)
+        and is_unsure(result)
+        and run.catalog.readings.of_body(page.hit.url, page.body_sha256) is None
+        and renderer.may_show_more(page)
+    }
+    if not unsure:
+        return
+    with run.record.stage("render"):
+        shown = render_again(list(unsure.values()), renderer)
+    with run.record.stage("extract"):
+        for number, page, second in zip(unsure, shown, stages.extract(shown, extractor), strict=True):
+            better = is_better(second, extracted[number])
+            run.record.count("extract", "read_again_better" if better else "read_again_no_better")
+            if better:
+                pages[number], extracted[number] = page, second
+
+
 def _keep(run: RunContext, hits: list[Hit], pages: list[Page | Dropped], extracted: list[Extracted]) -> None:
     """Store the texts, then give each hit its outcome: in this order, so that a kill in between doubles nothing."""
+    extracted = hold_back_known_bodies(extracted, run.catalog)
     outcomes = store(extracted, run.catalog, run.settings.tokenize.validation_fraction)
     visits = []
     for hit, page, result, outcome in zip(hits, pages, extracted, outcomes, strict=True):

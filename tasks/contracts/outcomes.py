@@ -18,6 +18,7 @@ class Outcome:
 OUTCOMES: dict[str, Outcome] = {
     # Success.
     "stored": Outcome("a document, stored in raw/"),
+    "reextractable": Outcome("the body is that of a stored document, and only today's extractor reads it otherwise"),
     "unchanged": Outcome("the server said that nothing changed since the last visit (304)"),
     # Search and render: it is never asked.
     "blocklisted": Outcome("a blocklist of the profile, or the own one of adult content, names it: never asked"),

@@ -12,6 +12,9 @@ from typing import Any, TypeVar
 
 R = TypeVar("R")
 
+# Below it the extractor is not sure of a text: Chromium shows the page once more, and `stats` counts it.
+LOW_CONFIDENCE = 0.5
+
 
 @dataclass(frozen=True, slots=True)
 class Hit:
@@ -63,6 +66,10 @@ class Document:
     author: str | None = None
     language: str | None = None
     licence: str | None = None
+    kind: str | None = None  # of page; empty where the extractor does not tell
+    confidence: float | None = None  # 0 to 1: how sure the extractor is of the text
+    rendered: bool | None = None  # by Chromium; None for a file
+    body_sha256: str | None = None  # of the bytes that were read: the page's, after content decoding, or the file's
 
     @property
     def sha256(self) -> str:
@@ -76,6 +83,7 @@ class Extracted:
     document: Document | None
     dropped: Dropped | None
     links: tuple[str, ...] = ()  # of a page of a site: absolute, http and https, no fragments, in order, each once
+    confidence: float = 1.0  # in the page's text, also where it is no document
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +110,11 @@ class LedgerEntry:
     author: str | None = None
     language: str | None = None  # BCP 47, as claimed
     licence: str | None = None  # an address; `rights` is what it says in words
+    # How it was read (see `Document`); lines from before it was kept lack them.
+    kind: str | None = None
+    confidence: float | None = None
+    rendered: bool | None = None
+    body_sha256: str | None = None
     # When and why its text was forgotten: then everything that tells whose page it was is empty.
     forgotten: dict[str, str] | None = None
 
@@ -110,7 +123,7 @@ class LedgerEntry:
         values = dataclasses.asdict(self)
         if self.forgotten is None:
             values.pop("forgotten")
-            return values
+            return {name: value for name, value in values.items() if value is not None or name not in HOW_IT_WAS_READ}
         return {name: values[name] for name in (*OUTLASTS, "forgotten")}
 
     @classmethod
@@ -119,6 +132,8 @@ class LedgerEntry:
         return cls(**(NOTHING_TOLD | values if "forgotten" in values else values))
 
 
+# Left out of a line where unknown, so that an older line keeps its length when it is written again.
+HOW_IT_WAS_READ = ("kind", "confidence", "rendered", "body_sha256")
 # What a ledger line keeps when its document is forgotten; the rest is empty.
 OUTLASTS = ("seq", "sha256", "bytes", "split", "fetched_at")
 EMPTIED = ("path", "site", "url", "final_url", "provider", "query", "extractor", "robots")

@@ -29,3 +29,7 @@ class ExtractedPage:
     links: tuple[str, ...] = ()  # absolute, http and https, without fragments, in order, each once
     link_density: float = 0.0  # share of the text's characters that are links on the page
     metadata: PageMetadata = field(default_factory=PageMetadata)
+    # Of page, such as documentation: one of article, documentation, reference, forum, wiki, service, listing,
+    # collection and product, or empty where nobody can tell.
+    kind: str = ""
+    confidence: float = 1.0  # 0 to 1, two decimals: how sure the extractor is of this text

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from tasks.contracts.outcomes import PageRejected
 from tasks.contracts.records import Document, Dropped, Extracted, Page, as_text
@@ -48,13 +50,14 @@ def _file_of(page: Page, extractor: Extractor) -> PageFile:
 def extract_page(page: Page, extractor: Extractor) -> Extracted:
     """A document, or the reason why there is none; a listing has no text of its own but has links."""
     links: tuple[str, ...] = ()
+    confidence = 1.0
     try:
         found = extractor.extract(_file_of(page, extractor))
-        links = found.links
+        links, confidence = found.links, found.confidence
         _refuse_media(found, page.media_type)
         _refuse_poor(found, extractor.settings.min_characters)
     except PageRejected as rejected:
-        return Extracted(None, rejected.dropped("extract"), links)
+        return Extracted(None, rejected.dropped("extract"), links, confidence)
     document = Document(
         text=found.text,
         url=page.hit.url,
@@ -65,8 +68,12 @@ def extract_page(page: Page, extractor: Extractor) -> Extracted:
         extractor=found.extractor,
         robots=f"{page.robots}; meta: {found.metadata.robots or '-'}",
         **_claims(found),
+        kind=found.kind,
+        confidence=found.confidence,
+        rendered=page.rendered,
+        body_sha256=page.body_sha256,
     )
-    return Extracted(document, None, links)
+    return Extracted(document, None, links, confidence)
 
 
 def extract_file(path: Path, extractor: Extractor) -> Extracted:
@@ -79,7 +86,8 @@ def extract_file(path: Path, extractor: Extractor) -> Extracted:
         if path.stat().st_size > LARGEST_FILE:
             raise PageRejected("too_large", f"{as_text(str(path))}: more than {LARGEST_FILE // 1_000_000} MB; split it")
         modified = datetime.fromtimestamp(path.stat().st_mtime, UTC)
-        path.open("rb").close()
+        with path.open("rb") as file:
+            body_sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     except PageRejected as refused:
         return Extracted(None, refused.dropped("extract"))
     except OSError as error:
@@ -104,11 +112,14 @@ def extract_file(path: Path, extractor: Extractor) -> Extracted:
         extractor=found.extractor,
         robots="-",
         **_claims(found, title=as_text(path.name)),
+        kind=found.kind,
+        confidence=found.confidence,
+        body_sha256=body_sha256,
     )
-    return Extracted(document, None)
+    return Extracted(document, None, confidence=found.confidence)
 
 
-def _claims(found: ExtractedPage, title: str | None = None) -> dict[str, str | None]:
+def _claims(found: ExtractedPage, title: str | None = None) -> dict[str, Any]:
     """What the page says of itself, for the ledger."""
     names = ("title", "published", "author", "language", "licence", "rights")
     claims = {name: getattr(found.metadata, name) for name in names}

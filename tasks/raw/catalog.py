@@ -16,6 +16,7 @@ from tasks.contracts.paths import Layout
 from tasks.contracts.records import Cleaned, Dropped, LedgerEntry
 from tasks.contracts.urls import url_key
 from tasks.raw.ledger import FIRST_HELD_OUT, Ledger, read_entries
+from tasks.raw.readings import Readings
 from tasks.storage.state_db import transaction
 from tasks.web.suppression_list import SuppressionList
 
@@ -56,6 +57,7 @@ class Catalog:
         self.db = db
         self.forgotten = SuppressionList(layout.forgotten)
         db.executescript(SCHEMA)
+        self.readings = Readings(db)
 
     # -- positions ---------------------------------------------------------------------------------
 
@@ -122,6 +124,7 @@ class Catalog:
             row["url_key"] = url_key(entry.url)
         names, marks = ", ".join(row), ", ".join(f":{name}" for name in row)
         self.db.execute(f"INSERT INTO documents ({names}) VALUES ({marks})", row)
+        self.readings.index(entry)
 
     def ledger(self) -> Ledger:
         """Returns the ledger, ready to append after what is indexed."""
@@ -163,6 +166,7 @@ class Catalog:
         values = blank | _end_of_forgotten(forgotten)
         columns = ", ".join(f"{name} = :{name}" for name in values)
         self.db.execute(f"UPDATE documents SET {columns} WHERE seq = :seq", values | {"seq": seq})
+        self.readings.forget(seq)
 
     def digest_of_forgotten(self) -> str:
         """Returns a digest of the forgotten documents' numbers; empty where none is. Costs those, not the corpus."""

@@ -3,9 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from tasks.contracts.records import Document, Extracted
+from tasks.contracts.records import Document, Dropped, Extracted
 from tasks.raw.catalog import Catalog
+
+
+def hold_back_known_bodies(results: Sequence[Extracted], catalog: Catalog) -> list[Extracted]:
+    """Drops as `reextractable` what comes from a body whose text is stored, and only the extractor reads otherwise."""
+    return [_hold_back(result, catalog) for result in results]
+
+
+def _hold_back(result: Extracted, catalog: Catalog) -> Extracted:
+    document = result.document
+    if document is None or catalog.has(document.url, document.sha256):
+        return result
+    seq = catalog.readings.of_body(document.url, document.body_sha256)
+    if seq is None:
+        return result
+    before = catalog.entry(seq).extractor
+    why = f"the same body as document {seq}, by {before}; {document.extractor} reads it otherwise"
+    return replace(result, document=None, dropped=Dropped("raw", "reextractable", why))
 
 
 def store(results: Sequence[Extracted], catalog: Catalog, validation_fraction: float) -> list[str]:
@@ -22,6 +40,7 @@ def store(results: Sequence[Extracted], catalog: Catalog, validation_fraction: f
         if document is None:
             outcomes.append(result.dropped.reason if result.dropped else "unchanged")
         elif (document.url, document.sha256) in new or catalog.has(document.url, document.sha256):
+            catalog.readings.note_body(document)
             outcomes.append("unchanged")
         elif catalog.is_forgotten((document.url, document.final_url), document.sha256):
             outcomes.append("forgotten")

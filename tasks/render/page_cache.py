@@ -53,17 +53,20 @@ class PageCache:
             shutil.rmtree(folder)  # the state was lost: no row names these files any more
         folder.mkdir(parents=True, exist_ok=True)
 
-    def put(self, hit: Hit, response: Response, now: float) -> Page:
-        """Stores a page. Writes the row first: a row without its file is a miss, a file without a row would stay."""
+    def put(self, hit: Hit, response: Response, now: float, view: str = "") -> Page:
+        """Stores a page. Writes the row first: a row without its file is a miss, a file without a row would stay.
+
+        A page that was fetched in two ways lies there twice; `view` names the second one.
+        """
         sha256 = hashlib.sha256(response.body).hexdigest()
         packed = gzip.compress(response.body, compresslevel=1, mtime=0)
-        path = self._path(sha256)
+        key, path = url_key(hit.url) + view, self._path(sha256)
         with self._lock:
-            before = self._row(hit)
+            before = self._row(hit, view)
             self.db.execute(
                 "INSERT OR REPLACE INTO pages VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
                 (
-                    *(url_key(hit.url), sha256, response.url, response.status, response.media_type, response.charset),
+                    *(key, sha256, response.url, response.status, response.media_type, response.charset),
                     *(response.headers.get("etag"), response.headers.get("last-modified")),
                     *(int(response.rendered), response.robots, now, len(packed)),
                 ),
@@ -74,11 +77,11 @@ class PageCache:
             os.replace(temporary, path)
             if before is not None:
                 self._remove_unused_file(before["sha256"])
-            return _page(hit, self._row(hit), path)
+            return _page(hit, self._row(hit, view), path)
 
-    def unused(self, hit: Hit) -> Page | None:
+    def unused(self, hit: Hit, view: str = "") -> Page | None:
         """Returns a page fetched after the hit became due, by a run that was interrupted before it used the page."""
-        row = self._row(hit)
+        row = self._row(hit, view)
         if row is None or hit.due_at is None or row["fetched_at"] < hit.due_at:
             return None
         path = self._path(row["sha256"])
@@ -87,6 +90,10 @@ class PageCache:
         except (OSError, EOFError, zlib.error):
             return None
         return _page(hit, row, path) if is_whole else None
+
+    def body(self, page: Page) -> bytes:
+        """Returns the bytes of a page that was put here."""
+        return gzip.decompress(Path(page.body_path).read_bytes())
 
     def trim(self) -> None:
         """Removes the oldest pages above the limit. Call it between batches: within one, pages wait to be extracted."""
@@ -101,10 +108,10 @@ class PageCache:
         if not self.db.execute("SELECT 1 FROM pages WHERE sha256 = ?", (sha256,)).fetchone():
             self._path(sha256).unlink(missing_ok=True)
 
-    def _row(self, hit: Hit) -> sqlite3.Row | None:
+    def _row(self, hit: Hit, view: str) -> sqlite3.Row | None:
         row: sqlite3.Row | None
         with self._lock:
-            row = self.db.execute("SELECT * FROM pages WHERE url_key = ?", (url_key(hit.url),)).fetchone()
+            row = self.db.execute("SELECT * FROM pages WHERE url_key = ?", (url_key(hit.url) + view,)).fetchone()
         return row
 
     def _path(self, sha256: str) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+import re
 import sqlite3
 import threading
 import time
@@ -38,6 +39,8 @@ MAX_REDIRECTS = 10
 MEDIA_TYPES = HTML | {"text/plain"}
 PATIENCE_SECONDS = 30.0  # the longest Retry-After that is waited for
 BACKOFF_SECONDS = 0.5
+IN_CHROMIUM = " in Chromium"  # in the cache, a page that came by plain HTTP first
+SCRIPT_OR_FRAME = re.compile(rb"<(?:script|i?frame)\b", re.IGNORECASE)
 
 
 def render(hits: Sequence[Hit], renderer: Renderer) -> list[Page | Dropped]:
@@ -45,6 +48,12 @@ def render(hits: Sequence[Hit], renderer: Renderer) -> list[Page | Dropped]:
     renderer.cache.trim()
     with relaxed(renderer.db):
         return renderer.host_queues.run(hits)
+
+
+def render_again(pages: Sequence[Page], renderer: Renderer) -> list[Page | Dropped]:
+    """Returns what Chromium shows of each page that came by plain HTTP, in the same order."""
+    with relaxed(renderer.db):
+        return [renderer.visit_in_browser(page) for page in pages]
 
 
 class RenderStopped(Exception):
@@ -122,9 +131,35 @@ class Renderer(AbstractContextManager["Renderer"]):
         self.fetched(page)
         return page
 
-    def _unused(self, hit: Hit) -> Page | None:
+    def may_show_more(self, page: Page) -> bool:
+        """Whether Chromium is there and may show more of a page than plain HTTP brought: it has a script or a frame."""
+        if page.rendered or page.media_type not in HTML:
+            return False
+        if self.settings.browser == "never" or self.browser_missing:
+            return False
+        return bool(SCRIPT_OR_FRAME.search(self.cache.body(page)))
+
+    def visit_in_browser(self, page: Page) -> Page | Dropped:
+        """Renders a page that came by plain HTTP: one request, with a deadline and a place in the cache of its own."""
+        try:
+            shown = self._unused(page.hit, IN_CHROMIUM) or self._put_in_chromium(page)
+        except PageRejected as rejected:
+            return rejected.dropped("render")
+        self.fetched(shown)
+        return shown
+
+    def _put_in_chromium(self, page: Page) -> Page:
+        if self.browser_missing:
+            raise PageRejected("browser_missing", self.browser_missing)
+        hit, budget = replace(page.hit, url=page.final_url), _TimeBudget(self.settings.timeout_seconds)
+        response = self._render_at_once(hit, budget)
+        if response is None:
+            raise PageRejected("browser_failed", "Chromium could not show it")
+        return self.cache.put(page.hit, response, self.clock(), IN_CHROMIUM)
+
+    def _unused(self, hit: Hit, view: str = "") -> Page | None:
         """Returns a page from the cache, checked against the blocklists again: they may have grown since."""
-        page = self.cache.unused(hit)
+        page = self.cache.unused(hit, view)
         for url in (hit.url, page.final_url) if page else ():
             self.politeness.reject_blocked(url)
         return page

@@ -16,6 +16,7 @@ from tasks.contracts.paths import PROJECT, Layout
 from tasks.storage.atomic_files import read_json
 
 KEPT, DROPPED, MODEL, OLDEST = "#2c6e49", "#c8553d", "#274690", "#e9b44c"
+GOOD = ("kept", "stored", "unchanged", "reextractable")
 
 
 def draw_nights(layout: Layout, target: Path) -> bool:
@@ -78,7 +79,7 @@ def _reasons(axis: Any, night: dict[str, Any]) -> None:
     for stage in ("collect", "clean", "dedup"):
         counts.update(night.get("stages", {}).get(stage, {}).get("counts", {}))
     shown = counts.most_common(8)[::-1]
-    colours = [KEPT if name in ("kept", "stored", "unchanged") else DROPPED for name, _ in shown]
+    colours = [KEPT if name in GOOD else DROPPED for name, _ in shown]
     axis.barh([name for name, _ in shown], [number for _, number in shown], color=colours)
     if shown:
         axis.bar_label(axis.containers[0], padding=2)

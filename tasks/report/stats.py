@@ -11,6 +11,7 @@ import numpy as np
 from model.contracts.erasure_marks import count_marks, in_words
 from model.data.document_table import DOCUMENT
 from tasks.contracts.paths import Layout
+from tasks.contracts.records import LOW_CONFIDENCE
 from tasks.contracts.settings import SearchSettings
 from tasks.raw.catalog import Catalog
 from tasks.search.frontier import Frontier
@@ -39,12 +40,14 @@ LONGEST_TABLE = 15
 def collect_stats(layout: Layout) -> dict[str, Any]:
     """Returns the numbers of `run.py stats --json`; takes no lock and changes nothing that counts."""
     with closing(open_state(layout.database)) as db:
-        documents = Catalog(layout, db).counts()
+        catalog = Catalog(layout, db)
+        documents, readings = catalog.counts(), catalog.readings.counts()
         urls = Frontier(db, SearchSettings()).counts()
         table = load_documents(layout, db)
     manifest = token_files.read_manifest(layout)
     return {
         "documents": documents,
+        **readings,
         "urls": urls,
         "tokens": {"train": manifest.train_tokens if manifest else 0, "val": manifest.val_tokens if manifest else 0},
         "model": model_numbers(layout),
@@ -144,6 +147,7 @@ def as_text(stats: dict[str, Any]) -> str:
         f"{sum(documents['dropped'].values()):,} dropped + {documents['waiting']:,} waiting",
         *_column(documents["dropped"]),
         f"           {documents['validation']:>8,} of the kept are held out",
+        *_readings(stats["kinds"], stats["confidence"]),
         f"urls       {sum(stats['urls'].values()):,} known",
         *_column(stats["urls"]),
         f"tokens     {tokens['train']:,} to train on, {tokens['val']:,} held out",
@@ -158,6 +162,15 @@ def as_text(stats: dict[str, Any]) -> str:
             lines.append(f"{name:<10} " + ", ".join(f"{quantile} {value:,}" for quantile, value in values.items()))
     lines.append(f"copies     {copies['documents']:,} ({copies['share']:.1%} of the documents)")
     return "\n".join(lines)
+
+
+def _readings(kinds: dict[str, int], confidence: dict[str, int]) -> list[str]:
+    """Returns the documents by kind of page, and how many of them the extractor was not sure of."""
+    lines = ["kinds", *_column(kinds)] if kinds else []
+    if confidence["known"]:
+        of = f"{confidence['low']:,} of {confidence['known']:,}"
+        lines.append(f"unsure     {of} documents were read with a confidence below {LOW_CONFIDENCE}")
+    return lines
 
 
 def _model(model: dict[str, Any]) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any
 from tasks.clean.boilerplate import SiteLines
 from tasks.contracts.errors import SettingsError
 from tasks.contracts.paths import Layout
+from tasks.contracts.records import LOW_CONFIDENCE
 from tasks.contracts.settings import SearchSettings
 from tasks.raw.catalog import Catalog
 from tasks.search.frontier import Frontier
@@ -64,6 +65,16 @@ def _tokens(layout: Layout, seq: int) -> dict[str, Any] | None:
     return {"file": token_files.FILES[split], "offset": int(row["offset"]), "length": int(row["length"])}
 
 
+def _how_it_was_read(entry: dict[str, Any]) -> str:
+    """Returns the kind of page, how sure the extractor was, and by which way it came; empty for older documents."""
+    if entry.get("confidence") is None:
+        return ""
+    low = " (low)" if entry["confidence"] < LOW_CONFIDENCE else ""
+    rendered = entry.get("rendered")
+    way = "from a file" if rendered is None else "by Chromium" if rendered else "by plain HTTP"
+    return f"as {entry['kind'] or 'a page'}, with confidence {entry['confidence']:.2f}{low}, {way}"
+
+
 def as_text(found: dict[str, Any]) -> str:
     """Returns the same as text for a person, in the order of the stages."""
     if not found["known"]:
@@ -78,6 +89,8 @@ def as_text(found: dict[str, Any]) -> str:
         entry = document["ledger"]
         lines.append(f"  stored      as document {entry['seq']} on {entry['fetched_at']}: raw/{entry['path']}")
         lines.append(f"              {entry['bytes']:,} bytes, {entry['split']}, {entry['title'] or 'no title'}")
+        if how := _how_it_was_read(entry):
+            lines.append(f"  read        {how}")
         outcome = document["outcome"] or "waits to be cleaned"
         lines.append(f"  then        {outcome} {document['detail'] or ''}".rstrip())
         if (removed := document["boilerplate"])["lines"]:

@@ -266,7 +266,7 @@ class Frontier:
         failures = row["failures"] + 1 if visit.retry else 0
         given_up = failures >= self.settings.max_failures
         is_start_page = row["provider"] == "site" and row["depth"] == 0
-        has_links_only = links >= LISTING_LINKS and visit.outcome not in ("stored", "unchanged")
+        has_links_only = links >= LISTING_LINKS and visit.outcome not in ("stored", "reextractable", "unchanged")
         listing = bool(row["listing"] or is_start_page or has_links_only)
         values = {
             "visited_at": now,

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -43,7 +44,7 @@ CHOSEN = settings()
 NEAR = "A closing line of its own, and nothing more."
 
 
-def page(seed: int, host: str, text: str | None = None, **changes: str) -> Document:
+def page(seed: int, host: str, text: str | None = None, **changes: Any) -> Document:
     url = f"https://{host}/story/{seed}.html"
     return replace(document(seed, text, url), title=f"The long story of number {seed}, told by {host}", **changes)
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -8,6 +9,7 @@ import pytest
 from tasks.contracts.errors import DataDirectoryError
 from tasks.contracts.paths import Layout, find_data_directory
 from tasks.export.dataset import export_dataset
+from tasks.report import trace
 from tasks.report.corpus_plots import draw_corpus
 from tasks.report.stats import as_text, collect_stats, refused
 from tests.support.corpora import document, prose
@@ -33,6 +35,21 @@ def test_the_numbers_add_up(layout: Layout) -> None:
     assert stats["languages"] == {"en": 20}
     assert stats["lengths"]["tokens"]["p0"] > 0 and stats["duplicates"] == {"documents": 1, "share": 0.0455}
     assert "22 raw = 20 kept + 2 dropped" in as_text(stats)
+
+
+def test_kinds_of_page_and_texts_of_low_confidence(tmp_path: Path) -> None:
+    layout = find_data_directory(tmp_path / "data")
+    unsure = replace(document(1), kind="forum", confidence=0.31, rendered=True, body_sha256="1")
+    sure = replace(document(2), kind="article", confidence=0.5, rendered=False, body_sha256="2")
+    grow(layout, [document(0), unsure, sure], settings())
+    stats = collect_stats(layout)
+    assert stats["kinds"] == {"article": 1, "forum": 1} and stats["confidence"] == {"known": 2, "low": 1}
+    text = as_text(stats)
+    assert "1 forum" in text and "unsure     1 of 2 documents were read with a confidence below 0.5" in text
+    told = [trace.as_text(trace.trace(one.url, layout)) for one in (document(0), unsure, sure)]
+    assert "  read " not in told[0], "a document from before"
+    assert "read        as forum, with confidence 0.31 (low), by Chromium" in told[1]
+    assert "read        as article, with confidence 0.50, by plain HTTP" in told[2]
 
 
 def test_nothing_yet_is_no_error(tmp_path: Path) -> None:
