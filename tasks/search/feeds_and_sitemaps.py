@@ -1,4 +1,4 @@
-"""Feeds and sitemaps: the pages that they list. RSS, Atom, sitemaps and their indexes, gzip, plain lists.
+"""Feeds and sitemaps: the pages that they list. RSS, Atom, JSON Feed, sitemaps and their indexes, gzip, plain lists.
 
 Protocol: https://www.sitemaps.org/protocol.html. A sitemap may be a feed, and users often give a page that points to
 its feed, so the kind is recognised by the content.
@@ -6,17 +6,21 @@ its feed, so the kind is recognised by the content.
 
 from __future__ import annotations
 
+import json
 import re
-import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from html import escape
+from html.entities import html5
+from typing import Any
 from urllib.parse import urljoin
 
 from lxml import etree, html
 
 from tasks.contracts.outcomes import PageRejected
 from tasks.contracts.records import Hit
+from tasks.search.listing_text import listing_text
 from tasks.search.queries import Listing, SourceQuery, SourceResult
 from tasks.search.stage import Searcher
 from tasks.web.http_client import Deadline, HttpClient, Response, conditional_headers, follow_redirects
@@ -25,12 +29,19 @@ from tasks.web.politeness import PolitenessPolicy
 MAX_BYTES = 10_000_000  # after decompression; the rest of a larger file is ignored
 MAX_ADDRESSES = 50_000  # the protocol's own limit
 MAX_REDIRECTS = 5
-ACCEPT = "application/atom+xml, application/rss+xml, application/xml, text/xml, text/plain;q=0.8, text/html;q=0.5"
-FEED_TYPES = ("application/rss+xml", "application/atom+xml", "application/feed+xml")
+ACCEPT = (
+    "application/atom+xml, application/rss+xml, application/feed+json, application/xml, text/xml, text/plain;q=0.8, "
+    "text/html;q=0.5"
+)
+FEED_TYPES = ("application/rss+xml", "application/atom+xml", "application/feed+json", "application/feed+xml")
 # An "&" that begins no entity of XML, as many feeds have it: libxml2 drops all text after the first one. Skips CDATA.
 LOOSE_AMPERSAND = re.compile(
-    rb"<!\[CDATA\[.*?(?:\]\]>|\Z)|&(?!(?:amp|lt|gt|quot|apos|#\d{1,7}|#x[0-9a-fA-F]{1,6});)", re.DOTALL
+    r"<!\[CDATA\[.*?(?:\]\]>|\Z)|&(?!(?:amp|lt|gt|quot|apos|#\d{1,7}|#x[0-9a-fA-F]{1,6});)(\w{1,32};)?", re.DOTALL
 )
+NOT_IN_XML = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f]")
+# Where a listing may begin behind warnings of a server's program.
+BEGINNING = re.compile(r"<\?xml\s|<(?:rss|feed|urlset|sitemapindex|rdf:RDF)\b", re.IGNORECASE)
+JUNK = 4_000  # characters before the listing
 SITEMAP_LINE = re.compile(r"^\s*sitemap:\s*(\S+)", re.IGNORECASE)
 
 
@@ -46,7 +57,7 @@ def ask_listing(query: SourceQuery, searcher: Searcher) -> SourceResult:
     """Returns what is new in one feed or sitemap file, latest first."""
     try:
         response = fetch(query, searcher.client, searcher.politeness, searcher.settings.timeout_seconds)
-        listed = parse(response.body, response.url)
+        listed = parse(response.body, response.url, response.charset)
     except PageRejected as rejected:
         return SourceResult.of(rejected)
     if listed is None:
@@ -89,24 +100,46 @@ def fetch(query: SourceQuery, client: HttpClient, politeness: PolitenessPolicy, 
     return follow_redirects(query.query, get, MAX_REDIRECTS)
 
 
-def parse(body: bytes, base: str) -> ParsedListing | None:
-    """Returns what a file lists; None where it is no listing."""
-    body = _unpacked(body).lstrip(b"\xef\xbb\xbf \t\r\n")
-    if not body.startswith(b"<"):
-        return _plain(body, base)
+def parse(body: bytes, base: str, charset: str | None = None) -> ParsedListing | None:
+    """Returns what a file lists; None where it is no listing.
+
+    Args:
+        base: the file's address.
+        charset: the label in the HTTP header, if there is one.
+    """
+    text = listing_text(body, charset, MAX_BYTES).lstrip("\ufeff\0 \t\r\n")
+    if text.startswith("{"):
+        return _bounded(_json_feed(text), base) if "jsonfeed.org" in text[:JUNK] else None
+    beginnings = [found.start() for found in BEGINNING.finditer(text[:JUNK])][:5]
+    for start in dict.fromkeys((0, *beginnings) if text.startswith("<") else beginnings):
+        root = _root(text[start:])
+        if root is not None and (reader := READERS.get(_name(root))):
+            return _bounded(reader(root), base)
+    return _page_with_feeds(text, base) if text.startswith("<") else _plain(text, base)
+
+
+def _root(text: str) -> etree._Element | None:
     parser = etree.XMLParser(
-        resolve_entities=False, no_network=True, recover=True, huge_tree=False, remove_comments=True
+        encoding="utf-8",  # over what the declaration says
+        resolve_entities=False,
+        no_network=True,
+        recover=True,
+        huge_tree=False,
+        remove_comments=True,
+        remove_pis=True,
     )
     try:
-        root = etree.fromstring(
-            LOOSE_AMPERSAND.sub(lambda found: found[0] if len(found[0]) > 1 else b"&amp;", body), parser
-        )
+        return etree.fromstring(LOOSE_AMPERSAND.sub(_mended, NOT_IN_XML.sub("", text)).encode(), parser)
     except (etree.LxmlError, ValueError):
-        root = None
-    readers = {"urlset": _sitemap, "sitemapindex": _sitemap, "rss": _rss, "RDF": _rss, "feed": _atom}
-    if root is not None and (reader := readers.get(_name(root))):
-        return _bounded(reader(root), base)
-    return _page_with_feeds(body, base)
+        return None
+
+
+def _mended(found: re.Match[str]) -> str:
+    """Returns CDATA as it is, the character of an entity of HTML, or an escaped "&"."""
+    if found[0].startswith("<"):
+        return found[0]
+    name = found[1] or ""
+    return escape(html5.get(name, f"&{name}"))
 
 
 Entries = Iterator[tuple[str, str | None, str | None]]  # "page" or "file", address, date of the last change
@@ -136,24 +169,68 @@ def _sitemap(root: etree._Element) -> Entries:
 
 def _rss(root: etree._Element) -> Entries:
     """Reads RSS 2.0, and RSS 1.0, which has its items beside the channel."""
-    for item in root.iter("{*}item"):
-        guid = next((one for one in item if _name(one) == "guid"), None)
-        permanent = guid is not None and guid.get("isPermaLink", "true").lower() == "true"
-        link = _child(item, "link") or (guid.text if guid is not None and permanent else None)
-        yield "page", link, _child(item, "pubDate") or _child(item, "date")
+    for item in _all(root, "item"):
+        links = [one for one in item if _name(one) == "link"]
+        link = next((_resolved(one, one.text) for one in links if (one.text or "").strip()), None)
+        yield "page", link or _guid(item) or _alternate(links), _child(item, "pubdate") or _child(item, "date")
+
+
+def _guid(item: etree._Element) -> str | None:
+    guid = next((one for one in item if _name(one) == "guid"), None)
+    if guid is None or guid.get("isPermaLink", "true").lower() != "true":
+        return None
+    return guid.text if (guid.text or "").strip().startswith(("http://", "https://")) else None
 
 
 def _atom(root: etree._Element) -> Entries:
-    for entry in root.iter("{*}entry"):
-        links = [one for one in entry if _name(one) == "link" and one.get("rel", "alternate") == "alternate"]
-        pages = [one for one in links if "html" in one.get("type", "html")] or links
-        if pages:
-            yield "page", urljoin(entry.base or "", pages[0].get("href", "")), _child(entry, "updated")
+    for entry in _all(root, "entry"):
+        link = _alternate([one for one in entry if _name(one) == "link"])
+        yield "page", link, _child(entry, "updated") or _child(entry, "modified")
 
 
-def _plain(body: bytes, base: str) -> ParsedListing | None:
+def _alternate(links: list[etree._Element]) -> str | None:
+    """Returns the page among the links of an entry: HTML if there is any."""
+    links = [one for one in links if one.get("rel", "alternate") == "alternate" and one.get("href")]
+    pages = [one for one in links if "html" in one.get("type", "html")] or links
+    return _resolved(pages[0], pages[0].get("href")) if pages else None
+
+
+def _resolved(element: etree._Element, address: str | None) -> str | None:
+    """Returns an address with the `xml:base` of its element and of those around it, if there is one."""
+    try:
+        return urljoin((element.base or "").strip(), (address or "").strip())
+    except ValueError:
+        return None
+
+
+def _json_feed(text: str) -> Entries:
+    """Reads a JSON Feed (https://www.jsonfeed.org/version/1.1/)."""
+    try:
+        feed: Any = json.loads(text)
+    except (ValueError, RecursionError):
+        return
+    items = feed.get("items") if isinstance(feed, dict) else None
+    for item in items if isinstance(items, list) else ():
+        if isinstance(item, dict):
+            fields = ("url", "external_url", "date_modified", "date_published")
+            texts = {name: value for name in fields if isinstance(value := item.get(name), str)}
+            changed = texts.get("date_modified") or texts.get("date_published")
+            yield "page", texts.get("url") or texts.get("external_url"), changed
+
+
+# By the name of the root, in lower case.
+READERS: dict[str, Callable[[etree._Element], Entries]] = {
+    "urlset": _sitemap,
+    "sitemapindex": _sitemap,
+    "rss": _rss,
+    "rdf": _rss,
+    "feed": _atom,
+}
+
+
+def _plain(text: str, base: str) -> ParsedListing | None:
     """Reads a list with an address in each line, or robots.txt, which names sitemaps."""
-    lines = body.decode("utf-8", "replace").splitlines()
+    lines = text.splitlines()
     named = [match[1] for line in lines if (match := SITEMAP_LINE.match(line))]
     if named:
         return _bounded((("file", url, None) for url in named), base)
@@ -161,10 +238,10 @@ def _plain(body: bytes, base: str) -> ParsedListing | None:
     return _bounded((("page", url, None) for url in addresses), base) if addresses else None
 
 
-def _page_with_feeds(body: bytes, base: str) -> ParsedListing | None:
+def _page_with_feeds(text: str, base: str) -> ParsedListing | None:
     """Reads a page that points to feeds. Takes the first only: the others are for comments and sections."""
     try:
-        page = html.document_fromstring(body[:1_000_000])
+        page = html.document_fromstring(text[:1_000_000].encode(), parser=html.HTMLParser(encoding="utf-8"))
     except (etree.LxmlError, ValueError):
         return None
     links = page.xpath("//link[@href][contains(concat(' ', @rel, ' '), ' alternate ')]")
@@ -172,18 +249,13 @@ def _page_with_feeds(body: bytes, base: str) -> ParsedListing | None:
     return _bounded((("file", url, None) for url in feeds[:1]), base) if feeds else None
 
 
-def _unpacked(body: bytes) -> bytes:
-    """Decompresses a file such as `sitemap.xml.gz`, which is gzip without an HTTP header that says so."""
-    if not body.startswith(b"\x1f\x8b"):
-        return body
-    try:
-        return zlib.decompressobj(wbits=31).decompress(body, MAX_BYTES)
-    except zlib.error:
-        return b""
+def _all(root: etree._Element, name: str) -> Iterator[etree._Element]:
+    return (element for element in root.iter() if _name(element) == name)
 
 
 def _name(element: etree._Element) -> str:
-    return etree.QName(element).localname if isinstance(element.tag, str) else ""
+    """Returns the local name in lower case, also where its prefix was never declared."""
+    return element.tag.rpartition("}")[2].rpartition(":")[2].lower() if isinstance(element.tag, str) else ""
 
 
 def _child(element: etree._Element, name: str) -> str | None:

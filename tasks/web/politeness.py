@@ -15,8 +15,6 @@ from contextlib import contextmanager
 from dataclasses import astuple, dataclass
 from urllib.parse import urlsplit
 
-from protego import Protego
-
 from tasks.contracts.outcomes import PageRejected
 from tasks.contracts.settings import RenderSettings
 from tasks.contracts.urls import site_of
@@ -24,8 +22,9 @@ from tasks.web import hosts_table
 from tasks.web.blocklists import NO_BLOCKLISTS, Blocklists
 from tasks.web.hosts_table import COOLING_SECONDS
 from tasks.web.http_client import Deadline, HttpClient, Response, follow_redirects
+from tasks.web.robots_txt import RobotsTxt, decode_robots_txt
 from tasks.web.suppression_list import NOTHING_SUPPRESSED, SuppressionList
-from tasks.web.usage_rights import file_reservation, may_train, training_line
+from tasks.web.usage_rights import file_reservation, may_train, said_of_training
 
 MAX_BYTES = 500_000  # RFC 9309 wants at least 500 KiB parsed; the rest may be ignored
 KEEP_SECONDS = 86_400.0
@@ -33,6 +32,7 @@ KEEP_FAILURE_SECONDS = 600.0  # long enough not to ask a dead host for each of i
 MAX_CRAWL_DELAY = 60.0
 MAX_COOLING = 86_400.0  # the longest pause that a host may ask for
 MAX_REDIRECTS = 5
+MAX_LICENSES = 3  # lines of robots.txt that the ledger keeps
 DEADLINE_SECONDS = 15.0
 TDMREP = "/.well-known/tdmrep.json"
 ABSENT = frozenset(
@@ -86,7 +86,7 @@ class PolitenessPolicy:
         self.db, self.client, self.settings, self.clock, self.sleep = db, client, settings, clock, sleep
         self.blocklists, self.suppressed = blocklists, suppressed
         self._files: dict[str, SiteFile] = {}
-        self._rules: dict[str, tuple[SiteFile, Protego]] = {}  # by origin
+        self._rules: dict[str, tuple[SiteFile, RobotsTxt]] = {}  # by origin
         self._lock = lock or threading.RLock()
         self._locks: dict[str, threading.Lock] = {}  # by host, and by address of a site file
 
@@ -101,8 +101,8 @@ class PolitenessPolicy:
         file, rules = self._rules_of(url)
         if file.status not in ("read", "absent"):
             raise PageRejected(file.status, f"robots.txt: {file.detail}")
-        if not rules.can_fetch(url, self.settings.user_agent):
-            raise PageRejected("robots_forbidden", "disallowed by robots.txt")
+        if not rules.allows(url):
+            raise PageRejected("robots_forbidden", str(rules.forbidding_line(url) or "robots.txt"))
         return "allowed" if file.status == "read" else "absent"
 
     def reservation(self, url: str) -> str:
@@ -111,18 +111,18 @@ class PolitenessPolicy:
         Raises:
             PageRejected: `reserved`.
         """
-        file, rules = self._rules_of(url)
-        training = training_line(file.body)
-        if may_train(training) is False:
-            raise PageRejected("reserved", f"robots.txt: {training}")
+        _, rules = self._rules_of(url)
+        training = said_of_training(rules.group, url)
+        if training and may_train(training.value) is False:
+            raise PageRejected("reserved", str(training))
         address = _origin(url) + TDMREP
         value = None
-        if rules.can_fetch(address, self.settings.user_agent):
+        if rules.allows(address):
             value = file_reservation(self._file(address).body, url)
         if value == 1:
             raise PageRejected("reserved", f"tdm-reservation: 1 ({TDMREP})")
-        evidence = f"tdmrep.json: {'-' if value is None else value}"
-        return f"{training}; {evidence}" if training else evidence
+        said = [str(line) for line in (training, *rules.licenses[:MAX_LICENSES]) if line]
+        return "; ".join((*said, f"tdmrep.json: {'-' if value is None else value}"))
 
     def reject_blocked(self, url: str) -> None:
         """Raises `PageRejected` for a URL that is on a blocklist or on the suppression list."""
@@ -164,8 +164,8 @@ class PolitenessPolicy:
 
     def _delay(self, url: str) -> float:
         known = self._rules.get(_origin(url))
-        asked = known[1].crawl_delay(self.settings.user_agent) if known else None
-        return max(self.settings.delay_seconds, min(asked or 0.0, MAX_CRAWL_DELAY))
+        asked = known[1].crawl_delay if known else 0.0
+        return max(self.settings.delay_seconds, min(asked, MAX_CRAWL_DELAY))
 
     def _set_next(self, host: str, at: float) -> None:
         query = "INSERT INTO hosts (host, next_at) VALUES (?, ?) ON CONFLICT DO UPDATE SET next_at = excluded.next_at"
@@ -176,12 +176,12 @@ class PolitenessPolicy:
         with self._lock:
             return self._locks.setdefault(name, threading.Lock())
 
-    def _rules_of(self, url: str) -> tuple[SiteFile, Protego]:
+    def _rules_of(self, url: str) -> tuple[SiteFile, RobotsTxt]:
         origin = _origin(url)
         file = self._file(f"{origin}/robots.txt")
         known = self._rules.get(origin)
         if known is None or known[0] is not file:
-            known = self._rules[origin] = (file, Protego.parse(file.body))
+            known = self._rules[origin] = (file, RobotsTxt(file.body, self.settings.user_agent))
         return known
 
     def _file(self, address: str) -> SiteFile:
@@ -201,7 +201,7 @@ class PolitenessPolicy:
     def _read(self, address: str) -> SiteFile:
         try:  # redirects may lead to other hosts (RFC 9309, 2.3.1.2)
             response = follow_redirects(address, self._fetch, MAX_REDIRECTS)
-            file = SiteFile(self.clock(), "read", "", response.body.decode("utf-8", "replace").lstrip("\ufeff"))
+            file = SiteFile(self.clock(), "read", "", decode_robots_txt(response.body))
         except PageRejected as rejected:
             detail = f"{rejected.reason} {rejected.detail}".strip()
             file = SiteFile(self.clock(), _file_status(rejected), detail, "")

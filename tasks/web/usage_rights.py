@@ -4,8 +4,10 @@
   be for one crawler by name (https://developers.google.com/search/docs/crawling-indexing/robots-meta-tag).
 - TDMRep, the TDM Reservation Protocol (https://www.w3.org/2022/tdmrep/), by file, header and meta tag; the later ones
   override the earlier ones. We are stricter: what the file reserves is not even requested.
-- Content-Signal (https://contentsignals.org) and Content-Usage (IETF aipref) in robots.txt and as headers: whether a
-  model may be trained.
+- Content-Signal (https://contentsignals.org) and Content-Usage (draft-ietf-aipref-attach) in robots.txt and as headers:
+  whether a model may be trained.
+
+Each of them is asked, and one that forbids is enough. Where one says two things in the same place, the stricter counts.
 """
 
 from __future__ import annotations
@@ -17,14 +19,22 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from tasks.contracts.outcomes import PageRejected
+from tasks.web.robots_txt import Line, longest_matches, names_us
 from tasks.web.url_patterns import matches_glob
 
-AGENT = "miniature-memory"
 FORBIDDING = ("noindex", "none", "noai")
 # Directives with a value; any other word before a colon names a crawler.
 VALUED = frozenset(("max-snippet", "max-image-preview", "max-video-preview", "unavailable_after"))
-NAMED = re.compile(r"\s*([\w.*-]{1,100})\s*:(.*)", re.DOTALL)
-TRAINING = re.compile(r"\b(ai-train|train-ai)\s*=\s*(yes|no|y|n)\b", re.IGNORECASE)
+NAMED = re.compile(r"\s*([\w.*/-]{1,100})\s*:(.*)", re.DOTALL)
+# What is about training: the labels of both vocabularies, those of the drafts before (draft-ietf-aipref-vocab), and how
+# much of a page may be kept (`use`): nothing, an excerpt that links back, or all of it. Training takes all of it.
+TRAINING = re.compile(
+    r"(?<![\w-])(?:(?:ai-train|train-ai|train-genai|genai|ai|tdm|bots|all)\s*=\s*(yes|no|y|n)"
+    r"|use\s*=\s*(immediate|reference|full))(?![\w-])",
+    re.IGNORECASE,
+)
+ALLOWING = ("yes", "y", "full")
+STATEMENTS = ("content-signal", "content-usage")
 META = re.compile(rb"<meta\b[^<>]{0,1000}>", re.IGNORECASE)
 TDM_NAME = re.compile(rb"\bname\s*=\s*[\"']?tdm-reservation\b", re.IGNORECASE)
 TDM_CONTENT = re.compile(rb"\bcontent\s*=\s*[\"']?\s*([01])\b", re.IGNORECASE)
@@ -45,7 +55,7 @@ def check_response(headers: Mapping[str, str], lines: Iterable[str], body: bytes
     lines = [line.strip() for line in lines]
     if forbids_use(*lines):
         raise PageRejected("noindex", f"X-Robots-Tag: {' | '.join(lines)}")
-    for name in ("content-signal", "content-usage"):
+    for name in STATEMENTS:
         if may_train(headers.get(name, "")) is False:
             raise PageRejected("reserved", f"{name}: {headers[name]}")
     header, meta = _flag(headers.get("tdm-reservation")), _meta_reservation(body)
@@ -69,7 +79,7 @@ def _directives(line: str) -> Iterable[str]:
     for piece in line.lower().split(","):
         named = NAMED.fullmatch(piece)
         if named and named[1] not in VALUED:
-            for_us = named[1] in (AGENT, "*")
+            for_us = named[1] == "*" or names_us(named[1])
             piece = named[2]  # noqa: PLW2901  # what follows the crawler's name
         if for_us:
             yield piece.strip()
@@ -77,30 +87,22 @@ def _directives(line: str) -> Iterable[str]:
 
 def may_train(text: str) -> bool | None:
     """Returns what Content-Signal or Content-Usage says about training; None where it says nothing."""
-    found = TRAINING.findall(text)
-    return None if not found else all(value.lower() in ("yes", "y") for _, value in found)
+    found = ["".join(groups).lower() for groups in TRAINING.findall(text)]
+    return None if not found else all(value in ALLOWING for value in found)
 
 
-def training_line(robots_txt: str) -> str:
-    """Returns the line of robots.txt about training in the group for us: that with our name, else that for `*`."""
-    lines: dict[str, str] = {}
-    group: list[str] = []
-    in_rules = False
-    for line in robots_txt.splitlines():
-        name, _, value = line.partition("#")[0].partition(":")
-        name, value = name.strip().lower(), value.strip()
-        if name == "user-agent":
-            product = value.lower().partition("/")[0].strip()
-            group = [product] if in_rules else [*group, product]
-            in_rules = False
-        elif name:
-            in_rules = True
-            is_about_training = (
-                name in ("content-signal", "content-usage") and may_train(value) is not None and "/" not in value
-            )
-            for agent in group or ["*"]:
-                lines[agent] = lines.get(agent) or (f"{name}: {value}" if is_about_training else "")
-    return lines.get(AGENT if AGENT in lines else "*", "")
+def said_of_training(group: Iterable[Line], url: str) -> Line | None:
+    """Returns the line of our group in robots.txt that decides whether a page may be trained on.
+
+    Lines with a path are compared as those of Disallow are: the longest that matches counts. A line without one is for
+    all pages. Of those that count, one that forbids decides.
+    """
+    lines = [line for line in group if line.name in STATEMENTS and may_train(line.value) is not None]
+    counting = [line for line in lines if not line.value.startswith(("/", "*"))]
+    for name in STATEMENTS:
+        paths = [(line.value.split()[0], line) for line in lines if line.name == name and line not in counting]
+        counting += longest_matches(paths, url)
+    return min(counting, key=lambda line: (bool(may_train(line.value)), line.number), default=None)
 
 
 def file_reservation(tdmrep: str, url: str) -> int | None:
@@ -134,10 +136,8 @@ def _unescaped(path: str) -> str:
 
 
 def _meta_reservation(body: bytes) -> int | None:
-    for tag in META.findall(body[:HEAD_BYTES]):
-        if TDM_NAME.search(tag) and (content := TDM_CONTENT.search(tag)):
-            return int(content[1])
-    return None
+    tags = [TDM_CONTENT.search(tag) for tag in META.findall(body[:HEAD_BYTES]) if TDM_NAME.search(tag)]
+    return max((int(content[1]) for content in tags if content), default=None)
 
 
 def _flag(value: str | None) -> int | None:
