@@ -112,6 +112,13 @@ def codec_of(label: str | None) -> str | None:
     return CODEC_OF.get(label.strip("\t\n\x0c\r ").lower()) if label else None
 
 
+def query_codec(body: bytes, charset: str | None) -> str:
+    """Returns the codec in which browsers write the queries of a page's links: the declared one, or UTF-8."""
+    is_marked = body.startswith(tuple(mark for mark, _ in MARKS))
+    declared = None if is_marked else codec_of(charset) or prescan(body)
+    return "utf-8" if declared is None or declared.startswith("utf-16") else declared
+
+
 def prescan(body: bytes) -> str | None:
     """Returns the codec that the first 1024 bytes declare, by a `meta` tag or else by an XML declaration."""
     head = body[:PRESCAN_BYTES]
