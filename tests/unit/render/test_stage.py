@@ -1,4 +1,3 @@
-import gzip
 import os
 import time
 from pathlib import Path
@@ -11,7 +10,7 @@ from tasks.contracts.records import Hit
 from tasks.render.javascript_pages import needs_browser, visible_text_length
 from tasks.render.page_cache import PageCache
 from tasks.storage.state_db import open_state
-from tasks.web.http_client import Response, _inflate, _retry_after
+from tasks.web.http_client import Response, _retry_after
 
 LONG = b"<p>" + b"words and more words " * 40 + b"</p>"
 MIDDLE = b"<p>" + b"navigation and a cookie notice " * 15 + b"</p>"
@@ -57,14 +56,6 @@ def test_retry_after() -> None:
 def test_redirects_lead_to_web_addresses_alone(location: str) -> None:
     with pytest.raises(PageRejected, match="bad_redirect"):
         _ = Response("https://a.example/", 302, httpx.Headers({"location": location}), b"").redirect
-
-
-def test_inflate_never_gives_more_than_a_chunk() -> None:
-    bomb = gzip.compress(b"\0" * 10_000_000) + gzip.compress(b"end")
-    pieces = list(_inflate([bomb]))
-    assert max(map(len, pieces)) <= 65536 and sum(map(len, pieces)) == 10_000_003
-    with pytest.raises(PageRejected, match="bad_encoding"):
-        list(_inflate([b"this is not gzip"]))
 
 
 def fetched(body: bytes) -> Response:
