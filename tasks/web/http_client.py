@@ -64,6 +64,7 @@ class Response:
     robots: str = ""  # the evidence: what robots.txt, the headers and meta tags allow
     rendered: bool = False  # by Chromium
     history: tuple[Response, ...] = ()  # in Chromium: the answers to all requests for the document, redirects first
+    frames: tuple[Frame, ...] = ()  # in Chromium: those that have more text than the page; outer ones first
 
     @property
     def media_type(self) -> str:
@@ -85,6 +86,15 @@ class Response:
         if target is None:
             raise PageRejected("bad_redirect", f"HTTP {self.status} to {location or 'nowhere'}")
         return target
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A document inside a page that Chromium rendered."""
+
+    mark: bytes  # stands for it in the body of the page, or of the frame around it
+    inside: bytes  # the HTML of its body
+    response: Response  # with its meta tags as the body
 
 
 class HttpClient:

@@ -199,7 +199,7 @@ BEHAVIOURS = (
     Behaviour(
         "to-port-22", "redirects to a port that is no web server's", "forbidden_address", redirect("http://1.1.1.1:22/")
     ),
-    Behaviour("alert-loop", "alerts without end", "browser_failed", only_script("while (true) alert('hello')")),
+    Behaviour("alert-loop", "alerts without end", "timeout", only_script("while (true) alert('hello')")),
     Behaviour("one-alert", "alerts once, and has an article", "stored", by_script("alert('hello')")),
     Behaviour(
         "beforeunload",
