@@ -8,12 +8,14 @@ process tree at the deadline. If our process is killed, the tree stays alive: it
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import subprocess
 import tempfile
 import threading
 import time
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -28,6 +30,7 @@ from selenium.webdriver.chrome.service import Service
 
 from tasks.browser import chromium
 from tasks.browser.network_log import BrowserLog
+from tasks.browser.page_scripts import NO_DIALOGS, PROGRESS, SNAPSHOT
 from tasks.browser.watchdog import Watch, private_bytes
 from tasks.contracts.errors import BrowserError
 from tasks.contracts.outcomes import PageRejected
@@ -36,7 +39,7 @@ from tasks.contracts.settings import RenderSettings
 from tasks.processes.process_tree import is_alive, kill, tree_of, with_environment
 from tasks.web import egress_proxy
 from tasks.web.egress import EgressPolicy
-from tasks.web.http_client import HTML, Response
+from tasks.web.http_client import HTML, Frame, Response
 
 START_SECONDS = 30.0
 POLL_SECONDS = 0.03
@@ -45,15 +48,6 @@ ENOUGH_TEXT = 250  # characters; a page with fewer is probably still loading
 STEADY_SECONDS = 0.1  # how long the text must stay the same
 STEADY_SECONDS_WHILE_LOADING = 0.5  # the same while requests are open that could bring more text
 DRIVER_FAILURES = (WebDriverException, urllib3.exceptions.HTTPError, OSError)
-
-SNAPSHOT = """
-const html = document.documentElement ? document.documentElement.outerHTML : '';
-return {url: location.href, media_type: document.contentType,
-        length: html.length, html: html.length > arguments[0] ? '' : html};
-"""
-PROGRESS = """
-return [document.readyState, document.body ? document.body.innerText.length : 0, location.protocol];
-"""
 
 
 class Browser:
@@ -139,6 +133,7 @@ class Browser:
                 self._driver = webdriver.Chrome(self._options(), self._service)
                 self._driver.set_script_timeout(self.settings.timeout_seconds)
                 self._driver.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "deny"})
+                self._driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": NO_DIALOGS})
         except (*DRIVER_FAILURES, ValueError) as error:
             self.close()
             missing = isinstance(error, NoSuchDriverException) or None in (self.binaries.chromium, self.binaries.driver)
@@ -220,8 +215,8 @@ class Browser:
             raise PageRejected("too_large", f"{page['length']} characters after its scripts ran")
         history = log.responses(frame)
         status, headers = (history[-1].status, history[-1].headers) if history else (0, httpx.Headers())
-        body = page["html"].encode("utf-8", "replace")
-        return Response(page["url"], status, headers, body, rendered=True, history=history)
+        frames = tuple(_frame(one, log) for one in page["frames"])
+        return Response(page["url"], status, headers, _bytes(page["html"]), "", True, history, frames)
 
     def _load(self, driver: webdriver.Chrome, url: str, end: float, log: BrowserLog) -> tuple[str, dict[str, Any]]:
         """Returns why a page did not load ("" where it did), and its `SNAPSHOT`."""
@@ -232,7 +227,7 @@ class Browser:
                 raise
             return _first_line(error), {}
         self._wait_for_text(driver, min(end - 0.5, time.monotonic() + SETTLE_SECONDS), log)
-        page: dict[str, Any] = driver.execute_script(SNAPSHOT, self.settings.max_page_bytes)
+        page: dict[str, Any] = driver.execute_script(SNAPSHOT, self.settings.max_page_bytes, secrets.token_hex(8))
         shown = str(page["url"])
         return "" if shown.startswith(("http://", "https://")) else f"Chromium shows {shown[:80]}", page
 
@@ -283,6 +278,19 @@ def sweep_orphans(layout: Layout) -> int:
 def _tree(service: Service | None) -> list[psutil.Process]:
     process = getattr(service, "process", None)
     return tree_of(process.pid) if process is not None else []
+
+
+def _frame(found: dict[str, Any], log: BrowserLog) -> Frame:
+    """A frame of a `SNAPSHOT`. What its meta tags say to robots joins what its headers say."""
+    answer = log.document(found["url"])
+    said = [("x-robots-tag", directives) for directives in found["robots"]]
+    headers = httpx.Headers([*answer.headers.multi_items(), *said])
+    response = replace(answer, headers=headers, body=_bytes(found["metas"]))
+    return Frame(_bytes(found["mark"]), _bytes(found["html"]), response)
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "replace")
 
 
 def _authority(url: str) -> str:

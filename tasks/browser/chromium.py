@@ -26,7 +26,10 @@ FLAGS = (
     *("--disable-gpu", "--no-first-run", "--no-default-browser-check", "--mute-audio", "--no-pings"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-extensions"),
     *("--disable-default-apps", "--disable-dev-shm-usage", "--disable-breakpad", "--window-size=1024,768"),
-    *("--blink-settings=imagesEnabled=false", "--disable-features=Translate,OptimizationHints,MediaRouter"),
+    *(
+        "--blink-settings=imagesEnabled=false,lazyLoadEnabled=false",
+        "--disable-features=Translate,OptimizationHints,MediaRouter",
+    ),
     *("--block-new-web-contents", "--disable-domain-reliability", "--disable-client-side-phishing-detection"),
 )
 # The full Chromium reads this from its profile only, the headless shell from its command line (`egress_proxy.flags`).

@@ -54,6 +54,12 @@ class BrowserLog:
                 responses.append(_response(about["response"]))
         return tuple(response for response in responses if response.url.startswith(("http://", "https://")))
 
+    def document(self, url: str) -> Response:
+        """Returns the answer that brought a document; one without status or headers where no server sent it."""
+        answers = [about["response"] for _, about in self._documents if "response" in about]
+        sent = [one for one in map(_response, answers) if one.url == url.partition("#")[0]]
+        return sent[-1] if sent else Response(url, 0, httpx.Headers(), b"")
+
     def _of(self, frame: str) -> list[tuple[str, dict[str, Any]]]:
         return [(method, about) for method, about in self._documents if about.get("frameId") == frame]
 

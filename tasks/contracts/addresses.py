@@ -3,25 +3,53 @@
 from __future__ import annotations
 
 import ipaddress
-from urllib.parse import urljoin, urlsplit
+import re
+from urllib.parse import quote, urljoin, urlsplit
+
+CONTROLS_AND_SPACE = "".join(map(chr, range(0x21)))
+LINE_BREAKS = re.compile(r"[\t\n\r]")
+SCHEME = re.compile(r"(https?):([/\\]*)", re.IGNORECASE)
+NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
+STAY_IN_QUERY = "!$()*+,-./:=?@[\\]^_`{|}~"  # of the bytes that a legacy encoding may use
 
 
 def is_web_address(url: str) -> bool:
     """Whether a URL is absolute, http or https, with a host and a possible port."""
     try:
         parts = urlsplit(url)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        host = parts.hostname or ""
+        return parts.scheme in ("http", "https") and bool(host) and " " not in host and parts.port != 0
     except ValueError:  # an impossible port or IPv6 address
         return False
 
 
-def join_web_address(base: str, address: str) -> str | None:
-    """The absolute http or https address that a page at `base` means, without fragment; None for anything else."""
+def join_web_address(base: str, address: str, codec: str = "utf-8") -> str | None:
+    """The absolute http or https address that a page at `base` means, without fragment; None for anything else.
+
+    Reads it as browsers do (WHATWG URL): around it, white space does not count, nor do line breaks within; backslashes
+    before the query are slashes, and too many slashes before the host are two. `codec` is the encoding of the page,
+    in which browsers write the query; all else is UTF-8.
+    """
+    address = LINE_BREAKS.sub("", address.strip(CONTROLS_AND_SPACE)).partition("#")[0]
+    head, mark, query = address.partition("?")
     try:
-        found = urljoin(base, address).partition("#")[0]
+        scheme = urlsplit(base).scheme
+        if (absolute := SCHEME.match(head)) and (len(absolute[2]) > 1 or absolute[1].lower() != scheme):
+            head = f"{absolute[1].lower()}://{head[absolute.end() :]}"
+        elif absolute:  # `https:page` is relative to a page that came by https
+            head = head[absolute.end(1) + 1 :]
+        head = re.sub(r"^//+", "//", head.replace("\\", "/"))
+        found = urljoin(base, head + mark + _in_codec(query, codec)).partition("#")[0]
     except ValueError:
         return None
-    return found if is_web_address(found) else None
+    return found.replace(" ", "%20") if is_web_address(found) else None
+
+
+def _in_codec(query: str, codec: str) -> str:
+    """Percent-encodes what is not ASCII, where the codec is another one than UTF-8. What it lacks becomes `&#1234;`."""
+    if codec == "utf-8":
+        return query
+    return NOT_ASCII.sub(lambda run: quote(run[0].encode(codec, "xmlcharrefreplace"), safe=STAY_IN_QUERY), query)
 
 
 def is_ip_address(host: str) -> bool:

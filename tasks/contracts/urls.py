@@ -28,8 +28,16 @@ def url_key(url: str) -> str:
         host = f"[{host}]"
     if parts.port and parts.port != DEFAULT_PORTS.get(parts.scheme):
         host = f"{host}:{parts.port}"
-    query = urlencode([(k, v) for k, v in parse_qsl(parts.query, keep_blank_values=True) if not TRACKERS.match(k)])
+    # A legacy encoding is kept byte for byte: what is no UTF-8 must not become the same U+FFFD for every query.
+    named = parse_qsl(parts.query, keep_blank_values=True, errors="surrogateescape")
+    query = urlencode([(k, v) for k, v in named if not TRACKERS.match(k)], errors="surrogateescape")
     return urlunsplit((parts.scheme, host, parts.path or "/", query, ""))
+
+
+def former_key(url: str) -> str:
+    """Returns the key that data directories know from before queries in legacy encodings had a key each."""
+    parts = urlsplit(url_key(url))
+    return urlunsplit(parts._replace(query=urlencode(parse_qsl(parts.query, keep_blank_values=True))))
 
 
 def url_id(url: str) -> str:

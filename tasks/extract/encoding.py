@@ -80,6 +80,13 @@ def codec_of(label: str | None) -> str | None:
     return resolve_encoding(encoding.codec_info.name) if encoding else None
 
 
+def query_codec(body: bytes, charset: str | None) -> str:
+    """Returns the codec in which browsers write the queries of a page's links: the declared one, or UTF-8."""
+    is_marked = body.startswith(tuple(mark for mark, _ in MARKS))
+    declared = None if is_marked else codec_of(charset) or prescan(body)
+    return "utf-8" if declared is None or declared.startswith("utf-16") else declared
+
+
 def prescan(body: bytes) -> str | None:
     """Returns the codec that a page declares, by a `meta` tag or else by an XML declaration.
 

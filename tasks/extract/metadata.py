@@ -18,6 +18,7 @@ SURROGATE = re.compile("[\ud800-\udfff]")
 MAX_SCRIPT = 500_000  # characters of one JSON-LD script
 MAX_VALUES = 20_000  # values read of all JSON-LD scripts together
 LONGEST = 500  # characters of a claim
+LONGEST_ADDRESS = 2000  # characters
 MAX_AUTHORS = 10
 TITLES = frozenset(("og:title", "twitter:title", "title", "dc.title", "headline", "parsely-title", "sailthru.title"))
 DATES = (  # best first
@@ -226,9 +227,12 @@ def _licence(claims: _Claims, url: str) -> str | None:
 def web_address(base: str, address: str) -> str | None:
     """Returns an absolute http or https address without fragment; None for everything else, such as words."""
     address = address.strip()
-    if not address or " " in address or len(address) > 2000:
-        return None
-    found = join_web_address(base, address)
+    return link_address(base, address) if address and " " not in address else None
+
+
+def link_address(base: str, href: str, codec: str = "utf-8") -> str | None:
+    """Returns where a link leads, as `join_web_address` reads it; None if it is too long. `codec` is the page's."""
+    found = join_web_address(base, href, codec) if len(href) <= LONGEST_ADDRESS else None
     return SURROGATE.sub("\ufffd", found) if found else None
 
 

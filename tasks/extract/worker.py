@@ -23,9 +23,9 @@ from trafilatura.utils import load_html
 
 from tasks.contracts.urls import url_key
 from tasks.extract import main_content
-from tasks.extract.encoding import decode
+from tasks.extract.encoding import decode, query_codec
 from tasks.extract.extracted_page import ExtractedPage, PageFile
-from tasks.extract.metadata import SURROGATE, read_metadata, web_address
+from tasks.extract.metadata import SURROGATE, link_address, read_metadata
 from tasks.extract.text_blocks import Block, page_blocks
 
 WITNESS = f"trafilatura {trafilatura.__version__}"
@@ -63,7 +63,7 @@ def read_page(
         return ExtractedPage("", WITNESS)
     metadata = read_metadata(tree, url)
     stay = {"nofollow", "none"} & {directive.strip() for directive in metadata.robots.split(",")}
-    found = page_links(tree, url) if links and not stay else []
+    found = page_links(tree, url, query_codec(body, charset)) if links and not stay else []
     blocks = page_blocks(tree)
 
     @cache
@@ -98,14 +98,14 @@ def _parse(text: str) -> Any:
         return None
 
 
-def page_links(tree: Any, url: str) -> list[str]:
-    """Where the page leads: absolute, http and https, without fragments, in order, each once."""
+def page_links(tree: Any, url: str, codec: str = "utf-8") -> list[str]:
+    """Where the page leads: absolute, http and https, without fragments, in order, each once. `codec` is the page's."""
     base = next(iter(tree.xpath("//base/@href")), "")
-    root = web_address(url, base) or url
+    root = link_address(url, base) or url
     found: dict[str, str] = {}
     # Pages repeat their links; a set of them as written spares most of the work of comparing.
     for href in dict.fromkeys(tree.xpath("//a[not(contains(@rel, 'nofollow'))]/@href | //area/@href")):
-        link = web_address(root, href)
+        link = link_address(root, href, codec)
         with suppress(ValueError):  # one that cannot be compared
             if link is not None:
                 found.setdefault(url_key(link), link)

@@ -58,6 +58,14 @@ class Catalog:
         self.forgotten = SuppressionList(layout.forgotten)
         db.executescript(SCHEMA)
         self.readings = Readings(db)
+        self._renew_keys()
+
+    def _renew_keys(self) -> None:
+        """Computes keys anew that pages once had in common: those whose query is in a legacy encoding."""
+        shared = "SELECT seq, url_key FROM documents WHERE instr(url_key, '%EF%BF%BD')"
+        for seq, key in self.db.execute(shared).fetchall():
+            if (renewed := url_key(self.entry(seq).url)) != key:
+                self.db.execute("UPDATE documents SET url_key = ? WHERE seq = ?", (renewed, seq))
 
     # -- positions ---------------------------------------------------------------------------------
 

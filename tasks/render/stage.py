@@ -15,6 +15,7 @@ from dataclasses import replace
 import httpx
 
 from tasks.browser.browser import Browser
+from tasks.contracts.addresses import is_web_address
 from tasks.contracts.errors import BrowserError
 from tasks.contracts.outcomes import PageRejected
 from tasks.contracts.paths import Layout
@@ -22,7 +23,7 @@ from tasks.contracts.records import Dropped, Hit, Page
 from tasks.contracts.settings import Settings
 from tasks.contracts.urls import site_of
 from tasks.render.host_queues import HostQueues
-from tasks.render.javascript_pages import LITTLE_TEXT, ScriptHosts, needs_browser, visible_text_length
+from tasks.render.javascript_pages import LITTLE_TEXT, ScriptHosts, main_text_length, needs_browser
 from tasks.render.meta_refresh import refresh_target
 from tasks.render.page_cache import PageCache
 from tasks.storage.state_db import relaxed
@@ -176,9 +177,9 @@ class Renderer(AbstractContextManager["Renderer"]):
         if response.media_type not in HTML or self.settings.browser == "never":
             return page
         host, is_better_rendered = site_of(response.url), False
-        if self.settings.browser != "auto" or needs_browser(response.body):
+        if self.settings.browser != "auto" or needs_browser(response.body, response.url):
             page = self._render(response, budget)
-            is_better_rendered = visible_text_length(page.body.lower()) >= LITTLE_TEXT
+            is_better_rendered = main_text_length(page.body.lower()) >= LITTLE_TEXT
         self.script_hosts.note(host, is_better_rendered, self.clock())
         return page
 
@@ -266,11 +267,27 @@ class Renderer(AbstractContextManager["Renderer"]):
         urls = [url.partition("#")[0] for url in (asked, *(one.url for one in page.history), page.url)]
         for url in list(dict.fromkeys(urls))[1:]:
             robots = self._permit(url)
+        page = replace(page, body=self._with_frames(page))
         headers = httpx.Headers(page.headers)
         headers["content-type"] = "text/html; charset=utf-8"
         for validator in ("etag", "last-modified"):  # they describe the page before its scripts, which never changes
             headers.pop(validator, None)
         return _with_evidence(replace(page, headers=headers, robots=robots))
+
+    def _with_frames(self, page: Response) -> bytes:
+        """Returns the body with its frames in their places, without those that may not be fetched or used."""
+        body = page.body
+        for frame in page.frames:
+            try:
+                if is_web_address(frame.response.url):  # else the page wrote it
+                    self._permit(frame.response.url)
+                    _with_evidence(frame.response)
+                inside = frame.inside
+            except PageRejected as rejected:
+                log.info("A frame of %s is left out: %s", page.url, rejected)
+                inside = b""
+            body = body.replace(frame.mark, inside)
+        return body
 
     def _show(self, url: str, budget: _TimeBudget) -> Response:
         """Renders a URL once the browser is free and the host may be asked again."""

@@ -12,7 +12,7 @@ from typing import Any
 from tasks.contracts.records import Dropped, Extracted, Hit, Page
 from tasks.contracts.settings import SearchSettings
 from tasks.contracts.urls import site_of, url_key
-from tasks.storage.state_db import transaction
+from tasks.storage.state_db import renew_keys, transaction
 from tasks.web import hosts_table
 from tasks.web.blocklists import NO_BLOCKLISTS, Blocklists
 from tasks.web.suppression_list import NOTHING_SUPPRESSED, SuppressionList
@@ -106,6 +106,7 @@ class Frontier:
         self.blocklists = NO_BLOCKLISTS
         self._excluded: Counter[str] = Counter()
         db.executescript(TABLES + hosts_table.TABLE)
+        renew_keys(db, "frontier")
 
     def apply_blocklists(self, blocklists: Blocklists, now: float) -> None:
         """Blocks the URLs on these lists from now on. URLs that only earlier lists blocked are due again."""

@@ -15,7 +15,7 @@ from tasks.contracts.settings import SearchSettings, Source
 from tasks.contracts.urls import url_key
 from tasks.search.frontier import HOUR, Frontier
 from tasks.search.queries import ANSWERED, BLOCKED, UNAVAILABLE, SourceQuery, SourceResult, meaning
-from tasks.storage.state_db import transaction
+from tasks.storage.state_db import renew_keys, transaction
 
 MAX_FILES = 20  # of one feed or sitemap, in one night
 MAX_LISTED_FILES = 1000  # of one sitemap, remembered
@@ -70,6 +70,7 @@ class SourceSchedule:
     def __init__(self, frontier: Frontier, settings: SearchSettings, now: float) -> None:
         self.frontier, self.settings, self.db = frontier, settings, frontier.db
         self.db.executescript(TABLES)
+        renew_keys(self.db, "listings")
         self.night = night_of(now)
         self._unavailable: set[str] = set()  # engines that are not asked again in this run
         self._asked: set[tuple[str, str]] = set()  # listings, lists and sites asked in this run

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from tasks.contracts.errors import DataDirectoryError
+from tasks.contracts.urls import url_key
 
 # Raise it when a table changes: a database of an earlier version is set aside, and what counts is read again.
 SCHEMA_VERSION = 2
@@ -58,6 +59,15 @@ class transaction:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.db.execute("COMMIT" if kind is None else "ROLLBACK")
+
+
+def renew_keys(db: sqlite3.Connection, table: str) -> None:
+    """Computes keys anew that pages once had in common: those whose query is in a legacy encoding (`former_key`)."""
+    shared = f"SELECT rowid, url, url_key FROM {table} WHERE instr(url_key, '%EF%BF%BD')"
+    renewed = [
+        (url_key(row["url"]), row["rowid"]) for row in db.execute(shared) if url_key(row["url"]) != row["url_key"]
+    ]
+    db.executemany(f"UPDATE OR IGNORE {table} SET url_key = ? WHERE rowid = ?", renewed)
 
 
 @contextmanager

@@ -10,7 +10,6 @@ import re
 import ssl
 import threading
 import time
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC
@@ -22,6 +21,7 @@ import httpx
 
 from tasks.contracts.addresses import join_web_address
 from tasks.contracts.outcomes import PageRejected
+from tasks.web.content_encoding import decoded
 from tasks.web.egress import EgressPolicy
 
 CONNECT_SECONDS = 10.0
@@ -64,6 +64,7 @@ class Response:
     robots: str = ""  # the evidence: what robots.txt, the headers and meta tags allow
     rendered: bool = False  # by Chromium
     history: tuple[Response, ...] = ()  # in Chromium: the answers to all requests for the document, redirects first
+    frames: tuple[Frame, ...] = ()  # in Chromium: those that have more text than the page; outer ones first
 
     @property
     def media_type(self) -> str:
@@ -85,6 +86,15 @@ class Response:
         if target is None:
             raise PageRejected("bad_redirect", f"HTTP {self.status} to {location or 'nowhere'}")
         return target
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A document inside a page that Chromium rendered."""
+
+    mark: bytes  # stands for it in the body of the page, or of the frame around it
+    inside: bytes  # the HTML of its body
+    response: Response  # with its meta tags as the body
 
 
 class HttpClient:
@@ -152,7 +162,8 @@ class HttpClient:
                 reject_bad_status(response)
                 if media_types is not None and response.media_type not in media_types:
                     raise PageRejected("unsupported_media_type", response.media_type)
-                return replace(response, body=b"".join(_read_bounded(streamed, max_bytes, truncate)))
+                is_text = response.media_type in HTML | {"text/plain"}
+                return replace(response, body=b"".join(_read_bounded(streamed, max_bytes, truncate, is_text)))
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, ValueError) as error:
             raise _rejection(error) from error
 
@@ -202,16 +213,13 @@ def _retry_after(value: str) -> float | None:
     return max(0.0, (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() - time.time())
 
 
-def _read_bounded(streamed: httpx.Response, max_bytes: int, truncate: bool) -> Iterator[bytes]:
-    encoding = streamed.headers.get("content-encoding", "").strip().lower()
-    if encoding not in ("", "identity", "gzip", "x-gzip", "deflate"):
-        raise PageRejected("bad_encoding", encoding)
+def _read_bounded(streamed: httpx.Response, max_bytes: int, truncate: bool, is_text: bool) -> Iterator[bytes]:
     declared = streamed.headers.get("content-length", "")
     if not truncate and declared.isdigit() and int(declared) > max_bytes:
         raise PageRejected("too_large", f"{declared} bytes announced")
     total = 0
-    raw = streamed.iter_raw(CHUNK)
-    for piece in raw if encoding in ("", "identity") else _inflate(raw):
+    encoding = streamed.headers.get("content-encoding", "")
+    for piece in decoded(streamed.iter_raw(CHUNK), encoding, max_bytes, is_text=is_text):
         total += len(piece)
         if total > max_bytes:
             if truncate:
@@ -219,22 +227,6 @@ def _read_bounded(streamed: httpx.Response, max_bytes: int, truncate: bool) -> I
                 return
             raise PageRejected("too_large", f"more than {max_bytes} bytes")
         yield piece
-
-
-def _inflate(raw: Iterable[bytes]) -> Iterator[bytes]:
-    """Decompresses one chunk at a time: 65 kB of gzip can hold 67 MB."""
-    decoder = zlib.decompressobj(wbits=47)  # gzip or zlib, by its header
-    try:
-        for chunk in raw:
-            left = chunk
-            while left:
-                yield decoder.decompress(left, CHUNK)
-                left = decoder.unconsumed_tail
-                if decoder.eof and (left := decoder.unused_data):
-                    decoder = zlib.decompressobj(wbits=47)
-        yield decoder.decompress(b"", CHUNK)
-    except zlib.error as error:
-        raise PageRejected("bad_encoding", str(error)) from error
 
 
 def _rejection(error: Exception) -> PageRejected:

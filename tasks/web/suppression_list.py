@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from tasks.contracts.addresses import is_ip_address
 from tasks.contracts.errors import SettingsError, TruthDamagedError
 from tasks.contracts.outcomes import PageRejected
-from tasks.contracts.urls import DEFAULT_PORTS, url_key
+from tasks.contracts.urls import DEFAULT_PORTS, former_key, url_key
 from tasks.storage.atomic_files import write_atomically
 from tasks.web.url_patterns import ascii_host
 
@@ -56,12 +56,15 @@ class SuppressionList:
         if not self._lines:
             return False
         try:
-            return url.startswith(PSEUDONYM) or self._has(PAGE, url_key(url)) or self._covers_host(url)
+            return url.startswith(PSEUDONYM) or self._has_page(url) or self._covers_host(url)
         except ValueError:
             return False
 
     def _covers_host(self, url: str) -> bool:
         return any(self._has(DOMAIN, name) for name in domains_of(url))
+
+    def _has_page(self, url: str) -> bool:
+        return any(self._has(PAGE, key) for key in {url_key(url), former_key(url)})
 
     def _has(self, kind: str, name: str) -> bool:
         return f"{kind} {self._hash(kind, name)}" in self._lines

@@ -138,7 +138,7 @@ def _pages(url: str) -> dict[str, Answer]:
         "/forbidden": _raw(b"no", status=403),
         "/teapot": _raw(b"no", status=418),
         "/broken": _raw(b"oops", status=500),
-        "/damaged": (200, {"Content-Type": PAGE, "Content-Encoding": "gzip"}, b"no gzip"),
+        "/damaged": (200, {"Content-Type": PAGE, "Content-Encoding": "gzip"}, b"\x1f\x8b\x08 no gzip"),
         "/deep": _raw(
             ("<html><body>" + "".join(f'<p><a href="/deep/{n}">Page {n}</a></p>' for n in range(4))).encode()
         ),

@@ -159,6 +159,7 @@ RUSSIAN = (
     f"<html><head><title>Гавань</title></head><body><article>{'<p>' + CYRILLIC * 4 + '</p>'}</article></body></html>"
 )
 TEXT = article("Something else")
+LONG = gzip.compress(article("Cut", paragraphs=400))
 BOMB = gzip.compress(b"<p>" + b"\0" * 100_000_000, 9)
 
 BEHAVIOURS = (
@@ -168,7 +169,19 @@ BEHAVIOURS = (
     Behaviour("silent", "takes the request and says nothing", "timeout", silent),
     Behaviour("50-megabytes", "sends 50 MB of HTML", "too_large", answers(b"<p>large</p>" * 4_200_000)),
     Behaviour("gzip-bomb", "100 kB of gzip that become 100 MB", "too_large", answers(BOMB, Content_Encoding="gzip")),
-    Behaviour("bad-gzip", "says gzip and sends something else", "bad_encoding", answers(TEXT, Content_Encoding="gzip")),
+    Behaviour("no-gzip", "says gzip and sends plain HTML", "stored", answers(TEXT, Content_Encoding="gzip")),
+    Behaviour(
+        "bad-gzip",
+        "sends gzip that is damaged",
+        "bad_encoding",
+        answers(b"\x1f\x8b\x08" + TEXT, Content_Encoding="gzip"),
+    ),
+    Behaviour(
+        "cut-gzip",
+        "sends the first half of its gzip",
+        "stored",
+        answers(LONG[: len(LONG) // 2], Content_Encoding="gzip"),
+    ),
     Behaviour("brotli", "compresses as nobody asked it to", "bad_encoding", answers(b"x", Content_Encoding="br")),
     Behaviour("redirect-loop", "redirects to itself", "redirect_loop", redirect("http://{me}/redirect-loop")),
     Behaviour("redirects-on", "redirects to ever new addresses", "redirect_loop", rotating_redirect),
@@ -186,7 +199,7 @@ BEHAVIOURS = (
     Behaviour(
         "to-port-22", "redirects to a port that is no web server's", "forbidden_address", redirect("http://1.1.1.1:22/")
     ),
-    Behaviour("alert-loop", "alerts without end", "browser_failed", only_script("while (true) alert('hello')")),
+    Behaviour("alert-loop", "alerts without end", "timeout", only_script("while (true) alert('hello')")),
     Behaviour("one-alert", "alerts once, and has an article", "stored", by_script("alert('hello')")),
     Behaviour(
         "beforeunload",

@@ -51,7 +51,7 @@ fetch('/later').then(answer => answer.text()).then(text => { document.getElement
 
 def later(handler: Handler) -> None:
     time.sleep(0.4)
-    send(handler, 200, {"Content-Type": "text/plain"}, b"It took its time.")
+    send(handler, 200, {"Content-Type": "text/plain"}, b"It took its time. " * 20)
 
 
 def endless(handler: Handler) -> None:

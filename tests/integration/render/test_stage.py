@@ -124,11 +124,15 @@ OUTCOMES: dict[str, Any] = {
     "connection_error": cut,
     "long:connection_error": (200, {"X-Long": "x" * 1_000_000}, TEXT),
     "bad_encoding": (200, {"Content-Encoding": "br"}, b"xx"),
-    "garbled:bad_encoding": (200, {"Content-Encoding": "gzip"}, b"this is not gzip"),
+    "garbled:bad_encoding": (200, {"Content-Encoding": "gzip"}, b"\x1f\x8b\x08 this is not gzip"),
     "too_large": b"x" * (LIMIT + 1),
     "bomb:too_large": (200, {"Content-Encoding": "gzip"}, BOMB),
     "browser_missing": b"<html><body><div id=root></div><script>1</script></body></html>",
     "zipped:page": (200, {"Content-Encoding": "gzip"}, gzip.compress(TEXT)),
+    "lie:page": (200, {"Content-Encoding": "gzip"}, TEXT),
+    "unsaid:page": gzip.compress(TEXT),
+    "padded:page": (200, {"Content-Encoding": "gzip, gzip"}, gzip.compress(TEXT) + b"\0\0 <!-- cached -->"),
+    "bomb_in_bomb:too_large": (200, {"Content-Encoding": "gzip, gzip"}, gzip.compress(BOMB)),
     "text:page": (200, {"Content-Type": "text/plain; charset=latin-1"}, b"plain"),
 }
 

@@ -32,3 +32,24 @@ def draw(generator: random.Random, least: int) -> str:
 )
 def test_one_page_has_one_key(url: str, key: str) -> None:
     assert urls.url_key(url) == key
+
+
+KNOWN = [
+    ("https://a.example/caf\u00e9?q=\u00e9 x", "https://a.example/caf%C3%A9?q=%C3%A9+x"),
+    ("https://a.example/a b?c=d e", "https://a.example/a%20b?c=d+e"),
+    ("https://a.example/?b=%c3%a9&a=%2F", "https://a.example/?a=%2F&b=%C3%A9"),
+    ("https://a.example/%e9?a", "https://a.example/%E9?a="),
+    ("https://a.example/?q=%EF%BF%BD", "https://a.example/?q=%EF%BF%BD"),
+]
+
+
+@pytest.mark.parametrize(("url", "key"), KNOWN)
+def test_keys_of_data_directories_stay_as_they_are(url: str, key: str) -> None:
+    assert urls.url_key(url) == urls.former_key(url) == key
+
+
+def test_queries_in_legacy_encodings_have_a_key_each() -> None:
+    lamp, tide = "https://a.example/?q=%EC%E0%FF%EA&utm_source=x", "https://a.example/?q=%EF%F0%E8%EB"
+    assert urls.url_key(lamp) == "https://a.example/?q=%EC%E0%FF%EA"
+    assert urls.url_key(tide) == "https://a.example/?q=%EF%F0%E8%EB"
+    assert urls.former_key(lamp) == urls.former_key(tide) == "https://a.example/?q=" + "%EF%BF%BD" * 4

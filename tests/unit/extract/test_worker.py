@@ -56,7 +56,7 @@ def test_links_are_absolute_in_order_and_each_once() -> None:
                 "http://[",
                 "page#top",
             ),
-            *("/a?y=2&z=1", "http://a.example:99999/", "data:text/html,x", " /spaced ", "http:///nohost"),
+            *("/a?y=2&z=1", "http://a.example:99999/", "data:text/html,x", " /spaced ", "http:///?nohost"),
         )
     )
     assert read(article(extra=anchors)).links == (
@@ -70,6 +70,21 @@ def test_links_are_absolute_in_order_and_each_once() -> None:
 def test_base_changes_where_links_lead() -> None:
     found = read(article(head='<base href="https://b.example/x/">', extra="<a href=y>y</a>"))
     assert found.links == ("https://b.example/x/y",)
+
+
+def test_links_with_spaces_lead_where_browsers_go() -> None:
+    found = read(article(extra='<a href=" two words.html ">1</a><a href="/br\noken">2</a><a href="\\x\\y">3</a>'))
+    assert found.links == tuple(f"https://a.example/{path}" for path in ("dir/two%20words.html", "broken", "x/y"))
+
+
+@pytest.mark.parametrize("label", ["windows-1251", "cp1251", None])
+def test_queries_are_in_the_encoding_of_the_page(label: str | None) -> None:
+    codec = "cp1251" if label and "1251" in label else "utf-8"
+    page = article(extra='<a href="/маяк?q=маяк">1</a>', head="<title>Маяк</title>").decode().encode(codec)
+    query = "%EC%E0%FF%EA" if codec == "cp1251" else "маяк"
+    assert read(page, label).links == (f"https://a.example/маяк?q={query}",)
+    declared = page.replace(b"<head>", b"<head><meta charset=%b>" % (label or "").encode(), 1)
+    assert read(declared).links == (f"https://a.example/маяк?q={query}",)
 
 
 @pytest.mark.parametrize("directive", ["nofollow", "noindex, nofollow", "none"])

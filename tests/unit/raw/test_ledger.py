@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tasks.contracts.errors import TruthDamagedError
 from tasks.contracts.paths import Layout, find_data_directory
+from tasks.contracts.urls import former_key
 from tasks.raw.catalog import Catalog
 from tasks.raw.ledger import Ledger, last_lines, read_entries, recover
 from tasks.storage.state_db import open_state
@@ -35,6 +38,17 @@ def test_a_document_is_stored_once_as_it_was_and_cannot_be_written(layout: Layou
     assert path.stat().st_mode & 0o777 == 0o444
     assert entries[0].path.startswith("source_site1.example/20261122_030000__SITE1.EXAMPLE__")
     assert [entry.seq for entry, _ in read_entries(layout.ledger)] == [0]
+
+
+def test_a_page_that_is_stored_under_a_former_key_is_not_stored_again(layout: Layout) -> None:
+    stored = replace(document(1), url="https://a.example/?q=%EC%E0%FF%EA")
+    Ledger(layout, 0, 0).append([stored], 0.0)
+    with closing(open_state(layout.database)) as db:
+        Catalog(layout, db).index_new()
+        db.execute("UPDATE documents SET url_key = ?", (former_key(stored.url),))
+        catalog = Catalog(layout, db)
+        assert catalog.has(stored.url, stored.sha256) and len(catalog.trace(stored.url)) == 1
+        assert not catalog.trace("https://a.example/?q=%EF%F0%E8%EB")
 
 
 def test_lines_from_before_a_field_was_added_are_read(layout: Layout) -> None:

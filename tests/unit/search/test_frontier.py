@@ -5,6 +5,7 @@ import pytest
 
 from tasks.contracts.records import Dropped, Extracted, Hit
 from tasks.contracts.settings import SearchSettings, Source
+from tasks.contracts.urls import former_key
 from tasks.search.frontier import HOUR, Frontier, VisitResult
 from tasks.storage.state_db import open_state
 
@@ -29,6 +30,19 @@ def test_a_known_url_is_never_added_again(tmp_path: Path) -> None:
     assert frontier.add([hit(START + "x?a=2&b=1&utm_source=z", depth=7)], now=2) == 0
     row = frontier.lookup(START + "x?a=2&b=1")
     assert row is not None and row["url"] == START + "x?b=1&a=2" and row["depth"] == 0 and row["first_seen"] == 1
+
+
+def test_what_was_known_under_a_former_key_is_still_known(tmp_path: Path) -> None:
+    lamp, tide = hit(START + "?q=%EC%E0%FF%EA"), hit(START + "?q=%EF%F0%E8%EB")
+    frontier = make(tmp_path)
+    frontier.add([lamp], now=1)
+    frontier.record_visits([VisitResult(lamp, "stored")], now=2)
+    frontier.db.execute("UPDATE frontier SET url_key = ?", (former_key(lamp.url),))
+    frontier = make(tmp_path)
+    assert frontier.add([lamp, tide], now=3) == 1
+    assert urls(frontier.due(10, now=4, night=3)) == [tide.url]
+    row = frontier.lookup(lamp.url)
+    assert row is not None and row["outcome"] == "stored"
 
 
 def test_hosts_take_turns_breadth_first(tmp_path: Path) -> None:

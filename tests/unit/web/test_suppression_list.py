@@ -50,6 +50,13 @@ def test_what_stays_away(path: Path, url: str, covered: bool) -> None:
         assert SuppressionList(path).pseudonym(pseudonym) == pseudonym
 
 
+def test_a_page_that_was_forgotten_under_its_former_key_stays_away(tmp_path: Path) -> None:
+    forgotten = SuppressionList(tmp_path / "forgotten.jsonl")
+    forgotten.remember(["https://page.example/?q=%EF%BF%BD%EF%BF%BD"], None, "2026-11-22")
+    assert forgotten.covers("https://page.example/?q=%EC%E0")
+    assert not forgotten.covers("https://page.example/?q=%EC")
+
+
 def test_a_host_is_refused_where_all_of_it_stays_away(path: Path) -> None:
     forgotten = SuppressionList(path)
     with pytest.raises(PageRejected):
