@@ -16,7 +16,8 @@ MAX_BYTES = 200_000  # a larger page has more than a redirect
 MAX_SECONDS = 10  # a page with a longer delay reloads itself
 META = re.compile(rb"<meta\b[^<>]{0,2000}>", re.IGNORECASE)
 IS_REFRESH = re.compile(rb"http-equiv\s*=\s*[\"']?refresh\b", re.IGNORECASE)
-CONTENT = re.compile(rb"content\s*=\s*(?:\"([^\"]*)\"|'([^']*)')", re.IGNORECASE)
+CONTENT = re.compile(rb"content\s*=\s*(?:\"([^\"]*)\"|'([^']*)'|([^\s\"'>]+))", re.IGNORECASE)
+BASE = re.compile(rb"<base\b[^<>]{0,2000}?\shref\s*=\s*[\"']?([^\"'\s<>]+)", re.IGNORECASE)
 TARGET = re.compile(r"\s*(\d{0,5})(?:\.\d*)?\s*[;,]\s*(?:url\s*=)?\s*[\"']?([^\"'>]+)", re.IGNORECASE)
 NOSCRIPT = re.compile(rb"<noscript\b.*?(?:</noscript|\Z)", re.IGNORECASE | re.DOTALL)
 
@@ -29,7 +30,12 @@ def refresh_target(body: bytes, url: str) -> str | None:
         content = CONTENT.search(tag)
         if not (content and IS_REFRESH.search(tag)):
             continue
-        refresh = TARGET.match(html.unescape((content[1] or content[2] or b"").decode("utf-8", "replace")))
+        refresh = TARGET.match(_text(next(filter(None, content.groups()), b"")))
         if refresh and int(refresh[1] or 0) <= MAX_SECONDS and visible_text_length(body.lower()) < LITTLE_TEXT:
-            return join_web_address(url, refresh[2].strip())
+            base = BASE.search(body, 0, HEAD_BYTES)
+            return join_web_address((base and join_web_address(url, _text(base[1]))) or url, refresh[2])
     return None
+
+
+def _text(attribute: bytes) -> str:
+    return html.unescape(attribute.decode("utf-8", "replace"))

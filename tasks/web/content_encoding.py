@@ -73,7 +73,7 @@ def _undo(pieces: Iterator[bytes], coding: str) -> Iterator[bytes]:
             return
     is_damaged = head.startswith(MAGIC) or b"\0" in head
     if (coding and is_damaged) or (coding in NOT_UNDONE and head and not MARKUP.match(head)):
-        raise PageRejected("bad_encoding", coding)
+        raise PageRejected("bad_encoding", f"{coding} that cannot be read")
     yield from body
 
 

@@ -17,6 +17,9 @@ URL = "https://a.example/old/page"
         ),
         (b'<meta http-equiv=refresh content="5, new#part">', "https://a.example/old/new"),
         (b'<meta http-equiv=refresh content=";url=new">', "https://a.example/old/new"),
+        (b"<meta content=0;url=/new http-equiv=refresh>", "https://a.example/new"),
+        (b"<base href='/other/'><meta http-equiv=refresh content='0; new'>", "https://a.example/other/new"),
+        (b"<base target=_top><base href=//b.example><meta http-equiv=refresh content='0; /x'>", "https://b.example/x"),
         (b'<meta http-equiv=refresh content="300; url=/new">', None),
         (b'<meta http-equiv=refresh content="30">', None),
         (b'<meta http-equiv=refresh content="0; url=file:///etc/passwd">', None),
@@ -32,7 +35,9 @@ def test_a_page_that_only_sends_on_is_followed(page: bytes, target: str | None) 
     assert refresh_target(page, URL) == target
 
 
-@pytest.mark.parametrize("piece", [b"<meta ", b"<noscript", b'<meta http-equiv=refresh content="', b"<meta content='0"])
+@pytest.mark.parametrize(
+    "piece", [b"<meta ", b"<noscript", b'<meta http-equiv=refresh content="', b"<meta content='0", b"<base "]
+)
 def test_looking_takes_linear_time(piece: bytes) -> None:
     started = time.perf_counter()
     refresh_target(b"<meta http-equiv=refresh " + piece * (200_000 // len(piece)), URL)
