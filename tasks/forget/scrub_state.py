@@ -14,7 +14,7 @@ TEXT_TABLES = """
 SELECT tables.name, group_concat('refers(' || columns.name || ')', ' OR ')
 FROM sqlite_master AS tables JOIN pragma_table_info(tables.name) AS columns
 WHERE tables.type = 'table' AND columns.type IN ('TEXT', '') AND tables.name NOT LIKE 'sqlite_%'
-    AND tables.name NOT IN ('frontier', 'documents', 'positions')
+    AND tables.name NOT IN ('frontier', 'documents', 'positions', 'upgrades')
 GROUP BY tables.name
 """
 

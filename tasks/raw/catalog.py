@@ -17,7 +17,7 @@ from tasks.contracts.records import Cleaned, Dropped, LedgerEntry
 from tasks.contracts.urls import url_key
 from tasks.raw.ledger import FIRST_HELD_OUT, Ledger, read_entries
 from tasks.raw.readings import Readings
-from tasks.storage.state_db import transaction
+from tasks.storage.state_db import renew_keys, transaction
 from tasks.web.suppression_list import SuppressionList
 
 SCHEMA = """
@@ -58,14 +58,7 @@ class Catalog:
         self.forgotten = SuppressionList(layout.forgotten)
         db.executescript(SCHEMA)
         self.readings = Readings(db)
-        self._renew_keys()
-
-    def _renew_keys(self) -> None:
-        """Computes keys anew that pages once had in common: those whose query is in a legacy encoding."""
-        shared = "SELECT seq, url_key FROM documents WHERE instr(url_key, '%EF%BF%BD')"
-        for seq, key in self.db.execute(shared).fetchall():
-            if (renewed := url_key(self.entry(seq).url)) != key:
-                self.db.execute("UPDATE documents SET url_key = ? WHERE seq = ?", (renewed, seq))
+        renew_keys(db, "documents", lambda row: self.entry(row["seq"]).url)
 
     # -- positions ---------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from tasks.contracts.records import LOW_CONFIDENCE, Document, LedgerEntry
 from tasks.contracts.urls import url_key
-from tasks.storage.state_db import transaction
+from tasks.storage.state_db import upgrade_once
 
 TABLE = """
 CREATE TABLE IF NOT EXISTS readings (
@@ -76,9 +76,7 @@ class Readings:
 
         Without it, the first night with another extractor would store every page a second time.
         """
-        with transaction(self.db):
-            if self.db.execute("INSERT OR IGNORE INTO positions VALUES ('bodies learned', 1)").rowcount:
-                self.db.execute(OF_CACHED_BODIES)
+        upgrade_once(self.db, "bodies of the page cache", lambda: self.db.execute(OF_CACHED_BODIES))
 
     def counts(self) -> dict[str, Any]:
         """Returns the documents by kind of page; how many have a confidence, and how many a low one."""

@@ -106,7 +106,7 @@ class Frontier:
         self.blocklists = NO_BLOCKLISTS
         self._excluded: Counter[str] = Counter()
         db.executescript(TABLES + hosts_table.TABLE)
-        renew_keys(db, "frontier")
+        renew_keys(db, "frontier", lambda row: str(row["url"]))
 
     def apply_blocklists(self, blocklists: Blocklists, now: float) -> None:
         """Blocks the URLs on these lists from now on. URLs that only earlier lists blocked are due again."""

@@ -70,7 +70,7 @@ class SourceSchedule:
     def __init__(self, frontier: Frontier, settings: SearchSettings, now: float) -> None:
         self.frontier, self.settings, self.db = frontier, settings, frontier.db
         self.db.executescript(TABLES)
-        renew_keys(self.db, "listings")
+        renew_keys(self.db, "listings", lambda row: str(row["url"]))
         self.night = night_of(now)
         self._unavailable: set[str] = set()  # engines that are not asked again in this run
         self._asked: set[tuple[str, str]] = set()  # listings, lists and sites asked in this run

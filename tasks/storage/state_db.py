@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -61,13 +61,27 @@ class transaction:
         self.db.execute("COMMIT" if kind is None else "ROLLBACK")
 
 
-def renew_keys(db: sqlite3.Connection, table: str) -> None:
-    """Computes keys anew that pages once had in common: those whose query is in a legacy encoding (`former_key`)."""
-    shared = f"SELECT rowid, url, url_key FROM {table} WHERE instr(url_key, '%EF%BF%BD')"
-    renewed = [
-        (url_key(row["url"]), row["rowid"]) for row in db.execute(shared) if url_key(row["url"]) != row["url_key"]
-    ]
-    db.executemany(f"UPDATE OR IGNORE {table} SET url_key = ? WHERE rowid = ?", renewed)
+def upgrade_once(db: sqlite3.Connection, name: str, upgrade: Callable[[], object]) -> None:
+    """Brings the rows of an earlier version up to date, in one transaction with the note that it is done."""
+    db.execute("CREATE TABLE IF NOT EXISTS upgrades (name TEXT PRIMARY KEY)")
+    done = "SELECT 1 FROM upgrades WHERE name = ?"
+    if db.execute(done, (name,)).fetchone():
+        return
+    with transaction(db):
+        if db.execute(done, (name,)).fetchone() is None:  # nor did another process do it meanwhile
+            upgrade()
+            db.execute("INSERT INTO upgrades VALUES (?)", (name,))
+
+
+def renew_keys(db: sqlite3.Connection, table: str, address: Callable[[sqlite3.Row], str]) -> None:
+    """Computes keys anew, once, that pages had in common: those whose query is in a legacy encoding (`former_key`)."""
+
+    def renew() -> None:
+        shared = db.execute(f"SELECT rowid AS place, * FROM {table} WHERE instr(url_key, '%EF%BF%BD')").fetchall()
+        renewed = [(url_key(address(row)), row["place"]) for row in shared]
+        db.executemany(f"UPDATE OR IGNORE {table} SET url_key = ? WHERE rowid = ?", renewed)
+
+    upgrade_once(db, f"keys of {table}", renew)
 
 
 @contextmanager

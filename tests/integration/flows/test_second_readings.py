@@ -183,7 +183,7 @@ def test_the_first_night_after_an_upgrade_stores_no_page_twice(house: House) -> 
     house.layout.ledger.write_text(json.dumps(entry, ensure_ascii=False) + "\n")
     with closing(sqlite3.connect(house.layout.database, isolation_level=None)) as db:
         db.execute("DROP TABLE readings")
-        db.execute("DELETE FROM positions WHERE name = 'bodies learned'")
+        db.execute("DELETE FROM upgrades")
         db.execute("UPDATE positions SET value = ? WHERE name = 'ledger_bytes'", (house.layout.ledger.stat().st_size,))
     house.layout.journal.unlink()
     assert house.night(consensus=False)["collect"] == {"reextractable": 1}

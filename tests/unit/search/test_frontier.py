@@ -38,6 +38,7 @@ def test_what_was_known_under_a_former_key_is_still_known(tmp_path: Path) -> Non
     frontier.add([lamp], now=1)
     frontier.record_visits([VisitResult(lamp, "stored")], now=2)
     frontier.db.execute("UPDATE frontier SET url_key = ?", (former_key(lamp.url),))
+    frontier.db.execute("DELETE FROM upgrades")
     frontier = make(tmp_path)
     assert frontier.add([lamp, tide], now=3) == 1
     assert urls(frontier.due(10, now=4, night=3)) == [tide.url]
