@@ -40,6 +40,7 @@ from tasks.processes.process_tree import is_alive, kill, tree_of, with_environme
 from tasks.web import egress_proxy
 from tasks.web.egress import EgressPolicy
 from tasks.web.http_client import HTML, Frame, Response
+from tasks.web.robots_txt import speaks_to_robots
 
 START_SECONDS = 30.0
 POLL_SECONDS = 0.03
@@ -283,7 +284,7 @@ def _tree(service: Service | None) -> list[psutil.Process]:
 def _frame(found: dict[str, Any], log: BrowserLog) -> Frame:
     """A frame of a `SNAPSHOT`. What its meta tags say to robots joins what its headers say."""
     answer = log.document(found["url"])
-    said = [("x-robots-tag", directives) for directives in found["robots"]]
+    said = [("x-robots-tag", directives) for name, directives in found["named"] if speaks_to_robots(name)]
     headers = httpx.Headers([*answer.headers.multi_items(), *said])
     response = replace(answer, headers=headers, body=_bytes(found["metas"]))
     return Frame(_bytes(found["mark"]), _bytes(found["html"]), response)

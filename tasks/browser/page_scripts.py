@@ -1,5 +1,7 @@
 """The scripts that run in a page: they keep dialogs away, tell how far it is, and read what its reader sees."""
 
+import json
+
 # Before any script of the page. A dialog stops a page until somebody answers, and nobody is there.
 NO_DIALOGS = """
 window.alert = window.print = () => undefined;
@@ -19,13 +21,15 @@ const linesOf = root => [
 const lengthOf = lines => lines.reduce((sum, line) => sum + line.length, 0);
 """
 
+# Text that is not what a page is about; also for `tasks/render/javascript_pages.py`, which reads the HTML as it came.
+NOTICE = r"cookie|consent|gdpr|rgpd|dsgvo|javascript|legitimate interest|personal data|privacy policy|\bloading\b"
+AROUND = ("nav", "header", "footer", "aside")
+
 # Its state, the characters of text outside navigation and notices, and its protocol.
 PROGRESS = (
     _PARTS
+    + f"const NOTICE = new RegExp({json.dumps(NOTICE)}, 'i'), AROUND = {json.dumps(', '.join(AROUND))};"
     + """
-const NOTICE = new RegExp('cookie|consent|gdpr|rgpd|dsgvo|javascript|legitimate interest|personal data|'
-    + 'privacy policy|\\\\bloading\\\\b', 'i');
-const AROUND = 'nav, header, footer, aside';
 const around = [...document.querySelectorAll(AROUND)].filter(one => !one.parentElement.closest(AROUND));
 const isText = line => !NOTICE.test(line);
 const all = lengthOf(linesOf(document).filter(isText));
@@ -75,8 +79,7 @@ function copyFrame(frame, into, page) {
     into.append(place);
     const metas = [...inner.querySelectorAll('meta')];
     found.metas = metas.map(one => one.outerHTML).join('');
-    found.robots = metas.filter(one => ['robots', 'miniature-memory'].includes(one.name.trim().toLowerCase()))
-        .map(one => one.content.replace(/[^ -~]/g, ' '));
+    found.named = metas.map(one => [one.name, one.content.replace(/[^ -~]/g, ' ')]);
     const body = inert.createElement('div');
     for (const one of inner.body.childNodes) copy(one, body, inner);
     for (const script of body.querySelectorAll('script, style')) script.remove();

@@ -13,6 +13,7 @@ from itertools import chain
 from typing import Any
 
 from tasks.contracts.addresses import join_web_address
+from tasks.web.robots_txt import speaks_to_robots
 
 SURROGATE = re.compile("[\ud800-\udfff]")
 MAX_SCRIPT = 500_000  # characters of one JSON-LD script
@@ -238,6 +239,5 @@ def link_address(base: str, href: str, codec: str = "utf-8") -> str | None:
 
 def meta_robots(tree: Any) -> str:
     """Returns all robots meta tags for all crawlers or for us, in lower case."""
-    names = ("robots", "miniature-memory")
     tags = ((tag.get("name") or "", tag.get("content") or "") for tag in tree.iter("meta"))
-    return ", ".join(content.strip().lower() for name, content in tags if name.strip().lower() in names)
+    return ", ".join(content.strip().lower() for name, content in tags if speaks_to_robots(name))

@@ -13,6 +13,7 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 
+from tasks.browser.page_scripts import AROUND, NOTICE
 from tasks.contracts.addresses import join_web_address
 from tasks.contracts.urls import site_of
 
@@ -37,15 +38,13 @@ APP_SHELL = re.compile(
 )
 SKELETON = re.compile(rb"\baria-busy\s*=\s*[\"']?true|\bclass\s*=\s*[\"']?[^\"'<>]{0,200}(?:skeleton|shimmer)")
 ASKS_FOR_SCRIPTS = re.compile(rb"(enable|requires?|needs?|without|turn on) javascript")
-NOTICE = re.compile(
-    rb"cookie|consent|gdpr|rgpd|dsgvo|javascript|legitimate interest|personal data|privacy policy|\bloading\b"
-)
+NOTICE_WORDS = re.compile(NOTICE.encode())
 FRAMESET = re.compile(rb"<frameset[\s>]")
 SHADOW_ROOT = re.compile(rb"<template\b[^<>]*\bshadowrootmode\s*=")
 FRAME = re.compile(rb"<iframe\b[^<>]*?\s(?:(srcdoc)\s*=|src\s*=\s*[\"']?\s*([^\"'\s<>]+))", re.IGNORECASE)
 MAX_FRAMES = 20  # looked at
 WITHOUT_TEXT = (b"script", b"style", b"noscript", b"template", b"noframes", b"iframe")
-AROUND = (b"nav", b"header", b"footer", b"aside")
+AROUND_TAGS = tuple(map(str.encode, AROUND))
 # A tag that matters (`<head` is not `<header`), a tag within a line, any other tag, or text.
 PIECE = re.compile(
     rb"<(script|style|noscript|template|noframes|iframe|/?head|body|/?(?:nav|header|footer|aside))(?=[\s>/])[^<>]*>?|"
@@ -119,7 +118,7 @@ def main_text_length(lower: bytes) -> int:
     """Returns the same without navigation, headers and footers, and without what speaks of cookies or of loading."""
     length = 0
     for words, is_around in _blocks(lower):
-        if not is_around and not NOTICE.search(b" ".join(words)):
+        if not is_around and not NOTICE_WORDS.search(b" ".join(words)):
             length += sum(map(len, words)) + len(words)
         if length > SOME_TEXT:
             break
@@ -142,9 +141,9 @@ def _blocks(lower: bytes) -> Iterator[tuple[list[bytes], bool]]:
                 position = lower.find(b"</" + name, position)
                 if position < 0:
                     break
-            elif name in AROUND:
+            elif name in AROUND_TAGS:
                 around += 1
-            elif name is not None and name.removeprefix(b"/") in AROUND:
+            elif name is not None and name.removeprefix(b"/") in AROUND_TAGS:
                 around = max(0, around - 1)
             elif name is not None:
                 in_head = name == b"head"

@@ -59,6 +59,11 @@ def names_us(name: str, token: str = PRODUCT_TOKEN) -> bool:
     return bool(token) and product_token(name) == token
 
 
+def speaks_to_robots(name: str) -> bool:
+    """Whether a meta tag of this name holds directives for all crawlers or for us."""
+    return name.strip().lower() == "robots" or names_us(name)
+
+
 def decode_robots_txt(body: bytes) -> str:
     """Returns the text, always UTF-8, without a byte order mark. A mark of which a part is missing is one too."""
     for mark in (b"\xef\xbb\xbf", b"\xef\xbb", b"\xef"):

@@ -135,3 +135,10 @@ def test_broken_structured_data_says_nothing(script: str) -> None:
 
 def test_lone_surrogates_cannot_be_written_and_are_replaced() -> None:
     assert facts(structured(headline="a\ud800b")).titles == ("a\ufffdb",)
+
+
+@pytest.mark.parametrize(
+    ("name", "robots"), [("Robots", "noindex"), ("Miniature-Memory/1.0", "noindex"), ("miniature-memory-bot", "")]
+)
+def test_robots_tags_for_all_crawlers_or_for_us(name: str, robots: str) -> None:
+    assert facts(f'<meta name="{name}" content="NoIndex"><meta name="otherbot" content="none">').robots == robots
