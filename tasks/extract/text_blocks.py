@@ -9,6 +9,8 @@ from typing import Any
 
 from lxml import etree
 
+from tasks.contracts.scripts import UNSPACED
+
 # Elements that browsers show without text, or as controls.
 _SKIPPED = (
     "script style noscript template svg math iframe object embed applet audio video canvas map select option optgroup "
@@ -30,7 +32,6 @@ CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 BREAK = "\x1e"  # stands for <br> until the spaces around it are removed
 CELL_WORDS, ROW_WORDS = 20, 40  # cells with more words are paragraphs in a layout table
 # Scripts without spaces between words: two characters count as a word.
-UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff"
 TOKEN = re.compile(rf"[{UNSPACED}]|[^\W{UNSPACED}]+")
 UNSPACED_CHARACTER = re.compile(f"[{UNSPACED}]")
 
