@@ -68,11 +68,6 @@ def main_blocks(blocks: list[Block], titles: Iterable[str], reference: Callable[
     return trimmed(_completed(found, blocks), found.root, titles) if found is not None else []
 
 
-def as_text(blocks: Iterable[Block]) -> str:
-    """Returns the text with a line for each block; list items begin with a hyphen."""
-    return "\n".join(f"- {block.text}" if block.tag == "li" else block.text for block in blocks)
-
-
 def _trigrams(tokens: list[str]) -> Trigrams:
     return set(zip(tokens, tokens[1:], tokens[2:], strict=False))
 

@@ -30,7 +30,9 @@ ON_DEMAND = re.compile(r"rollover|tooltip-?(?:text|content)|sr-only|screen-?read
 INVISIBLE = re.compile(r"(?:display\s*:\s*none|visibility\s*:\s*hidden)")
 CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 BREAK = "\x1e"  # stands for <br> until the spaces around it are removed
+ONE_LINE = HEADINGS | {"li", "dt", "th", "td"}  # a <br> in them is a space
 CELL_WORDS, ROW_WORDS = 20, 40  # cells with more words are paragraphs in a layout table
+DATA_CELL_WORDS, DATA_ROW_WORDS = 100, 250  # the same where the table has a header
 # Scripts without spaces between words: two characters count as a word.
 TOKEN = re.compile(rf"[{UNSPACED}]|[^\W{UNSPACED}]+")
 UNSPACED_CHARACTER = re.compile(f"[{UNSPACED}]")
@@ -49,6 +51,7 @@ class BlockElement:
     kind: str  # tag and class: "p.lead"
     template: str  # kinds of it and up to three ancestors: "p.lead/article.post/body"; equal if one template made them
     place: int  # its number among all block-level elements, in document order
+    number: int | None = None  # of an item in an ordered list
     end: int = 0  # the place after its last descendant: x is inside if place <= x.place < end
 
     def holds(self, other: BlockElement) -> bool:
@@ -94,7 +97,7 @@ def tokens_of(text: str) -> list[str]:
 
 def page_blocks(tree: Any) -> list[Block]:
     """Returns all visible text of the tree, in document order. Does not change the tree."""
-    reader = _Reader()
+    reader = _Reader(_data_tables(tree))
     walker = etree.iterwalk(tree, events=("start", "end", "comment", "pi"))
     for event, element in walker:
         if event == "start":
@@ -116,9 +119,13 @@ def page_blocks(tree: Any) -> list[Block]:
 class _Reader:
     """Collects the text between block-level tags."""
 
-    def __init__(self) -> None:
+    def __init__(self, data_tables: set[Any]) -> None:
         self.blocks: list[Block] = []
+        self._data_tables = data_tables
         self._open: list[BlockElement] = []
+        self._tables: list[bool] = []  # open ones: whether they hold data
+        self._counts: dict[BlockElement, int] = {}  # cells in a row, the last number in a list
+        self._columns: dict[BlockElement, int] = {}  # of cells
         self._places = 0  # block-level elements so far
         self._cells: list[BlockElement] = []  # open ones
         self._pieces: list[str] = []  # text of the next block
@@ -139,8 +146,13 @@ class _Reader:
             self.flush()
             self._open.append(_block_element(element, self._open[-1] if self._open else None, self._places))
             self._places += 1
-            if tag in ("td", "th"):
+            if tag == "table":
+                self._tables.append(element in self._data_tables)
+            elif tag in ("td", "th"):
                 self._cells.append(self._open[-1])
+                self._columns[self._open[-1]] = self._count(0)
+            elif tag == "li":
+                self._number(element)
             self.add(element.text)
         elif _on_demand(element):
             self._skipped.append(element)
@@ -161,10 +173,23 @@ class _Reader:
             closed.end = self._places
             if self._cells and self._cells[-1] is closed:
                 self._cells.pop()
+            elif tag == "table":
+                self._tables.pop()
         elif tag not in ("br", "hr"):
             self._links -= tag == "a"
             self._bolds -= tag in ("b", "strong")
         self.add(element.tail)
+
+    def _count(self, first: int) -> int:
+        """Returns the number of the open element among the children of its parent, counted from `first`."""
+        parent = self._open[-1].parent or self._open[-1]
+        self._counts[parent] = self._counts.get(parent, first - 1) + 1
+        return self._counts[parent]
+
+    def _number(self, item: Any) -> None:
+        above = item.getparent()
+        if above is not None and above.tag == "ol":
+            self._open[-1].number = self._count(_integer(above.get("start"), 1))
 
     def add(self, text: str | None) -> None:
         if not text or not self._open:
@@ -188,6 +213,8 @@ class _Reader:
         if self._pieces:
             element, cell = self._open[-1], self._cells[-1] if self._cells else None
             text = _verbatim(self._pieces) if element.tag == "pre" else _squeezed(self._pieces)
+            if element.tag in ONE_LINE:
+                text = text.replace("\n", " ")
             if text:
                 self._store(Block(element, cell, text, min(self._link, len(text)), min(self._strong, len(text))))
             self._pieces = []
@@ -196,22 +223,44 @@ class _Reader:
 
     def _store(self, block: Block) -> None:
         before = self.blocks[-1] if self.blocks else None
-        if before is not None and _are_one_row(before, block):
-            before.text += " | " + block.text
+        is_data = bool(self._tables and self._tables[-1] and block.cell is not None and block.tag != "pre")
+        if before is not None and _are_one_row(before, block, is_data):
+            between = self._separator(before.cell, block.cell) if is_data else " | "
+            before.text = f"{before.text}{between}{block.text}".replace("\n", " ")
             before.link += block.link
             before.strong += block.strong
             before.cell = block.cell
         else:
+            if is_data:
+                block.text = self._separator(None, block.cell) + block.text.replace("\n", " ")
             self.blocks.append(block)
 
+    def _separator(self, before: BlockElement | None, cell: BlockElement | None) -> str:
+        """Returns a bar for each cell that begins after `before`, so that empty ones are seen."""
+        if before is cell:
+            return " "
+        if before is None:
+            return "| " * self._columns.get(cell, 0) if cell else ""
+        return " |" * (self._columns[cell] - self._columns[before]) + " " if cell else ""
 
-def _are_one_row(before: Block, block: Block) -> bool:
-    """Whether two blocks are cells of one row with few words each. Long cells are paragraphs in a layout table."""
-    if before.cell is None or block.cell is None or before.cell is block.cell:
+
+def _data_tables(tree: Any) -> set[Any]:
+    """Returns the tables with a header. One that holds another table is there for the layout."""
+    found, layout = set[Any](), set[Any]()
+    for element in tree.iter("table", "th"):
+        table = next(element.iterancestors("table"), None)
+        (found if element.tag == "th" else layout).add(table)
+    return found - layout
+
+
+def _are_one_row(before: Block, block: Block, is_data: bool) -> bool:
+    """Whether two blocks are in one row with few words each. Long cells are paragraphs in a layout table."""
+    if before.cell is None or block.cell is None or before.cell.parent is not block.cell.parent:
         return False
-    if before.cell.parent is not block.cell.parent:
+    if "pre" in (before.tag, block.tag) or (before.cell is block.cell and not is_data):
         return False
-    return len(block.text.split()) < CELL_WORDS and len(before.text.split()) < ROW_WORDS
+    cell, row = (DATA_CELL_WORDS, DATA_ROW_WORDS) if is_data else (CELL_WORDS, ROW_WORDS)
+    return len(block.text.split()) < cell and len(before.text.split()) < row
 
 
 def _squeezed(pieces: list[str]) -> str:
@@ -224,7 +273,7 @@ def _squeezed(pieces: list[str]) -> str:
 
 def _verbatim(pieces: list[str]) -> str:
     """Returns the text of `pre`, with all spaces and lines."""
-    lines = "".join(pieces).replace(BREAK, "\n").replace("\r\n", "\n").split("\n")
+    lines = "".join(pieces).replace(BREAK, "\n").replace("\r\n", "\n").replace("\xa0", " ").split("\n")
     return "\n".join(line.rstrip() for line in lines).strip("\n")
 
 
@@ -263,3 +312,8 @@ def _on_demand(element: Any) -> bool:
     if "hidden" in element.attrib or _has_no_display(element):
         return True
     return kind is not None and ON_DEMAND.search(CAMEL.sub("-", kind[:300]).lower()) is not None
+
+
+def _integer(text: str | None, default: int) -> int:
+    """Returns the number that an attribute holds."""
+    return int(text) if text and text.isascii() and text.isdigit() and len(text) < 7 else default

@@ -26,7 +26,9 @@ from tasks.extract import main_content
 from tasks.extract.encoding import decode, query_codec
 from tasks.extract.extracted_page import ExtractedPage, PageFile
 from tasks.extract.metadata import SURROGATE, link_address, read_metadata
+from tasks.extract.prepared_tree import prepare
 from tasks.extract.text_blocks import Block, page_blocks
+from tasks.extract.written_text import written
 
 WITNESS = f"trafilatura {trafilatura.__version__}"
 CONSENSUS = f"consensus {main_content.VERSION} ({WITNESS})"
@@ -64,6 +66,7 @@ def read_page(
     metadata = read_metadata(tree, url)
     stay = {"nofollow", "none"} & {directive.strip() for directive in metadata.robots.split(",")}
     found = page_links(tree, url, query_codec(body, charset)) if links and not stay else []
+    prepare(tree)
     blocks = page_blocks(tree)
 
     @cache
@@ -74,7 +77,7 @@ def read_page(
     seen = witness(True) if article or not consensus else ""
     fast, seen = bool(seen), seen or witness(False)
     return ExtractedPage(
-        _writable(main_content.as_text(article) or seen),
+        _writable(written(article) or seen),
         CONSENSUS if article else f"{WITNESS} fast" if fast else WITNESS,
         links=tuple(found),
         link_density=link_density(seen, blocks, tree),
