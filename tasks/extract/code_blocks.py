@@ -11,7 +11,7 @@ from typing import Any
 
 from lxml import etree
 
-from tasks.extract.tree_edits import removed, writable
+from tasks.extract.tree_edits import become_text, writable
 
 # Boxes that hold their lines without `pre`, or each line in a `pre` of its own.
 BOX = re.compile(
@@ -178,8 +178,7 @@ def _is_marked_as_code(pre: Any) -> bool:
 
 def _become_code(element: Any) -> None:
     text = writable(code_text(element))
-    for child in list(element):
-        element.remove(child)
+    del element[:]
     element.text, element.tag = None, "pre"
     if text:
         etree.SubElement(element, "code").text = text
@@ -195,7 +194,7 @@ def _drop_labels(pre: Any) -> None:
         languages |= _languages(box)
         for sibling in (inner.getprevious(), inner.getnext()):
             if sibling is not None and sibling.tag != "pre" and _is_label(sibling, languages):
-                removed(sibling)
+                become_text(sibling)
         inner, box = box, box.getparent()
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from tasks.extract.tree_edits import removed
+from tasks.extract.tree_edits import become_text
 
 # Elements around the several forms of one formula, by class.
 WHOLE = re.compile(r"(?:^|\s)(?:katex(?:-display)?|mwe-math-element(?:-\w+)?|MathJax(?:_Display|_SVG|_CHTML)?)(?:\s|$)")
@@ -42,8 +42,10 @@ def write_formulas(tree: Any) -> None:
     for script in list(tree.iter("script")):
         kind = script.get("type") or ""
         if kind.startswith("math/tex"):
-            while (before := script.getprevious()) is not None and RENDERED.search(before.get("class") or ""):
-                removed(before)
+            before = script.getprevious()
+            while before is not None and RENDERED.search(before.get("class") or ""):
+                become_text(before)
+                before = before.getprevious()
             _replace(script, script.text or "", display="mode=display" in kind)
     done = set[Any]()
     for math in list(tree.iter("math", "mjx-container")):
@@ -99,11 +101,10 @@ def _replace(element: Any, source: str, *, display: bool) -> None:
         tex = next(part for part in found.groups() if part is not None).strip()
     if found := STYLE.fullmatch(tex):
         tex = found[1].strip()
-    if not tex:
-        removed(element)
-    elif display:
+    if display and tex:
+        end = element.makeelement("br")
+        end.tail, element.tail = element.tail, None
         element.addprevious(element.makeelement("br"))
-        element.addnext(element.makeelement("br"))
-        removed(element, f"$${tex}$$")
-    else:
-        removed(element, f"${tex}$")
+        element.addnext(end)
+    mark = "$$" if display else "$"
+    become_text(element, f"{mark}{tex}{mark}" if tex else "")

@@ -12,7 +12,7 @@ from lxml import etree
 
 from tasks.extract.code_blocks import make_code_plain
 from tasks.extract.formulas import write_formulas
-from tasks.extract.tree_edits import removed
+from tasks.extract.tree_edits import become_text
 
 HEADINGS = ("h1", "h2", "h3", "h4", "h5", "h6")
 # Links from a heading to itself.
@@ -23,15 +23,13 @@ PERMALINK = re.compile(
 )
 PERMALINK_SIGNS = frozenset("¶#§🔗⚓∞")
 SIGNATURE = re.compile(r"(?:^|\s)memname(?:\s|$)")  # Doxygen lays a signature out as a table
-# Where a button that shows and hides something is a menu.
-MENU = frozenset(("nav", "header", "footer", "form", "menu", "aside", "dialog"))
+# Where a button that shows and hides something is a menu, or one beside a heading.
+NO_LABELS = frozenset((*HEADINGS, "summary", "dt", "nav", "header", "footer", "form", "menu", "aside", "dialog"))
 
 
 def prepare(tree: Any) -> None:
     """Changes the tree, so that code, formulas, headings and signatures stand in it as a reader sees them."""
-    for reading in list(tree.iter("rt", "rp", "rtc")):  # of ruby: how the characters before it are spoken
-        if reading.getparent() is not None:
-            removed(reading)
+    etree.strip_elements(tree, "rt", "rp", "rtc", with_tail=False)  # ruby: how the characters before are spoken
     _remove_edit_links(tree)
     _remove_permalinks(tree)
     _keep_labels(tree)
@@ -45,44 +43,47 @@ def prepare(tree: Any) -> None:
 
 def _remove_edit_links(tree: Any) -> None:
     for span in list(tree.iter("span")):
-        kind = span.get("class")
-        if kind and kind.startswith("mw-editsection") and span.getparent() is not None:
-            removed(span)
+        if (span.get("class") or "").startswith("mw-editsection"):
+            become_text(span)
 
 
 def _remove_permalinks(tree: Any) -> None:
+    lengths: dict[Any, int] = {}  # of the texts of headings
     for link in list(tree.iter("a")):
         if "#" not in (link.get("href") or ""):
             continue
         text = "".join(link.itertext()).strip()
-        named = PERMALINK.search((link.get("class") or "")[:300]) is not None
-        if text in PERMALINK_SIGNS or (named and (not any(map(str.isalnum, text)) or _heading_says_more(link, text))):
-            removed(link)
+        if text in PERMALINK_SIGNS or (
+            PERMALINK.search((link.get("class") or "")[:300]) and _is_apart(link, text, lengths)
+        ):
+            become_text(link)
 
 
-def _heading_says_more(link: Any, text: str) -> bool:
+def _is_apart(link: Any, text: str, lengths: dict[Any, int]) -> bool:
+    """Whether the words of a permalink, if there are any, are not those of the heading."""
+    if not any(map(str.isalnum, text)):
+        return True
     heading = next(link.iterancestors(*HEADINGS, "dt", "caption", "figcaption"), None)
-    return heading is not None and len("".join(heading.itertext()).strip()) > len(text)
+    if heading is None:
+        return False
+    if heading not in lengths:
+        lengths[heading] = len("".join(heading.itertext()).strip())
+    lengths[heading] -= len(text)
+    return lengths[heading] > 0
 
 
 def _keep_labels(tree: Any) -> None:
     """Buttons are controls, except where they are the heading of what they show and hide."""
-    for button in list(tree.iter("button")):
-        above = [element.tag for element in button.iterancestors()]
-        if heading := next((tag for tag in above if tag in (*HEADINGS, "summary", "dt")), None):
-            if not _stands_beside_text(button, heading):
+    for heading in tree.iter(*HEADINGS, "summary", "dt"):
+        buttons = list(heading.iter("button"))
+        text = "".join(heading.itertext()).split()
+        if buttons and text == [word for button in buttons for word in "".join(button.itertext()).split()]:
+            for button in buttons:
                 button.tag = "span"
-        elif (
-            (button.get("aria-expanded") or button.get("aria-controls"))
-            and button.get("aria-haspopup") is None
-            and not MENU.intersection(above)
-        ):
+    for button in list(tree.iter("button")):
+        controls = (button.get("aria-expanded") or button.get("aria-controls")) and not button.get("aria-haspopup")
+        if controls and not any(element.tag in NO_LABELS for element in button.iterancestors()):
             button.tag = "div"
-
-
-def _stands_beside_text(button: Any, heading: str) -> bool:
-    whole = next(button.iterancestors(heading))
-    return len("".join(whole.itertext()).strip()) > len("".join(button.itertext()).strip())
 
 
 def _join_signatures(tree: Any) -> None:
@@ -92,5 +93,8 @@ def _join_signatures(tree: Any) -> None:
             etree.strip_tags(table, "tbody", "tr", "td")
             table.tag = "div"
     for term in list(tree.iter("dt")):
-        if term.find("dl") is not None:
+        if "sig" in (term.get("class") or "").split():
+            # Sphinx lists the parameters of a long signature inside its `dt`; the parser puts them behind it.
+            while (part := term.getnext()) is not None and part.tag not in ("dt", "dd"):
+                term.append(part)
             etree.strip_tags(term, "dl", "dd")

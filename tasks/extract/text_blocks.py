@@ -232,7 +232,8 @@ class _Reader:
             before.cell = block.cell
         else:
             if is_data:
-                block.text = self._separator(None, block.cell) + block.text.replace("\n", " ")
+                bars = "" if before is not None and _share_row(before, block) else self._separator(None, block.cell)
+                block.text = bars + block.text.replace("\n", " ")
             self.blocks.append(block)
 
     def _separator(self, before: BlockElement | None, cell: BlockElement | None) -> str:
@@ -253,9 +254,13 @@ def _data_tables(tree: Any) -> set[Any]:
     return found - layout
 
 
+def _share_row(before: Block, block: Block) -> bool:
+    return before.cell is not None and block.cell is not None and before.cell.parent is block.cell.parent
+
+
 def _are_one_row(before: Block, block: Block, is_data: bool) -> bool:
     """Whether two blocks are in one row with few words each. Long cells are paragraphs in a layout table."""
-    if before.cell is None or block.cell is None or before.cell.parent is not block.cell.parent:
+    if not _share_row(before, block):
         return False
     if "pre" in (before.tag, block.tag) or (before.cell is block.cell and not is_data):
         return False

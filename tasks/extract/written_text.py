@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tasks.extract.text_blocks import HEADINGS, Block, BlockElement
+from tasks.extract.text_blocks import Block, BlockElement
 
 INDENT = "  "  # for each list around a list
 ITEM_PARTS = frozenset(("p", "div"))  # an item's first line may stand in one of these
@@ -23,7 +23,7 @@ def written(blocks: Iterable[Block]) -> str:
             lines.append(block.text)
         else:
             begun.add(item)
-            lines.append(f"{_marker(item)}{block.text}")
+            lines.append(_marker(item) + block.text.replace("\n", " "))
     return "\n".join(line for line, before in zip(lines, ["", *lines], strict=False) if line or before).strip("\n")
 
 
@@ -32,7 +32,7 @@ def _item(element: BlockElement) -> BlockElement | None:
     for one in element.upwards():
         if one.tag == "li":
             return one
-        if one.tag not in ITEM_PARTS or one.tag in HEADINGS:
+        if one.tag not in ITEM_PARTS:
             return None
     return None
 
