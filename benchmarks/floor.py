@@ -2,7 +2,7 @@
 
     python -m benchmarks.floor            # the table
     python -m benchmarks.floor --pages    # page by page
-    python -m benchmarks.floor --renew    # write the floors anew, as measured
+    python -m benchmarks.floor --renew    # write the floors anew, as measured; one that sinks needs --reason TEXT
 
 The pages and what counts as their truth: `tests/pages/README.md`. `tests/unit/extract/test_floor.py` holds the floor.
 """
@@ -29,7 +29,7 @@ from tasks.extract.text_blocks import tokens_of
 PAGES = Path(__file__).resolve().parents[1] / "tests" / "pages"
 FLOOR = PAGES / "floor.json"
 MARK = re.compile(r'\s+data-truth="(?:yes|no|either)"')
-# Any other tag separates words.
+# Any other tag separates words, and so does another mark.
 INLINE = frozenset(("a", "abbr", "b", "code", "em", "i", "ruby", "span", "strong", "sub", "sup"))
 Words = Counter[str]
 TOOLS: dict[str, Callable[[bytes, str], str]] = {
@@ -77,7 +77,7 @@ def read_marked(path: Path) -> Page:
 def _collect(element: Any, mark: str, texts: dict[str, list[str]]) -> None:
     """Adds the text of an element to the texts of the nearest mark around it."""
     around, mark = mark, element.get("data-truth", mark)
-    between = "" if element.tag in INLINE else "\n"
+    between = "" if element.tag in INLINE and mark == around else "\n"
     texts[mark].append(between + (element.text or ""))
     for child in element:
         if isinstance(child.tag, str):
@@ -104,29 +104,36 @@ def by_kind(scored: dict[str, float]) -> dict[str, float]:
 
 
 def floors() -> dict[str, float]:
-    found: dict[str, float] = json.loads(FLOOR.read_text(encoding="utf-8"))
+    found: dict[str, float] = json.loads(FLOOR.read_text(encoding="utf-8"))["f1"]
     return found
 
 
-def renew(found: dict[str, float]) -> None:
-    rounded = {kind: math.floor(f1 * 100) / 100 for kind, f1 in found.items()}
-    FLOOR.write_text(json.dumps(rounded, indent=2) + "\n", encoding="utf-8")
+def renew(measured: dict[str, float], reason: str, file: Path = FLOOR) -> None:
+    """Writes the floors as measured, rounded down; one that sinks needs a reason, which stays in the file."""
+    old = json.loads(file.read_text(encoding="utf-8"))
+    new = {kind: math.floor(f1 * 100) / 100 for kind, f1 in measured.items()}
+    sunk = [f"{kind} {old['f1'][kind]} -> {f1}" for kind, f1 in new.items() if f1 < old["f1"].get(kind, 0.0)]
+    if sunk and not reason:
+        raise ValueError(f"a floor sinks ({', '.join(sunk)}): say why, with --reason")
+    lowered = [*old["lowered"], *(f"{one}: {reason}" for one in sunk)]
+    file.write_text(json.dumps({"f1": new, "lowered": lowered}, indent=2) + "\n", encoding="utf-8")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pages", action="store_true", help="show each page")
     parser.add_argument("--renew", action="store_true", help="write the floors anew, as measured")
+    parser.add_argument("--reason", default="", help="why a floor sinks")
     options = parser.parse_args()
-    found = {tool: scores(tool) for tool in TOOLS}
-    means = {tool: by_kind(scored) | {"all": mean(scored.values())} for tool, scored in found.items()}
+    by_page = {tool: scores(tool) for tool in TOOLS}
+    table = {tool: by_kind(found) | {"all": mean(found.values())} for tool, found in by_page.items()}
     if options.renew:
-        renew(by_kind(found["ours"]))
+        renew(by_kind(by_page["ours"]), options.reason)
+    if options.pages:
+        table = {tool: by_page[tool] | means for tool, means in table.items()}
     print(f"{'':28}{'floor':>13}" + "".join(f"{tool:>13}" for tool in TOOLS))
-    for name in [*(found["ours"] if options.pages else ()), *means["ours"]]:
-        floor = floors().get(name)
-        row = [found[tool].get(name, means[tool].get(name, 0.0)) for tool in TOOLS]
-        print(f"{name:28}{'' if floor is None else f'{floor:.2f}':>13}" + "".join(f"{f1:13.3f}" for f1 in row))
+    for name in table["ours"]:
+        print(f"{name:28}{floors().get(name, ''):>13}" + "".join(f"{table[tool][name]:13.3f}" for tool in TOOLS))
 
 
 if __name__ == "__main__":
