@@ -132,12 +132,16 @@ class _Refresh:
         self.target = refresh_target(body, base)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, tuple) and self.target == other[1]
+        return isinstance(other, tuple) and _key(self.target) == _key(other[1])
 
     __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
         return repr(self.target)
+
+
+def _key(url: str | None) -> str | None:
+    return url and url_key(url)
 
 
 def _declared(body: bytes | str) -> str | None:

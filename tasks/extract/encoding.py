@@ -14,6 +14,8 @@ import charset_normalizer
 import webencodings
 from w3lib.encoding import resolve_encoding, to_unicode
 
+from tasks.web.meta_tags import ATTRIBUTES, COMMENT, NO_MARKUP, attributes_of
+
 PRESCAN_BYTES = 1024
 HEAD_BYTES = 65_536  # after the prescan, a declaration is looked for within so many bytes, and within the head
 DETECT_BYTES = 20_000
@@ -31,20 +33,14 @@ GUESSES = (
     *("cp1252", "cp1251", "cp1250", "cp1253", "cp1254", "cp1255", "cp1256", "koi8_r"),
     *("shift_jis", "euc_jp", "gb18030", "big5", "euc_kr", "tis_620"),
 )
-# Tags and comments. One that does not end within the scanned bytes hides what follows it.
-_COMMENT = rb"<!--(?:-?>|.*?(?:-->|\Z))"
-_ATTRIBUTES = rb"(?:[^>=]|=\s*(?:\"[^\"]*(?:\"|\Z)|'[^']*(?:'|\Z))?)*+"  # a quote opens a value behind "=" alone
 MARKUP = re.compile(
-    _COMMENT + rb"|<meta[\s/](?P<meta>" + _ATTRIBUTES + rb")>"
-    rb"|</?(?P<name>[a-zA-Z][^\s/>]*+)" + _ATTRIBUTES + rb"(?:>|\Z)|<[!/?][^>]*+(?:>|\Z)",
+    COMMENT + rb"|<meta[\s/](?P<meta>" + ATTRIBUTES + rb")>"
+    rb"|</?(?P<name>[a-zA-Z][^\s/>]*+)" + ATTRIBUTES + rb"(?:>|\Z)|<[!/?][^>]*+(?:>|\Z)",
     re.IGNORECASE | re.DOTALL,
 )
-# What a parser takes for no markup: comments, and what stands in these elements.
-NO_MARKUP = re.compile(_COMMENT + rb"|<(script|style|title|noscript)\b.*?(?:</\1\b|\Z)", re.IGNORECASE | re.DOTALL)
 IN_HEAD = frozenset(
     {b"html", b"head", b"script", b"style", b"title", b"noscript", b"meta", b"link", b"base", b"object"}
 )
-ATTRIBUTE = re.compile(rb"([^\s/>=]+)(?:\s*=\s*(?:\"([^\"]*)\"|'([^']*)'|([^\s>\"'][^\s>]*)))?")
 CONTENT_CHARSET = re.compile(rb"charset\s*=\s*(?:\"([^\"]*)\"|'([^']*)'|([^\s;\"']+))", re.IGNORECASE)
 XML_DECLARATION = re.compile(rb"<\?xml[^>]{0,200}?\bencoding\s*=\s*[\"']([\w.:-]+)[\"']")
 
@@ -117,9 +113,7 @@ def _late_meta(head: bytes) -> str | None:
 
 
 def _meta_codec(attributes: bytes) -> str | None:
-    values: dict[bytes, bytes] = {}
-    for name, *quoted in ATTRIBUTE.findall(attributes):
-        values.setdefault(name.lower(), next((value for value in quoted if value), b""))
+    values = attributes_of(attributes)
     if b"charset" in values:
         label = values[b"charset"]
     elif values.get(b"http-equiv", b"").lower() == b"content-type":

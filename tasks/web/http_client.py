@@ -28,7 +28,8 @@ CONNECT_SECONDS = 10.0
 CHUNK = 65536
 REDIRECTS = (301, 302, 303, 307, 308)
 HTML = frozenset(("text/html", "application/xhtml+xml"))
-CHARSET = re.compile(r"charset\s*=\s*[\"']?([\w.:-]+)", re.IGNORECASE)
+# The parameter of a Content-Type, or the quoted value of another one, in which no parameter stands.
+CHARSET = re.compile(r"(?<![\w-])charset\s*=\s*[\"']?([\w.:-]+)|=\s*\"(?:[^\"\\]|\\.)*\"", re.IGNORECASE)
 # The outcome of an HTTP status; what is not listed is named by its class in `reject_bad_status`.
 OUTCOME_OF_STATUS = {
     304: "unchanged",
@@ -73,8 +74,8 @@ class Response:
     @property
     def charset(self) -> str | None:
         """The encoding that the Content-Type header names."""
-        found = CHARSET.search(self.headers.get("content-type", ""))
-        return found[1].lower() if found else None
+        labels = CHARSET.findall(self.headers.get("content-type", ""))
+        return next((label.lower() for label in labels if label), None)
 
     @property
     def redirect(self) -> str | None:

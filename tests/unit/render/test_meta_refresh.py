@@ -29,6 +29,15 @@ URL = "https://a.example/old/page"
         (b'<meta http-equiv=refresh content="0; url=/new"><p>' + b"a text of its own " * 30, None),
         (b'<meta name=refresh content="0; url=/new">', None),
         (b"", None),
+        (b'<meta http-equiv=refresh content="0; url=/new"</head>', "https://a.example/new"),
+        (b'<meta http-equiv=refresh content="0; url=/a?b>c">', "https://a.example/a?b>c"),
+        (b'<meta data-http-equiv=refresh content="0; url=/new">', None),
+        (b'<meta http-equiv=refresh data-content="0; url=/data" content="0; url=/new">', "https://a.example/new"),
+        (b'<meta http-equiv=refresh content="0; url=/new"', None),  # the tag does not end
+        (b'<!-- <meta http-equiv=refresh content="0; url=/new"> -->', None),
+        (b'<!-- <base href=/other/> --><meta http-equiv=refresh content="0; new">', "https://a.example/old/new"),
+        (b"<script>x = '<meta http-equiv=refresh content=\"0; url=/new\">'</script >", None),
+        ('<meta http-equiv=refresh content="٥; url=/new">'.encode(), None),
     ],
 )
 def test_a_page_that_only_sends_on_is_followed(page: bytes, target: str | None) -> None:
