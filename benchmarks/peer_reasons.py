@@ -39,7 +39,6 @@ REASONS: dict[str, tuple[tuple[str, str], ...]] = {
     "kurtmckee/feedparser": (
         ("content_location", "Content-Location is no base of links any more (RFC 7231, appendix B)"),
         ("item_href_map_link", "CDF, a format of 1997, is not read"),
-        ("^illformed/", "nothing is declared; for the addresses of pages, which are ASCII, no encoding is guessed"),
     ),
 }
 

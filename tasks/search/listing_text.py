@@ -2,52 +2,33 @@
 
 from __future__ import annotations
 
-import codecs
 import re
 import zlib
-from contextlib import suppress
 
-from w3lib.encoding import resolve_encoding
+from tasks.web.character_encoding import codec_of, decode_declared
 
-# A byte order mark, or the first characters of "<?xml" without one (XML 1.0, appendix F); UTF-32 before UTF-16.
-BEGINNINGS = (
-    *(
-        (b"\xff\xfe\0\0", "utf-32-le"),
-        (b"\0\0\xfe\xff", "utf-32-be"),
-        (b"<\0\0\0", "utf-32-le"),
-        (b"\0\0\0<", "utf-32-be"),
-    ),
-    *((b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"), (b"<\0", "utf-16-le"), (b"\0<\0", "utf-16-be")),
+# A byte order mark, or "<" without one (XML 1.0, appendix F); UTF-32 before UTF-16, whose mark is its beginning.
+WIDE = (
+    *((b"\xff\xfe\0\0", "utf-32-le"), (b"\0\0\xfe\xff", "utf-32-be")),
+    *((b"<\0\0\0", "utf-32-le"), (b"\0\0\0<", "utf-32-be"), (b"<\0", "utf-16-le"), (b"\0<\0", "utf-16-be")),
 )
 DECLARATION = re.compile(rb"[^<]{0,200}<\?xml[^>]{0,200}?\bencoding\s*=\s*[\"']([\w.:-]{1,40})[\"']")
-WITH_ESCAPES = re.compile("iso-?2022|hz", re.IGNORECASE)  # ASCII bytes stand for other characters there
-# Two bytes or four for each character would have been seen, and some of Python's codecs are no encodings of files.
-IMPOSSIBLE = re.compile("utf.?(16|32)|u16|u32|ucs|punycode|idna|.*escape", re.IGNORECASE)
 
 
 def listing_text(body: bytes, charset: str | None, max_bytes: int) -> str:
-    """Returns the text of a file, a byte order mark before it.
-
-    Bytes that are UTF-8 are read as UTF-8, whatever the header or the declaration says: text in another encoding is
-    hardly ever valid UTF-8 by chance.
+    """Returns the text of a file, without its byte order mark.
 
     Args:
         charset: the label in the HTTP header, if there is one.
     """
     body = _unpacked(body, max_bytes)
-    for beginning, wide in BEGINNINGS:
+    for beginning, codec in WIDE:
         if body.startswith(beginning):
-            return body.decode(wide, "replace")
-    declared = DECLARATION.match(body)
-    labels = [label for label in (charset, declared[1].decode("ascii") if declared else None) if label]
-    if not any(WITH_ESCAPES.match(label) for label in labels):
-        with suppress(UnicodeDecodeError):
-            return codecs.utf_8_decode(body, "strict", False)[0]  # a last character may be cut
-    known = [codec for label in labels if not IMPOSSIBLE.match(label) and (codec := resolve_encoding(label))]
-    for codec in known:
-        with suppress(UnicodeDecodeError, LookupError):
-            return body.decode(codec)
-    return body.decode("utf-8" if "utf-8" in known else "cp1252", "replace")
+            return body.decode(codec, "replace").removeprefix("\ufeff")
+    declaration = DECLARATION.match(body)
+    codecs = (codec_of(charset), codec_of(declaration[1].decode("ascii")) if declaration else None)
+    # A declaration that could be read as ASCII is not in UTF-16, whatever it says.
+    return decode_declared(body, [codec for codec in codecs if codec and not codec.startswith("utf-16")])
 
 
 def _unpacked(body: bytes, max_bytes: int) -> bytes:

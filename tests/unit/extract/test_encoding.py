@@ -1,6 +1,6 @@
 import pytest
 
-from tasks.extract.encoding import HEAD_BYTES, PRESCAN_BYTES, codec_of, decode, prescan
+from tasks.extract.encoding import HEAD_BYTES, PRESCAN_BYTES, decode, prescan
 
 TEXT = "Ärger über Öl"
 
@@ -73,12 +73,6 @@ def test_labels_mean_what_they_mean_to_browsers(label: str, text: str, written_i
 
 def test_the_holes_of_a_windows_code_page_are_control_characters() -> None:
     assert decode(b"a\x81b" * 10, "windows-1252") == "a\x81b" * 10
-
-
-def test_labels_that_browsers_do_not_know_mean_nothing() -> None:
-    assert [codec_of(label) for label in ("utf-7", "hz-gb-2312", "iso-2022-kr", "cp037", "", "punycode", None)] == [
-        None
-    ] * 7
 
 
 @pytest.mark.parametrize(

@@ -95,6 +95,12 @@ def test_header_declaration_mark_and_bytes_that_disagree(
         assert listed is not None and [page.url for page in listed.pages] == [f"https://a.example/{word}"]
 
 
+def test_where_nothing_is_declared_the_letters_tell() -> None:
+    for codec, word in (("cp1251", "размер-ткани"), ("cp1253", "μέγεθος-υφάσματος"), ("euc_kr", "옷감의-크기와-색깔")):
+        body = ODD.format(label="utf-8", word=word).replace(' encoding="utf-8"', "").encode(codec)
+        assert pages(body) == [f"https://a.example/{word}"]
+
+
 def test_what_comes_before_the_declaration() -> None:
     good = ODD.format(label="utf-8", word="1").encode()
     warning = b"<br />\n<b>Warning</b>: Undefined index in <b>/srv/map.php</b> on line <b>7</b><br />\n"
