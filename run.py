@@ -259,15 +259,19 @@ def _value_errors_as_ours() -> Iterator[None]:
 
 
 def run_sample(options: argparse.Namespace) -> None:
+    """Prints text as it is written."""
+    # Read when numpy is imported. Products of one row are bound by memory: a second thread would only wait.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from model.data.tokenizer import load_tokenizer
-    from model.publishing.hf_export import load_published
-    from model.publishing.sample import sample
+    from model.publishing.sample import Sampling, load_decoder, sample
 
-    folder = _published(find_data_directory(options.data_dir))
+    folder = _published(find_data_directory(options.data_dir)).resolve()  # one model, even if another comes meanwhile
     with _value_errors_as_ours():
-        model, tokenizer = load_published(folder), load_tokenizer(folder / "tokenizer.json")
-        how = (options.temperature, options.top_k, options.seed)
-        print(sample(model, tokenizer, options.prompt, options.tokens, *how))
+        how = Sampling(options.tokens, options.temperature, options.top_k, options.seed, options.ignore_end)
+        decoder, tokenizer = load_decoder(folder), load_tokenizer(folder / "tokenizer.json")
+    for piece in sample(decoder, tokenizer, options.prompt, how):
+        print(piece, end="", flush=True)
+    print()
 
 
 def run_export(options: argparse.Namespace) -> None:
@@ -410,6 +414,7 @@ def _add_commands(parser: argparse.ArgumentParser) -> None:
     argument("--temperature", type=float, default=0.8, help="0 takes the likeliest token")
     argument("--top-k", type=int, default=50, help="choose among this many tokens")
     argument("--seed", type=int, default=0, help="same seed, same text")
+    argument("--ignore-end", action="store_true", help="write on at the end of a document, until --tokens are written")
     argument = command("export", run_export, "copy the published model, for llama.cpp too, or write the kept texts")
     formats = "hf: a folder for transformers; gguf: a file for llama.cpp; dataset: a Parquet file of the kept texts"
     argument("format", choices=("hf", "gguf", "dataset"), help=formats)

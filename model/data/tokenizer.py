@@ -68,12 +68,24 @@ def encode_documents(tokenizer: Tokenizer, texts: list[str]) -> list[NDArray[np.
     return [np.array(encoding.ids, dtype=np.uint16) for encoding in encodings]
 
 
+def token_texts(tokenizer: Tokenizer) -> list[bytes]:
+    """Returns the bytes that each id stands for; none for the special token."""
+    byte_of = _byte_of_letter()
+    tokens = [tokenizer.id_to_token(token) or "" for token in range(tokenizer.get_vocab_size())]
+    tokens[END_OF_TEXT_ID] = ""
+    return [bytes(byte_of[letter] for letter in token) for token in tokens]
+
+
+def _byte_of_letter() -> dict[str, int]:
+    """The letters that byte-level BPE writes for bytes: printable Latin-1 for itself, the rest from U+0100 on."""
+    plain = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in plain]
+    return {chr(byte): byte for byte in plain} | {chr(256 + i): byte for i, byte in enumerate(others)}
+
+
 def token_bytes(tokenizer: Tokenizer) -> NDArray[np.int64]:
-    """Returns how many bytes of text each id stands for, (V,); 0 for the special token. A byte-level letter is one
-    byte."""
-    sizes = [len(tokenizer.id_to_token(token) or "") for token in range(tokenizer.get_vocab_size())]
-    sizes[END_OF_TEXT_ID] = 0
-    return np.array(sizes, dtype=np.int64)
+    """Returns how many bytes of text each id stands for, (V,); 0 for the special token."""
+    return np.array([len(text) for text in token_texts(tokenizer)], dtype=np.int64)
 
 
 def tokenizer_digest(path: Path) -> str:

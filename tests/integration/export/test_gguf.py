@@ -17,7 +17,8 @@ from safetensors.numpy import load_file
 
 from model.contracts.erasure_marks import CARD
 from model.data.tokenizer import END_OF_TEXT, END_OF_TEXT_ID, encode_documents, load_tokenizer, train_tokenizer
-from model.network.gpt import GPT, GPTConfig
+from model.network.config import GPTConfig
+from model.network.gpt import GPT
 from model.publishing.hf_export import load_published, publish
 from tasks.contracts.errors import DataDirectoryError
 from tasks.export.gguf import export_gguf

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from model.contracts.job import TrainJob
 from model.data.tokenizer import END_OF_TEXT, encode_documents, train_tokenizer
-from model.network.gpt import GPT, GPTConfig, compiled_loss
+from model.network.config import GPTConfig
+from model.network.gpt import GPT, compiled_loss
 from model.publishing.hf_export import load_published, publish
 from model.training.numerics import choose, has_compiler
 

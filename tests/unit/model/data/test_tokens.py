@@ -22,9 +22,9 @@ from model.data.tokenizer import (
     tokenizer_digest,
     train_tokenizer,
 )
-from model.network.gpt import GPT, GPTConfig
+from model.network.config import GPTConfig
+from model.network.gpt import GPT
 from model.publishing.evaluate import Evaluation, score_windows, summarize
-from model.publishing.sample import sample
 
 Ids = NDArray[np.uint16]
 TEXTS = [inspect.getsource(module) for module in (json, inspect, subprocess)]
@@ -136,15 +136,3 @@ def test_too_little_text_gives_no_evaluation() -> None:
     sizes = np.ones(300, dtype=np.int64)
     assert evaluate(flat_model(300), np.zeros(0, np.uint16), sizes) is None
     assert evaluate(flat_model(300), np.zeros(1, np.uint16), sizes) is None
-
-
-def test_a_sample_repeats_with_its_seed_and_outgrows_the_context() -> None:
-    torch.manual_seed(0)
-    tokenizer = train_tokenizer(TEXTS, 400)
-    model = flat_model(400, block_size=8)
-    one = sample(model, tokenizer, "import", 30, seed=1)
-    assert one.startswith("import") and one == sample(model, tokenizer, "import", 30, seed=1)
-    assert one != sample(model, tokenizer, "import", 30, seed=2)
-    assert isinstance(sample(model, tokenizer, "", 5, temperature=0), str)
-    with pytest.raises(ValueError, match="temperature"):
-        sample(model, tokenizer, "", 5, temperature=-1)
