@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
 END_OF_TEXT = "<|endoftext|>"
+"""Between two documents: it ends one and begins the next, and nothing else does."""
 END_OF_TEXT_ID = 0
 SMALLEST_VOCAB = 257  # 256 bytes and the special token
 LARGEST_VOCAB = 65535  # ids are stored as uint16
@@ -86,6 +87,16 @@ def _byte_of_letter() -> dict[str, int]:
 def token_bytes(tokenizer: Tokenizer) -> NDArray[np.int64]:
     """Returns how many bytes of text each id stands for, (V,); 0 for the special token."""
     return np.array([len(text) for text in token_texts(tokenizer)], dtype=np.int64)
+
+
+def published_tokenizer(path: Path) -> str:
+    """Returns a tokenizer.json that puts the begin-of-text token before a text, as training does; the ids of the text
+    itself stay the same."""
+    tokenizer = load_tokenizer(path)
+    begun = (f"{END_OF_TEXT} $A", f"{END_OF_TEXT} $A {END_OF_TEXT} $B")
+    tokenizer.post_processor = processors.TemplateProcessing(*begun, special_tokens=[(END_OF_TEXT, END_OF_TEXT_ID)])
+    published: str = tokenizer.to_str()
+    return published
 
 
 def tokenizer_digest(path: Path) -> str:

@@ -17,7 +17,7 @@ from torch import Tensor
 from model.contracts.atomic_files import as_json, sync
 from model.contracts.erasure_marks import CARD, LATEST, RECORD, model_card, read_metadata
 from model.contracts.step_folders import model_folders
-from model.data.tokenizer import END_OF_TEXT, END_OF_TEXT_ID
+from model.data.tokenizer import END_OF_TEXT, END_OF_TEXT_ID, published_tokenizer
 from model.network.config import GPTConfig
 from model.network.gpt import GPT
 from model.publishing.hf_config import PREFIX, WEIGHTS, hugging_face_config, read_config, without_prefix
@@ -41,7 +41,7 @@ def publish(
     temporary.mkdir()
     tensors = {f"{PREFIX}{name}": value.detach().cpu().contiguous() for name, value in weights.items()}
     save_file(tensors, temporary / WEIGHTS, metadata={"format": "pt"})
-    shutil.copyfile(tokenizer_path, temporary / "tokenizer.json")
+    (temporary / "tokenizer.json").write_text(published_tokenizer(tokenizer_path), encoding="utf-8")
     documents: dict[str, dict[str, Any]] = {
         "config.json": hugging_face_config(config),
         "tokenizer_config.json": {
@@ -49,6 +49,8 @@ def publish(
             "tokenizer_class": "PreTrainedTokenizerFast",
             "bos_token": END_OF_TEXT,
             "eos_token": END_OF_TEXT,
+            "pad_token": END_OF_TEXT,
+            "padding_side": "left",  # a batch goes on where its texts end
             "clean_up_tokenization_spaces": False,
             "model_max_length": config.block_size,
         },
