@@ -1,4 +1,4 @@
-"""Tokenizer, batches, evaluation and sampling."""
+"""Tokenizer, batches and evaluation."""
 
 import inspect
 import json
@@ -16,6 +16,7 @@ from model.data.batches import evaluation_windows, spread
 from model.data.tokenizer import (
     END_OF_TEXT,
     END_OF_TEXT_ID,
+    LONGEST_WORD,
     encode_documents,
     load_tokenizer,
     token_bytes,
@@ -130,6 +131,16 @@ def test_slices_and_groups_do_not_change_the_loss(monkeypatch: pytest.MonkeyPatc
 def evaluate(model: GPT, ids: Ids, sizes: NDArray[np.int64]) -> Evaluation | None:
     windows = evaluation_windows(len(ids), model.config.block_size)
     return summarize(score_windows(model, ids, windows, sizes), windows, model.config.vocab_size)
+
+
+def test_a_run_without_a_break_is_cut_for_training_alone() -> None:
+    """Incident: one text of 90,000 characters without a break kept the trainer busy for minutes."""
+    run = "a" * 90_000
+    tokenizer, plain = train_tokenizer([*TEXTS, run], 400), train_tokenizer(TEXTS, 400)
+    assert 128 < token_bytes(tokenizer).max() <= LONGEST_WORD  # uncut it learns a token of 65,536 bytes
+    (ids,) = encode_documents(tokenizer, [run])
+    assert tokenizer.decode(ids.tolist()) == run
+    assert json.loads(tokenizer.to_str())["pre_tokenizer"] == json.loads(plain.to_str())["pre_tokenizer"]
 
 
 def test_too_little_text_gives_no_evaluation() -> None:
