@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import codecs
 import errno
+import io
 import json
 import os
+import select
 import shutil
 import signal
 import sqlite3
@@ -21,7 +24,7 @@ from tasks.contracts.profiles import load_settings, parse_override
 from tasks.contracts.settings import Settings
 from tasks.report.terminal import Terminal
 
-INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
+INTERRUPTED, TERMINATED, READER_GONE = (128 + signum for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE))
 STEPS = ("collection", "validation", "cleaning", "preparation", "training")
 STEP_COMMANDS = dict(zip(("collect", "validate", "clean", "prepare", "train"), STEPS, strict=True))
 PREFECT = {
@@ -37,19 +40,49 @@ class Terminated(KeyboardInterrupt):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Returns the exit status: 0 done, 1 failed, 2 wrong use, 75 another run has the lock."""
+    """Returns the exit status: 0 done, 1 failed, 2 wrong use, 75 another run has the lock, 141 the reader is gone."""
     options = parse_arguments(arguments)
     try:
-        return int(options.run(options) or 0)
+        status = int(options.run(options) or 0)
+        if sys.stdout:
+            sys.stdout.flush()
+        return status
     except MiniatureMemoryError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_status
     except (sqlite3.DatabaseError, OSError) as error:
+        if isinstance(error, BrokenPipeError) and nobody_reads():
+            return READER_GONE
         print(f"error: {_explain(error, options.data_dir)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt as stop:
         print("stopped; the next run goes on from here", file=sys.stderr)
         return TERMINATED if isinstance(stop, Terminated) else INTERRUPTED
+
+
+def nobody_reads() -> bool:
+    """Returns whether the reader of what is printed went away, as in `run.py stats | head -1`."""
+    if sys.stdout is None:  # closed from the start: nothing is printed
+        return False
+    poll = select.poll()
+    poll.register(sys.stdout, 0)  # an error is told in any case
+    return any(event & select.POLLERR for _, event in poll.poll(0))
+
+
+def drop_unwritten() -> None:
+    """Flushes what was printed. What cannot be written is dropped: Python would complain of it at exit."""
+    try:
+        if sys.stdout:
+            sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def escaped(error: UnicodeError) -> tuple[str, int]:
+    """Writes what the terminal's encoding lacks as JSON writes it, such as \\u00e9: JSON stays JSON."""
+    assert isinstance(error, UnicodeEncodeError)
+    units = error.object[error.start : error.end].encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{high:02x}{low:02x}" for high, low in zip(units[::2], units[1::2], strict=True)), error.end
 
 
 def _explain(error: Exception, data_dir: str | None) -> str:
@@ -259,15 +292,19 @@ def _value_errors_as_ours() -> Iterator[None]:
 
 
 def run_sample(options: argparse.Namespace) -> None:
+    """Prints text as it is written."""
+    # Read when numpy is imported. Products of one row are bound by memory: a second thread would only wait.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from model.data.tokenizer import load_tokenizer
-    from model.publishing.hf_export import load_published
-    from model.publishing.sample import sample
+    from model.publishing.sample import Sampling, load_decoder, sample
 
-    folder = _published(find_data_directory(options.data_dir))
+    folder = _published(find_data_directory(options.data_dir)).resolve()  # one model, even if another comes meanwhile
     with _value_errors_as_ours():
-        model, tokenizer = load_published(folder), load_tokenizer(folder / "tokenizer.json")
-        how = (options.temperature, options.top_k, options.seed)
-        print(sample(model, tokenizer, options.prompt, options.tokens, *how))
+        how = Sampling(options.tokens, options.temperature, options.top_k, options.seed, options.ignore_end)
+        decoder, tokenizer = load_decoder(folder), load_tokenizer(folder / "tokenizer.json")
+    for piece in sample(decoder, tokenizer, options.prompt, how):
+        print(piece, end="", flush=True)
+    print()
 
 
 def run_export(options: argparse.Namespace) -> None:
@@ -341,6 +378,18 @@ def _open(options: argparse.Namespace) -> tuple[Settings, Layout]:
     return load_settings(options.profile, _overrides(options)), find_data_directory(options.data_dir)
 
 
+def text(value: str) -> str:
+    """Returns an argument whose bytes are text, in the locale's encoding or in UTF-8; others are refused."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:  # Python keeps bytes that the locale cannot read as surrogates
+        try:
+            return os.fsencode(value).decode()
+        except UnicodeDecodeError as error:
+            raise argparse.ArgumentTypeError(f"{value!a} is no UTF-8") from error
+    return value
+
+
 def _overrides(options: argparse.Namespace) -> dict[str, Any]:
     bounds = {"train.steps": options.steps, "train.minutes": options.minutes}
     given = {name: value for name, value in bounds.items() if value is not None}
@@ -387,29 +436,30 @@ def _add_commands(parser: argparse.ArgumentParser) -> None:
     argument = command("add", run_add, "add text, Markdown or HTML files of your own")
     argument("paths", nargs="+", metavar="PATH", help="files or folders")
     argument = command("stats", run_stats, "show what the data directory holds, in numbers")
-    argument("--reason", metavar="NAME", help="list the documents that ended for this reason instead")
+    argument("--reason", type=text, metavar="NAME", help="list the documents that ended for this reason instead")
     argument("--plots", nargs="?", const="", metavar="DIR", help="also draw them, as PNG (reports/corpus)")
     argument = command("trace", run_trace, "show what happened to one page, from search to tokens")
-    argument("target", metavar="URL|FILE:TOKEN", help="a page, or a place such as train.bin:123456")
+    argument("target", type=text, metavar="URL|FILE:TOKEN", help="a page, or a place such as train.bin:123456")
     command("verify", run_verify, "compare everything on disk with what was written")
     argument = command("rebuild", run_rebuild, "derive cleaned/ and processed/ from raw/ alone, into a new folder")
     argument("--to", required=True, metavar="DIR", help="a new or empty folder")
     argument = command(
         "forget", run_forget, "remove a page, domain or document for good; alone: finish an interrupted one"
     )
-    argument("--url", metavar="URL", help="all texts of this page, requested or reached by a redirect")
-    argument("--domain", metavar="DOMAIN", help="all pages of a domain and of its subdomains")
+    argument("--url", type=text, metavar="URL", help="all texts of this page, requested or reached by a redirect")
+    argument("--domain", type=text, metavar="DOMAIN", help="all pages of a domain and of its subdomains")
     argument("--seq", type=int, metavar="N", help="one document, by its number in the ledger")
     argument("--keep-copies", action="store_true", help="keep near copies under other addresses")
     argument("--retrain", action="store_true", help="go back to the newest checkpoint from before it")
     argument("--dry-run", action="store_true", help="list what would be removed, and change nothing")
 
     argument = command("sample", run_sample, "let the published model write")
-    argument("--prompt", default="The ", help="how the text begins")
+    argument("--prompt", type=text, default="The ", help="how the text begins")
     argument("--tokens", type=int, default=200, help="how many tokens to write")
     argument("--temperature", type=float, default=0.8, help="0 takes the likeliest token")
     argument("--top-k", type=int, default=50, help="choose among this many tokens")
     argument("--seed", type=int, default=0, help="same seed, same text")
+    argument("--ignore-end", action="store_true", help="write on at the end of a document, until --tokens are written")
     argument = command("export", run_export, "copy the published model, for llama.cpp too, or write the kept texts")
     formats = "hf: a folder for transformers; gguf: a file for llama.cpp; dataset: a Parquet file of the kept texts"
     argument("format", choices=("hf", "gguf", "dataset"), help=formats)
@@ -429,7 +479,9 @@ def _shared_options() -> argparse.ArgumentParser:
     shared.add_argument("--data-dir", metavar="DIR", help="default: MINIATURE_MEMORY_DATA, else data/")
     shared.add_argument("--steps", type=int, help="training steps (train.steps)")
     shared.add_argument("--minutes", type=float, help="bound of the training (train.minutes)")
-    shared.add_argument("--set", action="append", metavar="NAME=VALUE", help="a setting, such as train.seed=7")
+    shared.add_argument(
+        "--set", action="append", type=text, metavar="NAME=VALUE", help="a setting, such as train.seed=7"
+    )
     shared.add_argument("--json", action="store_true", help="print JSON")
     return shared
 
@@ -441,10 +493,16 @@ def _terminate(*_: object) -> None:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, _terminate)
-    status = main()
+    codecs.register_error("escaped", escaped)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="escaped")
+    try:
+        status = main()
+    except SystemExit as stop:  # argparse: help, or wrong use
+        status = int(stop.code or 0)
+    drop_unwritten()
     if status in (INTERRUPTED, TERMINATED):
         # At exit Prefect would wait for a server that is ending. Our own files are all written.
-        sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
     sys.exit(status)

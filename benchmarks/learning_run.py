@@ -46,8 +46,9 @@ from model.data.batches import Plan, evaluation_windows, read_batch, spread
 from model.data.cohorts import Cohort
 from model.data.document_table import DOCUMENT
 from model.network import amx, attention, gpt, layers
+from model.network.config import GPTConfig
 from model.network.device import autocast
-from model.network.gpt import GPT, GPTConfig, compiled_loss
+from model.network.gpt import GPT, compiled_loss
 from model.publishing.evaluate import score_windows
 from model.training import optimizer
 from model.training.numerics import has_compiler

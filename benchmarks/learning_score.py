@@ -24,7 +24,8 @@ from torch import Tensor
 
 from benchmarks.learning_data import PreparedData, open_data
 from model.data.batches import evaluation_windows
-from model.network.gpt import GPT, GPTConfig
+from model.network.config import GPTConfig
+from model.network.gpt import GPT
 
 LOGITS_BYTES = 24 * 2**20
 """Most that the fp32 logits of one forward pass take."""

@@ -229,7 +229,7 @@ def cosine(setup: Setup, run: Run, folder: Path) -> list[Json]:
 def open_trainer(job: TrainJob, rate: float = 0.0) -> Any:
     """The trainer's own network, optimizer and batches, at step 0; `rate` 0: the recipe's."""
     from model.data.tokenizer import load_tokenizer, tokenizer_digest
-    from model.network.gpt import GPTConfig
+    from model.network.config import GPTConfig
     from model.training.numerics import choose
     from model.training.trainer import Trainer
 

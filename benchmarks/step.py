@@ -45,7 +45,8 @@ def ours() -> Json:
     import torch
 
     from model.contracts.job import TrainJob
-    from model.network.gpt import GPT, GPTConfig, compiled_loss
+    from model.network.config import GPTConfig
+    from model.network.gpt import GPT, compiled_loss
     from model.training.numerics import choose
     from model.training.optimizer import MuonAdamW, adamw_beta2
 

@@ -31,10 +31,11 @@ from model.contracts.job import Chunk, TrainJob, load_job
 from model.contracts.report import Event, Report
 from model.contracts.step_folders import checkpoint_folder, checkpoint_folders
 from model.data.tokenizer import load_tokenizer, token_bytes, tokenizer_digest
-from model.network.gpt import GPTConfig
+from model.network.config import GPTConfig
+from model.network.decoder import Decoder
 from model.publishing.evaluator import Evaluator
 from model.publishing.publication import Candidates, Outcome, choose_and_publish
-from model.publishing.sample import sample
+from model.publishing.sample import Sampling, sample
 from model.training.numerics import Numerics, choose
 from model.training.trainer import NotFinite, Stop, Stopped, Trainer
 
@@ -94,7 +95,9 @@ def train(job: TrainJob, report: Report, stop: Stop | None = None) -> Event:
     # Publication, and a sample of what is served.
     outcome = publish_chunk(trainer, chunk, token_bytes(tokenizer))
     drop_chunk(job)
-    texts = [sample(outcome.model, tokenizer, prompt, job.sample_tokens, seed=job.seed) for prompt in job.prompts]
+    decoder = Decoder(config, {name: value.float().cpu().numpy() for name, value in outcome.model.state_dict().items()})
+    how = Sampling(job.sample_tokens, seed=job.seed)
+    texts = ["".join(sample(decoder, tokenizer, prompt, how)) for prompt in job.prompts]
     done = {
         "event": "done",
         "step": trainer.step,

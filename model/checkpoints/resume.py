@@ -11,7 +11,7 @@ from model.contracts.report import Report
 from model.data.batches import Plan
 from model.data.cohorts import Cohort, moved, with_newest
 from model.data.document_table import TRAIN, read_documents
-from model.network.gpt import GPTConfig
+from model.network.config import GPTConfig
 from model.publishing.hf_export import published, remove_models
 
 

@@ -16,7 +16,8 @@ from model.contracts.report import Report
 from model.contracts.scores import Scores
 from model.data.batches import Window, evaluation_windows, open_tokens, spread
 from model.data.document_table import VALIDATION, read_documents, tokens_before
-from model.network.gpt import GPT, GPTConfig
+from model.network.config import GPTConfig
+from model.network.gpt import GPT
 from model.publishing.anchor_set import Anchor, FirstNightSet, read_anchor, write_anchor
 from model.publishing.evaluate import Evaluation, WindowScores, bits, figures, nats, score_windows, summarize
 from model.publishing.publication_gate import MOST_STALE, Difference, Verdict, compare, decide

@@ -6,7 +6,6 @@ replaced in one step, so that a reader finds the old model or the new one, whole
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from pathlib import Path
@@ -18,40 +17,10 @@ from torch import Tensor
 from model.contracts.atomic_files import as_json, sync
 from model.contracts.erasure_marks import CARD, LATEST, RECORD, model_card, read_metadata
 from model.contracts.step_folders import model_folders
-from model.data.tokenizer import END_OF_TEXT, END_OF_TEXT_ID
-from model.network.gpt import GPT, GPTConfig
-
-
-def hugging_face_config(config: GPTConfig) -> dict[str, Any]:
-    """Returns the `config.json` of a `Qwen3ForCausalLM`."""
-    return {
-        "architectures": ["Qwen3ForCausalLM"],
-        "model_type": "qwen3",
-        "vocab_size": config.vocab_size,
-        "hidden_size": config.n_embd,
-        "intermediate_size": config.intermediate_size,
-        "num_hidden_layers": config.n_layer,
-        "num_attention_heads": config.n_head,
-        "num_key_value_heads": config.n_kv_head,
-        "head_dim": config.head_dim,
-        "hidden_act": "silu",
-        "max_position_embeddings": config.block_size,
-        "initializer_range": 0.02,
-        "rms_norm_eps": config.norm_eps,
-        # transformers 5 reads rope_parameters, transformers 4 and llama.cpp read rope_theta
-        "rope_theta": config.rope_theta,
-        "rope_parameters": {"rope_type": "default", "rope_theta": config.rope_theta},
-        "attention_bias": False,
-        "attention_dropout": 0.0,
-        "use_sliding_window": False,
-        "sliding_window": None,
-        "max_window_layers": config.n_layer,
-        "tie_word_embeddings": True,
-        "use_cache": True,
-        "bos_token_id": END_OF_TEXT_ID,
-        "eos_token_id": END_OF_TEXT_ID,
-        "torch_dtype": "float32",
-    }
+from model.data.tokenizer import END_OF_TEXT, END_OF_TEXT_ID, published_tokenizer
+from model.network.config import GPTConfig
+from model.network.gpt import GPT
+from model.publishing.hf_config import PREFIX, WEIGHTS, hugging_face_config, read_config, without_prefix
 
 
 def publish(
@@ -70,9 +39,9 @@ def publish(
         leftover.unlink() if leftover.is_symlink() else shutil.rmtree(leftover)
     temporary = models_dir / f".{step}.tmp"
     temporary.mkdir()
-    tensors = {f"model.{name}": value.detach().cpu().contiguous() for name, value in weights.items()}
-    save_file(tensors, temporary / "model.safetensors", metadata={"format": "pt"})
-    shutil.copyfile(tokenizer_path, temporary / "tokenizer.json")
+    tensors = {f"{PREFIX}{name}": value.detach().cpu().contiguous() for name, value in weights.items()}
+    save_file(tensors, temporary / WEIGHTS, metadata={"format": "pt"})
+    (temporary / "tokenizer.json").write_text(published_tokenizer(tokenizer_path), encoding="utf-8")
     documents: dict[str, dict[str, Any]] = {
         "config.json": hugging_face_config(config),
         "tokenizer_config.json": {
@@ -80,6 +49,8 @@ def publish(
             "tokenizer_class": "PreTrainedTokenizerFast",
             "bos_token": END_OF_TEXT,
             "eos_token": END_OF_TEXT,
+            "pad_token": END_OF_TEXT,
+            "padding_side": "left",  # a batch goes on where its texts end
             "clean_up_tokenization_spaces": False,
             "model_max_length": config.block_size,
         },
@@ -126,23 +97,8 @@ def published(models_dir: Path) -> dict[str, Any] | None:
 def load_published(folder: Path) -> GPT:
     """Opens our own network from a published folder; ValueError where it is not whole."""
     try:
-        theirs = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        model = GPT(
-            GPTConfig(
-                vocab_size=theirs["vocab_size"],
-                block_size=theirs["max_position_embeddings"],
-                n_layer=theirs["num_hidden_layers"],
-                n_head=theirs["num_attention_heads"],
-                n_kv_head=theirs["num_key_value_heads"],
-                n_embd=theirs["hidden_size"],
-                head_dim=theirs["head_dim"],
-                intermediate_size=theirs["intermediate_size"],
-                rope_theta=theirs["rope_theta"],
-                norm_eps=theirs["rms_norm_eps"],
-            )
-        )
-        weights = load_file(folder / "model.safetensors")
-        model.load_state_dict({name.removeprefix("model."): value for name, value in weights.items()})
+        model = GPT(read_config(folder))
+        model.load_state_dict(without_prefix(load_file(folder / WEIGHTS)))
     except Exception as error:  # safetensors has its own exception, torch raises RuntimeError
         raise ValueError(f"{folder} is not a whole published model: {error}") from error
     return model.eval()

@@ -12,8 +12,9 @@ from typing import Any
 from model.contracts.job import TrainJob
 from model.contracts.report import Report
 from model.contracts.scores import Scores
+from model.network.config import GPTConfig
 from model.network.device import device_type
-from model.network.gpt import GPT, GPTConfig, Weights
+from model.network.gpt import GPT, Weights
 from model.publishing.evaluate import bits, figures
 from model.publishing.evaluator import Evaluator, Scored
 from model.publishing.hf_export import load_published, publish, published

@@ -25,8 +25,9 @@ from model.contracts.report import Report
 from model.data.batches import Plan, open_tokens, read_batch
 from model.data.cohorts import Cohort
 from model.data.document_table import TRAIN, read_documents
+from model.network.config import GPTConfig
 from model.network.device import autocast, device_type
-from model.network.gpt import GPT, GPTConfig, Weights, compiled_loss
+from model.network.gpt import GPT, Weights, compiled_loss
 from model.training.loss_scale import LossScale
 from model.training.loss_spikes import SpikeWatch
 from model.training.numerics import Numerics

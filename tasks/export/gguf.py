@@ -96,7 +96,9 @@ def _add_tokenizer(writer: gguf.GGUFWriter, tokenizer: dict[str, Any]) -> None:
     )
     writer.add_bos_token_id(END_OF_TEXT_ID)  # both else 11
     writer.add_eos_token_id(END_OF_TEXT_ID)
-    writer.add_add_bos_token(False)
+    writer.add_pad_token_id(END_OF_TEXT_ID)
+    writer.add_add_bos_token(True)  # each document begins so in training
+    writer.add_add_eos_token(False)
 
 
 def _add_tensors(writer: gguf.GGUFWriter, path: Path, layers: int, kind: str) -> None:

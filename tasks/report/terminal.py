@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import suppress
 
 PIPE_SECONDS = 10.0  # between two lines of progress where each one stays
 
@@ -31,5 +32,6 @@ class Terminal:
     def _write(self, text: str) -> None:
         erase = "\r" + " " * self.width + "\r" if self.width else ""
         self.width = 0
-        sys.stderr.write(erase + text)
-        sys.stderr.flush()
+        with suppress(BrokenPipeError):  # nobody reads any more; the night goes on
+            sys.stderr.write(erase + text)
+            sys.stderr.flush()

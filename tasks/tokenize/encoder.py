@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterable
@@ -14,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import tiktoken
 
-from model.data.tokenizer import END_OF_TEXT, END_OF_TEXT_ID, PATTERN, encode_documents, load_tokenizer
+from model.data.tokenizer import END_OF_TEXT, END_OF_TEXT_ID, PATTERN, encode_documents, load_tokenizer, token_texts
 
 # Held against the tokenizer itself at every start: words, contractions, digits, spaces, line ends, scripts, bytes.
 PROBE = (
@@ -39,13 +38,7 @@ class Encoder:
 
     def __init__(self, path: Path) -> None:
         self._tokenizer = load_tokenizer(path)
-        byte_of = _byte_of_letter()
-        vocabulary: dict[str, int] = json.loads(self._tokenizer.to_str())["model"]["vocab"]
-        ranks = {
-            bytes(byte_of[letter] for letter in token): number
-            for token, number in vocabulary.items()
-            if token != END_OF_TEXT
-        }
+        ranks = {text: token for token, text in enumerate(token_texts(self._tokenizer)) if token != END_OF_TEXT_ID}
         self._encoding = tiktoken.Encoding(
             path.name, pat_str=PATTERN, mergeable_ranks=ranks, special_tokens={END_OF_TEXT: END_OF_TEXT_ID}
         )
@@ -76,10 +69,3 @@ def _has_long_space(text: str) -> bool:
     if text.isascii():
         return b" " * 2000 in text.encode().translate(ASCII_SPACE)
     return LONG_SPACE.search(text) is not None
-
-
-def _byte_of_letter() -> dict[str, int]:
-    """The letters that byte-level BPE writes for bytes: printable Latin-1 for itself, the rest from U+0100 on."""
-    plain = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    others = [byte for byte in range(256) if byte not in plain]
-    return {chr(byte): byte for byte in plain} | {chr(256 + i): byte for i, byte in enumerate(others)}

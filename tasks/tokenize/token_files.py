@@ -1,4 +1,4 @@
-"""`processed/`: the token files in nanoGPT's format, the table of documents, and the commit record.
+"""`processed/`: the token files in nanoGPT's format, the table of documents, how to read them, and the commit record.
 
 `meta.json` goes last and says how much of the other files counts. What lies beyond it was cut by a kill and
 is truncated at the next start; what is missing below it means that the files are damaged and made anew.
@@ -21,11 +21,30 @@ import numpy.typing as npt
 from model.data import document_table
 from model.data.document_table import DOCUMENT, TABLE
 from tasks.contracts.paths import Layout
-from tasks.storage.atomic_files import append_durably, sync_folder, write_json
+from tasks.storage.atomic_files import append_durably, sync_folder, write_atomically, write_json
 
 SPLITS = document_table.SPLITS
 FILES = {"train": "train.bin", "validation": "val.bin"}
 FORMAT = 1
+README = """# Token files
+
+Ids as nanoGPT's `train.py` reads them: uint16, little-endian, `<|endoftext|>` (id 0) behind each document. To see text,
+in this folder, with `pip install numpy tokenizers`:
+
+```python
+import json
+import numpy as np
+from tokenizers import Tokenizer
+
+meta = json.load(open("meta.json"))  # how much of the files counts
+tokenizer = Tokenizer.from_file("../raw/tokenizer.json")
+ids = np.fromfile("train.bin", dtype="<u2", count=meta["train_tokens"])
+print(tokenizer.decode(ids[:200].tolist(), skip_special_tokens=False))
+```
+"""
+NO_VALIDATION = """
+`val.bin` is empty: no document fell to validation yet. Until one does, nothing can be evaluated, by nanoGPT neither.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,9 +158,16 @@ def append(
         train_tokens=ends["train"],
         val_tokens=ends["validation"],
     )
+    _write_readme(layout, NO_VALIDATION if new.val_tokens == 0 else "")
     record = {"format": FORMAT, "dtype": "<u2", "separator": "<|endoftext|>", **asdict(new)}
     write_json(layout.processed / "meta.json", record)
     return new
+
+
+def _write_readme(layout: Layout, more: str) -> None:
+    path, text = layout.processed / "README.md", (README + more).encode()
+    if not path.exists() or path.read_bytes() != text:
+        write_atomically(path, text)
 
 
 def document_at(layout: Layout, manifest: Manifest, split: str, position: int) -> int:

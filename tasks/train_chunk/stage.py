@@ -38,7 +38,8 @@ def train_chunk(job: TrainJob, layout: Layout, lock_handle: int, hear: Report) -
         stderr=subprocess.PIPE,
         text=True,
         pass_fds=(lock_handle,),
-        env=os.environ | {"MINIATURE_MEMORY_PARENT": str(os.getpid())},
+        # numpy computes only the samples there, and on one core; torch has threads of its own.
+        env={"OPENBLAS_NUM_THREADS": "1"} | os.environ | {"MINIATURE_MEMORY_PARENT": str(os.getpid())},
     )
     last: Event = {}
     errors: list[str] = []

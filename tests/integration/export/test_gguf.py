@@ -3,13 +3,10 @@
 import inspect
 import json
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import gguf
-import httpx
 import numpy as np
 import pytest
 import torch
@@ -17,10 +14,12 @@ from safetensors.numpy import load_file
 
 from model.contracts.erasure_marks import CARD
 from model.data.tokenizer import END_OF_TEXT, END_OF_TEXT_ID, encode_documents, load_tokenizer, train_tokenizer
-from model.network.gpt import GPT, GPTConfig
+from model.network.config import GPTConfig
+from model.network.gpt import GPT
 from model.publishing.hf_export import load_published, publish
 from tasks.contracts.errors import DataDirectoryError
 from tasks.export.gguf import export_gguf
+from tests.support.llama_cpp import complete, llama_cpp
 
 TEXT = inspect.getsource(subprocess)
 HOSTILE = [
@@ -77,7 +76,9 @@ def test_every_key_and_every_tensor_is_the_published_one(folder: Path, tmp_path:
         "tokenizer.ggml.pre": "qwen2",
         "tokenizer.ggml.bos_token_id": END_OF_TEXT_ID,
         "tokenizer.ggml.eos_token_id": END_OF_TEXT_ID,
-        "tokenizer.ggml.add_bos_token": False,
+        "tokenizer.ggml.padding_token_id": END_OF_TEXT_ID,
+        "tokenizer.ggml.add_bos_token": True,
+        "tokenizer.ggml.add_eos_token": False,
         "tokenizer.ggml.token_type": [3] + [1] * 599,
     }
     assert {name: keys[name] for name in expected} == expected
@@ -140,29 +141,14 @@ def test_nothing_is_overwritten_and_nothing_half_written_stays(folder: Path, tmp
     assert not list(tmp_path.glob(".*"))
 
 
-@contextmanager
-def llama_cpp(path: Path) -> Iterator[httpx.Client]:
-    """llama.cpp's own server with the file loaded, on a loopback port of its choice, as exact as it can be."""
-    xllamacpp = pytest.importorskip("xllamacpp")
-    wanted = xllamacpp.CommonParams()
-    wanted.model.path = str(path)
-    wanted.n_ctx, wanted.n_parallel, wanted.warmup, wanted.port = 64, 1, False, 0
-    wanted.cpuparams.n_threads = 1
-    wanted.cache_type_k = wanted.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
-    wanted.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
-    server = xllamacpp.Server(wanted)
-    with httpx.Client(base_url=server.listening_address, timeout=60) as client:
-        yield client
-
-
 @pytest.mark.parametrize(("kind", "tolerance"), [("f32", 1e-4), ("f16", 0.05), ("q8_0", 1.0)])
 def test_llama_cpp_gives_our_ids_and_our_logits(folder: Path, tmp_path: Path, kind: str, tolerance: float) -> None:
     tokenizer, model = load_tokenizer(folder / "tokenizer.json"), load_published(folder)
     with llama_cpp(export_gguf(folder, tmp_path / "model.gguf", kind)) as server:
         for text in HOSTILE:
             question = {"content": text, "add_special": True, "parse_special": False}
-            ids = server.post("/tokenize", json=question).json()["tokens"]
-            assert ids == encode_documents(tokenizer, [text])[0].tolist()
+            begin, *ids = server.post("/tokenize", json=question).json()["tokens"]
+            assert begin == END_OF_TEXT_ID and ids == encode_documents(tokenizer, [text])[0].tolist()
             assert server.post("/detokenize", json={"tokens": ids}).json()["content"] == text
 
         prompt = encode_documents(tokenizer, [TEXT])[0][:40].tolist()
@@ -171,24 +157,8 @@ def test_llama_cpp_gives_our_ids_and_our_logits(folder: Path, tmp_path: Path, ki
         assert len(theirs) == 600 and float(ours.std()) > 0.5  # every id, and not a comparison of zeros
         assert max(abs(one["logprob"] - float(ours[one["id"]])) for one in theirs) < tolerance
 
-        if kind == "f32":
-            assert complete(server, prompt[:8], n_predict=50)["tokens"] == greedy(model, prompt[:8], 50)
-
-
-def complete(server: httpx.Client, prompt: list[int], **more: Any) -> dict[str, Any]:
-    question = {"prompt": prompt, "temperature": 0.0, "cache_prompt": False, "return_tokens": True, **more}
-    answer: dict[str, Any] = server.post("/completion", json=question).json()
-    return answer
-
 
 @torch.no_grad()
 def next_logprobs(model: GPT, ids: list[int]) -> torch.Tensor:
     logits: torch.Tensor = model(torch.tensor([ids]))[0, -1]
     return logits.log_softmax(-1)
-
-
-def greedy(model: GPT, ids: list[int], number: int) -> list[int]:
-    written: list[int] = []
-    for _ in range(number):
-        written.append(int(next_logprobs(model, ids + written).argmax()))
-    return written

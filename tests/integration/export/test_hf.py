@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from model.contracts.job import TrainJob
-from model.data.tokenizer import END_OF_TEXT, encode_documents, train_tokenizer
-from model.network.gpt import GPT, GPTConfig, compiled_loss
+from model.data.tokenizer import END_OF_TEXT, END_OF_TEXT_ID, encode_documents, train_tokenizer
+from model.network.config import GPTConfig
+from model.network.gpt import GPT, compiled_loss
 from model.publishing.hf_export import load_published, publish
 from model.training.numerics import choose, has_compiler
 
@@ -45,14 +46,15 @@ def test_hugging_face_gives_our_ids_and_logits(tmp_path: Path, kv_heads: int, mo
     theirs = transformers.AutoModelForCausalLM.from_pretrained(str(tmp_path / "models" / "latest"))
     assert type(theirs).__name__ == "Qwen3ForCausalLM" and theirs.dtype == torch.float32
     their_tokenizer = transformers.AutoTokenizer.from_pretrained(str(folder))
-    (ids,) = encode_documents(tokenizer, [text])
-    assert their_tokenizer(text, split_special_tokens=True)["input_ids"] == ids.tolist()
-    for hostile in HOSTILE:
+    for hostile in [text, *HOSTILE]:
         (ours,) = encode_documents(tokenizer, [hostile])
-        assert their_tokenizer(hostile, split_special_tokens=True)["input_ids"] == ours.tolist()
+        bare = their_tokenizer(hostile, split_special_tokens=True, add_special_tokens=False)
+        assert bare["input_ids"] == ours.tolist()
+        assert their_tokenizer(hostile, split_special_tokens=True)["input_ids"] == [END_OF_TEXT_ID, *ours.tolist()]
         assert their_tokenizer.decode(ours.tolist(), skip_special_tokens=False) == hostile
     assert their_tokenizer.eos_token_id == 0 and theirs.generation_config.eos_token_id == 0
 
+    (ids,) = encode_documents(tokenizer, [text])
     idx = torch.from_numpy(ids[:128].astype("int64")).view(2, 64)
     with torch.no_grad():
         expected = theirs(idx).logits

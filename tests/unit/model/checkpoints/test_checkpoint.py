@@ -18,7 +18,8 @@ from model.checkpoints.checkpoint import (
 from model.contracts.erasure_marks import LATEST
 from model.contracts.step_folders import checkpoint_folders
 from model.data.tokenizer import train_tokenizer
-from model.network.gpt import GPT, GPTConfig
+from model.network.config import GPTConfig
+from model.network.gpt import GPT
 from model.publishing.hf_export import load_published, publish, published
 
 TINY = GPTConfig(260, 8, 1, 1, 1, 8, 8, 8)

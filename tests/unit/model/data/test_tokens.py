@@ -1,4 +1,4 @@
-"""Tokenizer, batches, evaluation and sampling."""
+"""Tokenizer, batches and evaluation."""
 
 import inspect
 import json
@@ -16,15 +16,16 @@ from model.data.batches import evaluation_windows, spread
 from model.data.tokenizer import (
     END_OF_TEXT,
     END_OF_TEXT_ID,
+    LONGEST_WORD,
     encode_documents,
     load_tokenizer,
     token_bytes,
     tokenizer_digest,
     train_tokenizer,
 )
-from model.network.gpt import GPT, GPTConfig
+from model.network.config import GPTConfig
+from model.network.gpt import GPT
 from model.publishing.evaluate import Evaluation, score_windows, summarize
-from model.publishing.sample import sample
 
 Ids = NDArray[np.uint16]
 TEXTS = [inspect.getsource(module) for module in (json, inspect, subprocess)]
@@ -132,19 +133,17 @@ def evaluate(model: GPT, ids: Ids, sizes: NDArray[np.int64]) -> Evaluation | Non
     return summarize(score_windows(model, ids, windows, sizes), windows, model.config.vocab_size)
 
 
+def test_a_run_without_a_break_is_cut_for_training_alone() -> None:
+    """Incident: one text of 90,000 characters without a break kept the trainer busy for minutes."""
+    run = "a" * 90_000
+    tokenizer, plain = train_tokenizer([*TEXTS, run], 400), train_tokenizer(TEXTS, 400)
+    assert 128 < token_bytes(tokenizer).max() <= LONGEST_WORD  # uncut it learns a token of 65,536 bytes
+    (ids,) = encode_documents(tokenizer, [run])
+    assert tokenizer.decode(ids.tolist()) == run
+    assert json.loads(tokenizer.to_str())["pre_tokenizer"] == json.loads(plain.to_str())["pre_tokenizer"]
+
+
 def test_too_little_text_gives_no_evaluation() -> None:
     sizes = np.ones(300, dtype=np.int64)
     assert evaluate(flat_model(300), np.zeros(0, np.uint16), sizes) is None
     assert evaluate(flat_model(300), np.zeros(1, np.uint16), sizes) is None
-
-
-def test_a_sample_repeats_with_its_seed_and_outgrows_the_context() -> None:
-    torch.manual_seed(0)
-    tokenizer = train_tokenizer(TEXTS, 400)
-    model = flat_model(400, block_size=8)
-    one = sample(model, tokenizer, "import", 30, seed=1)
-    assert one.startswith("import") and one == sample(model, tokenizer, "import", 30, seed=1)
-    assert one != sample(model, tokenizer, "import", 30, seed=2)
-    assert isinstance(sample(model, tokenizer, "", 5, temperature=0), str)
-    with pytest.raises(ValueError, match="temperature"):
-        sample(model, tokenizer, "", 5, temperature=-1)

@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from model.network import amx
-from model.network.gpt import GPT, GPTConfig
+from model.network.config import GPTConfig
+from model.network.gpt import GPT
 from model.training.numerics import has_compiler
 from model.training.optimizer import COEFFICIENTS, MOMENTUM, MuonAdamW, newton_schulz
 

@@ -7,7 +7,8 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from model.network.gpt import GPT, GPTConfig
+from model.network.config import GPTConfig
+from model.network.gpt import GPT
 from model.training.optimizer import MuonAdamW, cooldown_lr_multiplier, lr_multiplier, newton_schulz
 
 torch.set_num_threads(1)  # two threads on tensors this small only wait for each other

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from model.contracts.job import TrainJob
 from model.data.document_table import DOCUMENT, TABLE, VALIDATION
-from model.network.gpt import GPT, GPTConfig
+from model.network.config import GPTConfig
+from model.network.gpt import GPT
 from model.publishing.anchor_set import read_anchor
 from model.publishing.evaluator import FEWEST_DOCUMENTS, Evaluator, Scored
 from model.publishing.publication_gate import FEWEST_NIGHTS, MOST_STALE, Difference, compare, decide, night_noise

@@ -116,7 +116,7 @@ def steps_into_the_noise(job: TrainJob) -> set[int]:
 def test_a_step_left_out_touches_neither_weights_nor_optimizer(spiky: TrainJob, tmp_path: Path) -> None:
     import torch
 
-    from model.network.gpt import GPTConfig
+    from model.network.config import GPTConfig
     from model.training.numerics import Numerics
     from model.training.trainer import Trainer
 
@@ -189,7 +189,7 @@ def test_the_loss_scale_halves_on_overflow_and_grows_back() -> None:
 
 
 def test_an_overflow_leaves_the_step_out_and_a_hopeless_one_falls(fresh: TrainJob) -> None:
-    from model.network.gpt import GPTConfig
+    from model.network.config import GPTConfig
     from model.training.numerics import Numerics
     from model.training.trainer import NotFinite, Trainer
 
@@ -212,7 +212,7 @@ def test_a_gpu_that_only_emulates_bf16_takes_fp16(monkeypatch: pytest.MonkeyPatc
     """A T4, which Colab gives, says that it supports bf16, and means that it emulates it."""
     import torch
 
-    from model.network.gpt import GPTConfig
+    from model.network.config import GPTConfig
     from model.training.numerics import Numerics, suitable_dtype
 
     def supported(including_emulation: bool = True) -> bool:
