@@ -20,6 +20,7 @@ from tasks.contracts.paths import Layout, find_data_directory
 from tasks.contracts.profiles import load_settings, parse_override
 from tasks.contracts.settings import Settings
 from tasks.report.terminal import Terminal
+from tasks.web.user_proxy import keep_loopback_direct
 
 INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
 STEPS = ("collection", "validation", "cleaning", "preparation", "training")
@@ -139,7 +140,8 @@ def _require_no_lock(layout: Layout) -> None:
 
 
 def prepare_prefect() -> None:
-    """Sets what Prefect reads when it is imported; the user's own values win."""
+    """Sets what Prefect reads when it is imported; the user's own values win. Raises SettingsError (proxies)."""
+    keep_loopback_direct()
     for name, value in PREFECT.items():
         os.environ.setdefault(name, value)
 

@@ -17,7 +17,9 @@ from prefect.events.schemas.events import ResourceSpecification
 from prefect.settings import PREFECT_API_URL, PREFECT_LOCAL_STORAGE_PATH
 
 from flows.prefect_server.configured import answers
+from tasks.contracts.errors import SettingsError
 from tasks.contracts.paths import PROJECT
+from tasks.web.user_proxy import keep_loopback_direct
 
 FLOW = "grow-and-train"
 AUTOMATION = f"{FLOW}: end runs that died"
@@ -38,6 +40,10 @@ RESULT_DAYS = 2  # they expire after 12 hours, but Prefect leaves the files
 @contextmanager
 def prefect_server() -> Iterator[SyncPrefectClient]:
     """Gives a client of the server that PREFECT_API_URL names, as soon as that answers."""
+    try:
+        keep_loopback_direct()
+    except SettingsError as error:
+        sys.exit(f"error: {error}")
     url = PREFECT_API_URL.value()
     if not url:
         sys.exit("error: PREFECT_API_URL is not set: source deployments/environment.sh first")

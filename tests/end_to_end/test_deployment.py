@@ -73,6 +73,7 @@ class Stand:
             "MINIATURE_MEMORY_DATA": str(self.data),
             "MINIATURE_MEMORY_PROFILE": "site.toml",
             "MINIATURE_MEMORY_TIMEZONE": "Europe/Berlin",
+            "http_proxy": "http://127.0.0.1:9",  # nobody is there: all that is asked here is on this machine
             "OMP_NUM_THREADS": "1",
         }
 
