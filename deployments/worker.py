@@ -19,7 +19,7 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.exceptions import ObjectNotFound
 
 from deployments.schedules import local_zone, require_schedules
-from flows.prefect_server.housekeeping import FLOW, LOG, end_dead_runs, prefect_server
+from flows.prefect_server.housekeeping import FLOW, LOG, end_dead_runs, prefect_server, skip_missed_runs
 from tasks.contracts.paths import PROJECT
 
 POOL = "miniature-memory"
@@ -38,6 +38,8 @@ def prepare(client: SyncPrefectClient) -> None:
         _prefect("--no-prompt", "deploy", "--all", MINIATURE_MEMORY_TIMEZONE=local_zone().name)
         print(f"deployed in the time zone {local_zone()}", flush=True)
     end_dead_runs(client)
+    if skipped := skip_missed_runs(client):
+        print(f"{skipped} run(s) were missed and are skipped: one catches up for all", flush=True)
     for name in DEPLOYMENTS:
         for one in client.read_deployment_by_name(name).schedules:
             print(f"{name}: {_in_words(one.schedule)}{'' if one.active else ', paused'}", flush=True)
