@@ -7,6 +7,7 @@ import codecs
 import errno
 import io
 import json
+import logging
 import os
 import select
 import shutil
@@ -23,6 +24,7 @@ from tasks.contracts.paths import Layout, find_data_directory
 from tasks.contracts.profiles import load_settings, parse_override
 from tasks.contracts.settings import Settings
 from tasks.report.terminal import Terminal
+from tasks.web.user_proxy import keep_loopback_direct
 
 INTERRUPTED, TERMINATED, READER_GONE = (128 + signum for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE))
 STEPS = ("collection", "validation", "cleaning", "preparation", "training")
@@ -31,6 +33,8 @@ PREFECT = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "DO_NOT_TRACK": "1",
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",  # the terminal shows our own lines
+    "PREFECT_INTERNAL_LOGGING_LEVEL": "CRITICAL",  # of a server that died, too
+    "PREFECT_CLIENT_MAX_RETRIES": "3",  # each twice as long after the one before: 15 s in all
     "PREFECT_CLI_WRAP_LINES": "false",
 }
 
@@ -120,18 +124,20 @@ def run_step(options: argparse.Namespace) -> None:
 
 def _run(steps: list[str], options: argparse.Namespace, *, needs_prefect: bool) -> None:
     """Runs the steps in a Prefect flow where a server answers or is needed, else as plain functions."""
-    from flows.prefect_server.configured import answers, configured_url
+    from flows.prefect_server.configured import configured_url, trouble_with
 
     settings, layout = _open(options)  # fails on a bad profile before anything starts
     terminal = Terminal()
     prepare_prefect()
     url = configured_url()
-    is_there = bool(url) and answers(url)
-    if url and not is_there:
-        terminal.message(f"PREFECT_API_URL ({url}) does not answer: the run goes on without it")
+    trouble = trouble_with(url) if url else ""
+    if trouble:
+        terminal.message(f"PREFECT_API_URL ({url}) {trouble}: the run goes on without it")
+    is_there = bool(url) and not trouble
+    report, died = None, False
     if is_there or needs_prefect:
-        report = _run_flow(steps, options, layout, terminal, is_there)
-    else:
+        report, died = _run_flow(steps, options, layout, terminal, is_there)
+    if report is None:
         from flows.steps import run_steps
         from tasks import stages
 
@@ -140,27 +146,55 @@ def _run(steps: list[str], options: argparse.Namespace, *, needs_prefect: bool) 
         print(json.dumps(report, ensure_ascii=False))
     else:
         print((layout.reports / report["run"] / "report.md").read_text(encoding="utf-8"), end="")
+    if died:  # Prefect's threads would try for minutes to tell it their last words
+        sys.stdout.flush()
+        os._exit(0)
 
 
 def _run_flow(
     steps: list[str], options: argparse.Namespace, layout: Layout, terminal: Terminal, is_there: bool
-) -> dict[str, Any]:
-    """Uses the server that is there, or starts one that ends with this process."""
+) -> tuple[dict[str, Any] | None, bool]:
+    """Uses the server that is there, or starts one that ends with this process.
+
+    Returns:
+        The run's record, None where it is not done; whether the server died.
+    """
+    import httpx
+
     from flows.prefect_server.ephemeral import short_server
 
     _require_no_lock(layout)
-    server: AbstractContextManager[Callable[[], None]] = nullcontext(lambda: None) if is_there else short_server()
+    log = layout.state / "prefect_server.log"
+    server: AbstractContextManager[Callable[[], None]] = nullcontext(lambda: None) if is_there else short_server(log)
     with server as wait_for_server:
         # These imports and the server's start take two seconds each, at the same time.
+        from prefect.exceptions import ObjectNotFound
+
         from flows.grow_and_train import grow_and_train
         from tasks.prefect_tasks import tell
 
         tell.terminal = terminal
+        logging.raiseExceptions = False  # else each log line that a dead server does not take is noise in the terminal
         wait_for_server()
         wanted = {step: step in steps for step in STEPS}
-        # Called directly, a flow that returns a state returns the state's data.
-        report: Any = grow_and_train(options.profile, str(layout.root), _overrides(options), **wanted)
-    return dict(report)
+        before = set(layout.reports.glob("*"))
+        try:
+            # Called directly, a flow that returns a state returns the state's data.
+            report: Any = grow_and_train(options.profile, str(layout.root), _overrides(options), **wanted)
+        except (httpx.HTTPError, ObjectNotFound) as error:  # Prefect's client has tried again and again
+            why = str(error).strip().partition("\n")[0]
+            terminal.message(f"Prefect's server is gone ({why}): the run goes on without it")
+            return _finished(set(layout.reports.glob("*")) - before), True
+    return dict(report), False
+
+
+def _finished(folders: set[Path]) -> dict[str, Any] | None:
+    """Returns the record of a run that was done when Prefect's server could no longer be told so."""
+    for path in (folder / "report.json" for folder in folders):
+        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        if record.get("outcome") == "done":
+            return record
+    return None
 
 
 def _require_no_lock(layout: Layout) -> None:
@@ -172,7 +206,8 @@ def _require_no_lock(layout: Layout) -> None:
 
 
 def prepare_prefect() -> None:
-    """Sets what Prefect reads when it is imported; the user's own values win."""
+    """Sets what Prefect reads when it is imported; the user's own values win. Raises SettingsError (proxies)."""
+    keep_loopback_direct()
     for name, value in PREFECT.items():
         os.environ.setdefault(name, value)
 

@@ -13,11 +13,13 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.exceptions import ObjectNotFound
 
-from flows.prefect_server.housekeeping import FLOW, LOG, end_dead_runs, prefect_server
+from deployments.schedules import local_zone, require_schedules
+from flows.prefect_server.housekeeping import FLOW, LOG, end_dead_runs, prefect_server, skip_missed_runs
 from tasks.contracts.paths import PROJECT
 
 POOL = "miniature-memory"
@@ -33,8 +35,14 @@ def prepare(client: SyncPrefectClient) -> None:
         _prefect("work-pool", "create", POOL, "--type", "process")
     # What is there may have been changed in the UI: only `prefect deploy` by hand writes over it.
     if not all(_is_deployed(client, name) for name in DEPLOYMENTS):
-        _prefect("--no-prompt", "deploy", "--all")
+        _prefect("--no-prompt", "deploy", "--all", MINIATURE_MEMORY_TIMEZONE=local_zone().name)
+        print(f"deployed in the time zone {local_zone()}", flush=True)
     end_dead_runs(client)
+    if skipped := skip_missed_runs(client):
+        print(f"{skipped} run(s) were missed and are skipped: one catches up for all", flush=True)
+    for name in DEPLOYMENTS:
+        for one in client.read_deployment_by_name(name).schedules:
+            print(f"{name}: {_in_words(one.schedule)}{'' if one.active else ', paused'}", flush=True)
 
 
 def _is_deployed(client: SyncPrefectClient, name: str) -> bool:
@@ -47,14 +55,20 @@ def _is_deployed(client: SyncPrefectClient, name: str) -> bool:
     return found.work_pool_name == POOL and PROJECT in [Path(place).resolve() for place in places]
 
 
-def _prefect(*arguments: str) -> None:
-    subprocess.run([*PREFECT, *arguments], cwd=PROJECT, check=True)
+def _in_words(schedule: Any) -> str:
+    """What a schedule of Prefect's says, of which there are several kinds."""
+    return f"{getattr(schedule, 'cron', '') or type(schedule).__name__} in {schedule.timezone or 'UTC'}"
+
+
+def _prefect(*arguments: str, **environ: str) -> None:
+    subprocess.run([*PREFECT, *arguments], cwd=PROJECT, env=os.environ | environ, check=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m deployments.worker", description="Run the nights.")
     parser.add_argument("--background", action="store_true", help=f"go on without this terminal; log in {LOG}")
     options = parser.parse_args()
+    require_schedules()
     with prefect_server() as client:
         prepare(client)
     # A fixed name: a worker that is started again is the same one to Prefect.

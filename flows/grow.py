@@ -24,6 +24,7 @@ from tasks.tokenize.encoder import Encoder
 from tasks.tokenize.stage import open_processed
 from tasks.tokenize.tokenizer_record import prepare_tokenizer
 from tasks.web.blocklists import open_blocklists
+from tasks.web.user_proxy import read_proxies
 
 
 def collect_pages(run: RunContext, stages: Stages) -> None:
@@ -31,6 +32,8 @@ def collect_pages(run: RunContext, stages: Stages) -> None:
     settings, record = run.settings, run.record
     blocklists = open_blocklists(settings.search, run.layout, record.say)
     run.frontier.apply_blocklists(blocklists, time.time())
+    for scheme, proxy in read_proxies().by_scheme.items():
+        record.say(f"pages by {scheme} are asked through {proxy}")
     left = settings.search.max_pages
     with ExitStack() as opened:
         opened.enter_context(_demo_site(run))
@@ -76,6 +79,11 @@ def say_what_is_missing(run: RunContext) -> None:
         record.say(f"{number} source(s) of the profile were forgotten, and are not asked: take them out of it")
     if hosts := run.frontier.dead_hosts(run.began):
         record.say(f"no answer from {', '.join(hosts)}: check the network and the address; asked again later")
+    if counts.get("proxy_failed"):
+        record.say(
+            f"{counts['proxy_failed']} page(s) could not be asked through the proxy: correct the variable "
+            "that names it, or unset it; asked again later"
+        )
     if counts.get("browser_missing"):
         record.say(f"{counts['browser_missing']} page(s) need Chromium, which does not start here: {INSTALL}")
 

@@ -3,31 +3,67 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
+from base64 import b64encode
 from pathlib import Path
 
 import httpx
 
 ANSWER_SECONDS = 5.0
+CLOUD = "https://api.prefect.cloud/"
+VERSION = re.compile(r"\d+\.\d+")
 
 
 def configured_url() -> str:
     """Returns the address of the configured server's API; empty where none is configured."""
-    if "PREFECT_API_URL" in os.environ:  # before all files, also where it is empty
-        return os.environ["PREFECT_API_URL"]
-    if not _may_name_one():
-        return ""
-    from prefect.settings import PREFECT_API_URL
-
-    return PREFECT_API_URL.value() or ""
+    return _setting("PREFECT_API_URL")
 
 
 def answers(url: str) -> bool:
-    """Whether a server is there and well."""
+    """Whether a Prefect server is there, and lets us in."""
+    return not trouble_with(url)
+
+
+def trouble_with(url: str) -> str:
+    """Returns why the server at `url` cannot be used, as the end of a sentence; empty where it can.
+
+    Asks for the server's version: `/health` needs no password, and anything may answer 200.
+    """
+    is_cloud = url.startswith(CLOUD)  # which keeps its version to itself
     try:
-        return httpx.get(f"{url.rstrip('/')}/health", timeout=ANSWER_SECONDS).is_success
+        answer = httpx.get(
+            f"{url.rstrip('/')}/{'health' if is_cloud else 'admin/version'}",
+            headers=_authorization(),
+            timeout=ANSWER_SECONDS,
+        )
+        if answer.status_code in (401, 403):
+            return "does not let us in (set PREFECT_API_AUTH_STRING to its user:password, or PREFECT_API_KEY)"
+        is_prefect = answer.is_success and (is_cloud or VERSION.match(str(answer.json())))
     except (httpx.HTTPError, httpx.InvalidURL):
-        return False
+        return "does not answer"
+    except ValueError:
+        is_prefect = False
+    return "" if is_prefect else f"is no Prefect server (HTTP {answer.status_code} at {answer.url})"
+
+
+def _authorization() -> dict[str, str]:
+    """Returns the header by which Prefect's own client is let in."""
+    if user_and_password := _setting("PREFECT_API_AUTH_STRING"):
+        return {"Authorization": f"Basic {b64encode(user_and_password.encode()).decode()}"}
+    key = _setting("PREFECT_API_KEY")
+    return {"Authorization": f"Bearer {key}"} if key else {}
+
+
+def _setting(name: str) -> str:
+    """Returns a setting of Prefect's; empty where it is not set."""
+    if name in os.environ:  # before all files, also where it is empty
+        return os.environ[name]
+    if not _may_name_one():
+        return ""
+    from prefect import settings
+
+    return getattr(settings, name).value() or ""
 
 
 def _may_name_one() -> bool:

@@ -1,4 +1,4 @@
-"""Keeps Prefect itself in order: ends runs that died, deletes old runs."""
+"""Keeps Prefect itself in order: ends runs that died, skips those that were missed, deletes old ones."""
 
 from __future__ import annotations
 
@@ -11,13 +11,17 @@ from datetime import UTC, datetime, timedelta
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas import filters
 from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.sorting import FlowRunSort
 from prefect.events.actions import ChangeFlowRunState
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 from prefect.events.schemas.events import ResourceSpecification
 from prefect.settings import PREFECT_API_URL, PREFECT_LOCAL_STORAGE_PATH
+from prefect.states import Cancelled
 
 from flows.prefect_server.configured import answers
+from tasks.contracts.errors import SettingsError
 from tasks.contracts.paths import PROJECT
+from tasks.web.user_proxy import keep_loopback_direct
 
 FLOW = "grow-and-train"
 AUTOMATION = f"{FLOW}: end runs that died"
@@ -27,6 +31,7 @@ CRASHED = (
     f"No sign of life for {SILENCE.seconds} s: killed, or the power failed. Nothing is lost; the next run goes on from "
     "there."
 )
+SKIPPED = "No worker was there at its time. One night catches up for all that were missed."
 START_SECONDS = 120.0
 PAGE = 200
 OURS = filters.FlowFilter(name=filters.FlowFilterName(any_=[FLOW]))
@@ -38,6 +43,10 @@ RESULT_DAYS = 2  # they expire after 12 hours, but Prefect leaves the files
 @contextmanager
 def prefect_server() -> Iterator[SyncPrefectClient]:
     """Gives a client of the server that PREFECT_API_URL names, as soon as that answers."""
+    try:
+        keep_loopback_direct()
+    except SettingsError as error:
+        sys.exit(f"error: {error}")
     url = PREFECT_API_URL.value()
     if not url:
         sys.exit("error: PREFECT_API_URL is not set: source deployments/environment.sh first")
@@ -75,6 +84,33 @@ def end_dead_runs(client: SyncPrefectClient) -> None:
         client.create_automation(wanted)
     elif found[0].model_dump(include=settable) != wanted.model_dump(include=settable):
         client.update_automation(found[0].id, wanted)
+
+
+def skip_missed_runs(client: SyncPrefectClient) -> int:
+    """Leaves one of the scheduled runs whose time passed while no worker was there; marks the others Skipped.
+
+    Prefect would start all of them at once, and the lock on the data directory would let one through and fail the
+    others. The newest night stays; where no night was missed, the newest check. What a person started stays, too.
+
+    Returns:
+        The number of runs skipped.
+    """
+    nightly = client.read_deployment_by_name(f"{FLOW}/nightly").id
+    scheduled = filters.FlowRunFilterState.model_validate({"type": {"any_": [StateType.SCHEDULED]}})
+    past = filters.FlowRunFilterExpectedStartTime.model_validate({"before_": datetime.now(UTC)})
+    wanted = filters.FlowRunFilter(state=scheduled, expected_start_time=past)
+    newest_first = FlowRunSort.EXPECTED_START_TIME_DESC
+    found: list[FlowRun] = []
+    while page := client.read_flow_runs(
+        flow_filter=OURS, flow_run_filter=wanted, sort=newest_first, limit=PAGE, offset=len(found)
+    ):
+        found += page
+    missed = [run for run in found if run.auto_scheduled]
+    left = next((run for run in missed if run.deployment_id == nightly), missed[0] if missed else None)
+    for run in missed:
+        if run is not left:
+            client.set_flow_run_state(run.id, Cancelled(name="Skipped", message=SKIPPED))
+    return max(0, len(missed) - 1)
 
 
 def delete_old_runs(client: SyncPrefectClient, keep_days: int) -> dict[str, int]:

@@ -21,6 +21,7 @@ PROFILE = "miniature-memory-"
 CHROMIUMS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 INSTALL = "install one with `apt-get install chromium-headless-shell chromium-driver`, or run ./setup.sh"
 SECRET = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD)$")
+USER_PROXY = re.compile(r"_proxy$", re.IGNORECASE)  # may hold a password; our own proxy is the only one for a browser
 
 FLAGS = (
     *("--disable-gpu", "--no-first-run", "--no-default-browser-check", "--mute-audio", "--no-pings"),
@@ -64,12 +65,14 @@ def _is_snap(path: str) -> bool:
 
 
 def environment(state: Path, folder: Path | None = None) -> dict[str, str]:
-    """Returns the environment of the driver and its children: marked as ours, and without our keys and passwords.
+    """Returns the environment of the driver and its children: marked as ours, without our keys, passwords and proxy.
 
     Its TMPDIR is made here, in `folder` or the system's, under a name by which `browser.sweep_orphans` finds it.
     """
     owner = identity(psutil.Process())
-    clean = {name: value for name, value in os.environ.items() if not SECRET.search(name)}
+    clean = {
+        name: value for name, value in os.environ.items() if not SECRET.search(name) and not USER_PROXY.search(name)
+    }
     temporary = tempfile.mkdtemp(prefix=f"{PROFILE}{owner}:", dir=folder)
     return {**clean, MARKER: str(state), OWNER: owner, "TMPDIR": temporary}
 

@@ -36,6 +36,7 @@ OUTCOMES: dict[str, Outcome] = {
     "host_cooling": Outcome("the host asked for a longer pause; not asked again before", retry=True),
     "timeout": Outcome("not finished within render.timeout_seconds", retry=True),
     "dead_host": Outcome("no such host, or nothing answers there", retry=True),
+    "proxy_failed": Outcome("the user's proxy does not answer, or refuses to ask the host", retry=True),
     "connection_error": Outcome("the connection broke, or the answer was no valid HTTP", retry=True),
     "tls_error": Outcome("the certificate or the encryption is not valid"),
     "redirect_loop": Outcome("redirected in a circle or too often"),

@@ -3,6 +3,9 @@
 The HTTP client (`http_client`) and the browsers' proxy (`egress_proxy`) ask here; nothing else connects to the outside.
 A name is resolved once, all of its addresses are checked, and the connection goes to an address, never to the name
 again: so a name server that answers differently a moment later (DNS rebinding) gains nothing.
+
+Where the user has a proxy (`user_proxy`), the proxy resolves the names. Blocklists, ports, addresses written as such
+and names of local networks are still checked; where any other name leads, the proxy alone knows.
 """
 
 from __future__ import annotations
@@ -18,8 +21,11 @@ import psutil
 
 from tasks.contracts.addresses import endpoint, is_ip_address
 from tasks.contracts.outcomes import PageRejected
+from tasks.web.user_proxy import UserProxies, UserProxy, read_proxies
 
 PORTS = (80, 443)
+# Names that no name server of the public internet knows (RFC 6762, RFC 8375, ICANN), but that of a proxy may.
+LOCAL_NAMES = (".local", ".internal", ".localdomain", ".home.arpa", ".lan", ".intranet")
 Resolver = Callable[[str, int], list[str]]
 
 # IANA's special-purpose addresses (RFC 6890 and later ones) that are not reachable from everywhere. The list is our
@@ -50,6 +56,7 @@ class EgressPolicy:
         resolve: looks a name up; the system's resolver by default.
         reject: raises `PageRejected` for the URL of a host on a blocklist. Such a host is not even resolved, so that a
             page's scripts, frames and redirects cannot reach it either.
+        proxies: the user's; by default what the environment says.
     """
 
     def __init__(
@@ -57,8 +64,10 @@ class EgressPolicy:
         opened: Iterable[str] = (),
         resolve: Resolver | None = None,
         reject: Callable[[str], None] = lambda url: None,
+        proxies: UserProxies | None = None,
     ) -> None:
         self._reject = reject
+        self.proxies = read_proxies() if proxies is None else proxies
         self._opened = frozenset(map(endpoint, opened))
         self._resolve = resolve or resolve_by_system
         self._own = _own_addresses()
@@ -77,19 +86,53 @@ class EgressPolicy:
                 self._check(host, address, port)
         return addresses
 
+    def proxy_for(self, scheme: str, host: str, port: int) -> UserProxy | None:
+        """Returns the user's proxy for a host, which resolves its name; None where `addresses` says where to connect.
+
+        Raises:
+            PageRejected: `forbidden_address` and `blocklisted`, as far as name and port tell.
+        """
+        address = _written_address(host)
+        proxy = self.proxies.find(scheme, address or host, port)
+        if proxy is not None:
+            self._reject(f"http://[{host}]/" if ":" in host else f"http://{host}/")
+            if (host.lower(), port) not in self._opened:
+                self._check_name(host, address, port)
+        return proxy
+
+    def addresses_of_proxy(self, proxy: UserProxy, seconds: float) -> list[str]:
+        """Returns the addresses of the user's proxy, wherever it is. Raises `PageRejected("proxy_failed")`."""
+        try:
+            return self._lookup(proxy.host, proxy.port, seconds)
+        except PageRejected as rejected:
+            raise PageRejected("proxy_failed", f"{proxy}: {rejected.detail}") from rejected
+
     def connect(self, host: str, port: int, seconds: float) -> socket.socket:
         """Returns a connection to the first address that answers.
 
         Raises:
             PageRejected: as `addresses`, and `dead_host` where nothing answers.
         """
-        failure: OSError | None = None
-        for address in self.addresses(host, port, seconds):
-            try:
-                return socket.create_connection((address, port), seconds)
-            except OSError as error:
-                failure = error
-        raise PageRejected("dead_host", f"{host}: {failure or 'no address'}")
+        try:
+            return _connect(self.addresses(host, port, seconds), port, seconds)
+        except OSError as error:
+            raise PageRejected("dead_host", f"{host}: {error}") from error
+
+    def connect_to_proxy(self, proxy: UserProxy, seconds: float) -> socket.socket:
+        """Returns a connection to the user's proxy. Raises `PageRejected("proxy_failed")`."""
+        try:
+            return _connect(self.addresses_of_proxy(proxy, seconds), proxy.port, seconds)
+        except OSError as error:
+            raise PageRejected("proxy_failed", f"{proxy}: {error}") from error
+
+    def _check_name(self, host: str, address: str | None, port: int) -> None:
+        name = host.lower().rstrip(".")
+        if address is not None:
+            self._check(host, address, port)
+        elif "." not in name or name.endswith(LOCAL_NAMES):
+            raise PageRejected("forbidden_address", f"{host} is a name of a local network")
+        elif port not in PORTS:
+            raise _wrong_port(host, port)
 
     def _check(self, host: str, address: str, port: int) -> None:
         if (address, port) in self._opened:
@@ -99,7 +142,7 @@ class EgressPolicy:
             hint = "; search.allow_loopback can open it" if address.startswith(("127.", "::1")) else ""
             raise PageRejected("forbidden_address", f"{what}, which is not on the public internet{hint}")
         if port not in PORTS:
-            raise PageRejected("forbidden_address", f"{what}, port {port}: only {PORTS[0]} and {PORTS[1]} are asked")
+            raise _wrong_port(what, port)
 
     def _lookup(self, host: str, port: int, seconds: float) -> list[str]:
         """Resolves a name in a thread of its own, since the system's resolver has no deadline."""
@@ -121,6 +164,28 @@ class EgressPolicy:
         if isinstance(answer, Exception) or not answer:
             raise PageRejected("dead_host", f"{host}: {answer or 'no address'}")
         return answer
+
+
+def _wrong_port(what: str, port: int) -> PageRejected:
+    return PageRejected("forbidden_address", f"{what}, port {port}: only {PORTS[0]} and {PORTS[1]} are asked")
+
+
+def _connect(addresses: list[str], port: int, seconds: float) -> socket.socket:
+    failure = OSError("no address")
+    for address in addresses:
+        try:
+            return socket.create_connection((address, port), seconds)
+        except OSError as error:
+            failure = error
+    raise failure
+
+
+def _written_address(host: str) -> str | None:
+    """Returns the IP address that a host is written as: `127.1` and `0x7f000001` are 127.0.0.1, to a proxy too."""
+    try:
+        return str(socket.getaddrinfo(host.rstrip("."), None, flags=socket.AI_NUMERICHOST)[0][4][0])
+    except (OSError, UnicodeError):
+        return None
 
 
 def resolve_by_system(host: str, port: int) -> list[str]:

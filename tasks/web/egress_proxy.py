@@ -4,6 +4,8 @@ Chromium resolves names and follows redirects, frames and scripts by itself, so 
 addresses. With this proxy for everything (`flags`), it resolves nothing and connects to nothing else: TLS and
 WebSockets come as CONNECT and pass unchanged, plain HTTP is forwarded, one request for each connection.
 
+Where the user has a proxy for a host, it is asked in turn: by CONNECT for a tunnel, with the whole address otherwise.
+
 The proxy passes data only during a visit, which has a deadline and a byte limit over all its connections.
 """
 
@@ -20,6 +22,7 @@ from urllib.parse import urlsplit
 from tasks.contracts.outcomes import PageRejected
 from tasks.web.egress import EgressPolicy
 from tasks.web.http_client import CHUNK, CONNECT_SECONDS, Deadline
+from tasks.web.user_proxy import UserProxy
 
 MAX_CONNECTIONS = 100  # Chromium asks a proxy for 32 at a time, and as many WebSockets again
 MAX_HEAD = 262_144  # bytes of the head of a request or response; Chromium's own limit
@@ -130,26 +133,63 @@ class Proxy:
             head, rest = _read_head(client, visit)
             method, target = _request_line(head)
             host, port = _authority(method, target)
-            seconds = min(CONNECT_SECONDS, visit.left())
             try:
-                server = self._egress.connect(host, port, seconds)
+                server, upstream, received = self._open(method, host, port, visit)
             except PageRejected as rejected:
                 visit.denied[f"{host}:{port}"] = rejected
                 return  # without an answer: the page learns no more than from a host that is down
             try:
-                visit.hold(server)
                 if method == b"CONNECT":
-                    client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+                    client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n" + received)
                     server.sendall(rest)
                     _tunnel(client, server, visit)
                 else:
-                    _forward(head, rest, client, server, visit)
+                    _forward(head, rest, client, server, visit, upstream)
             finally:
                 visit.drop(server)
         except (OSError, PageRejected):
             pass
         finally:
             visit.drop(client)
+
+    def _open(
+        self, method: bytes, host: str, port: int, visit: PageBudget
+    ) -> tuple[socket.socket, UserProxy | None, bytes]:
+        """Returns a connection to a host, or the user's proxy for it, and what came already through its tunnel."""
+        seconds = min(CONNECT_SECONDS, visit.left())
+        is_tunnel = method == b"CONNECT"
+        # A tunnel to port 80 is a WebSocket without TLS.
+        upstream = self._egress.proxy_for("https" if is_tunnel and port != 80 else "http", host, port)
+        if upstream is None:
+            server = self._egress.connect(host, port, seconds)
+        else:
+            server = self._egress.connect_to_proxy(upstream, seconds)
+        try:
+            visit.hold(server)
+            received = _ask_for_tunnel(server, host, port, upstream, visit) if is_tunnel and upstream else b""
+        except BaseException:
+            visit.drop(server)
+            raise
+        return server, upstream, received
+
+
+def _ask_for_tunnel(server: socket.socket, host: str, port: int, upstream: UserProxy, visit: PageBudget) -> bytes:
+    """Asks the user's proxy for a tunnel. Returns what follows its answer. Raises `PageRejected("proxy_failed")`."""
+    where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    server.settimeout(visit.left())
+    server.sendall(_with_credentials(f"CONNECT {where} HTTP/1.1\r\nHost: {where}\r\n\r\n".encode("ascii"), upstream))
+    answer, received = _read_head(server, visit)
+    if not _status(answer).startswith(b"2"):
+        said = LINE.split(answer, maxsplit=1)[0].decode("latin-1")
+        raise PageRejected("proxy_failed", f"{upstream} says: {said[:100]}")
+    return received
+
+
+def _with_credentials(head: bytes, upstream: UserProxy) -> bytes:
+    """Returns a head with its empty line, and the user's name and password for their proxy in it."""
+    if not upstream.authorization:
+        return head
+    return head[:-2] + b"Proxy-Authorization: " + upstream.authorization + b"\r\n\r\n"
 
 
 def _tunnel(client: socket.socket, server: socket.socket, visit: PageBudget) -> None:
@@ -189,15 +229,23 @@ def _copy(source: socket.socket, sink: socket.socket, visit: PageBudget, size: i
             sink.shutdown(socket.SHUT_WR)
 
 
-def _forward(head: bytes, rest: bytes, client: socket.socket, server: socket.socket, visit: PageBudget) -> None:
+def _forward(
+    head: bytes,
+    rest: bytes,
+    client: socket.socket,
+    server: socket.socket,
+    visit: PageBudget,
+    upstream: UserProxy | None,
+) -> None:
     """Forwards one request and its response, then ends the connection: no second request can go to the wrong host."""
     method, target = _request_line(head)
     size = _body_length(head) or 0
     parts = urlsplit(target.decode("ascii"))
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    line = b"%s %s HTTP/1.1" % (method, path.encode("ascii"))
+    line = b"%s %s HTTP/1.1" % (method, target if upstream else path.encode("ascii"))
+    request = _with_headers(line, head)
     server.settimeout(visit.left())
-    server.sendall(_with_headers(line, head) + rest[:size])
+    server.sendall((_with_credentials(request, upstream) if upstream else request) + rest[:size])
     sender = _start_copy(client, server, visit, size - len(rest[:size]))
     response, body = _read_head(server, visit)
     while _status(response).startswith(b"1"):  # 100, 103: another head follows

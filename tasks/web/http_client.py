@@ -23,6 +23,7 @@ from tasks.contracts.addresses import join_web_address
 from tasks.contracts.outcomes import PageRejected
 from tasks.web.content_encoding import decoded
 from tasks.web.egress import EgressPolicy
+from tasks.web.user_proxy import UserProxy
 
 CONNECT_SECONDS = 10.0
 CHUNK = 65536
@@ -35,6 +36,7 @@ OUTCOME_OF_STATUS = {
     304: "unchanged",
     **dict.fromkeys((404, 410), "not_found"),
     **dict.fromkeys((401, 403, 451), "forbidden"),
+    407: "proxy_failed",
     408: "server_error",
     429: "too_many_requests",
 }
@@ -102,16 +104,7 @@ class HttpClient:
     """GET with limits, one request at a time in each thread. Threads share connections, not deadlines or cookies."""
 
     def __init__(self, user_agent: str, egress: EgressPolicy) -> None:
-        self._network = GuardedBackend(egress)
-        transport = self._transport = httpx.HTTPTransport()
-        # httpcore takes a network backend here; httpx has no argument for it.
-        transport._pool = httpcore.ConnectionPool(
-            ssl_context=httpx.create_ssl_context(),
-            max_connections=None,  # httpcore's own bound of 10 would let hosts wait for each other
-            max_keepalive_connections=64,
-            keepalive_expiry=15.0,
-            network_backend=self._network,
-        )
+        self._transport = RoutingTransport(egress)
         # Only gzip, since zlib is the decompressor that can stop at a size.
         self._headers = {"User-Agent": user_agent, "Accept-Encoding": "gzip", "Accept": "text/html, text/plain;q=0.8"}
         self._thread = threading.local()
@@ -154,7 +147,7 @@ class HttpClient:
         Raises:
             PageRejected: for every answer but a success or a redirect, with the name of the outcome.
         """
-        self._network.thread.deadline = deadline
+        self._transport.thread.deadline = deadline
         try:
             with self._client.stream("GET", url, headers=headers) as streamed:
                 response = Response(url, streamed.status_code, streamed.headers, b"")
@@ -239,6 +232,9 @@ def _rejection(error: Exception) -> PageRejected:
                 return PageRejected("tls_error", str(cause))
             cause = cause.__cause__ or cause.__context__
         return PageRejected("dead_host", str(error))
+    if isinstance(error, httpx.ProxyError):  # its answer to CONNECT; those of gateways are about the host
+        gateway = str(error).startswith(("502", "503", "504"))
+        return PageRejected("dead_host" if gateway else "proxy_failed", f"the proxy says: {error}")
     if isinstance(error, httpx.RemoteProtocolError) and "location header" in str(error):
         return PageRejected("bad_redirect", str(error))  # httpx parses it although it is told not to follow
     is_bad_url = isinstance(error, httpx.InvalidURL | httpx.UnsupportedProtocol | ValueError)
@@ -246,6 +242,44 @@ def _rejection(error: Exception) -> PageRejected:
         "timeout" if isinstance(error, httpx.TimeoutException) else "bad_url" if is_bad_url else "connection_error"
     )
     return PageRejected(outcome, f"{type(error).__name__}: {error}")
+
+
+class RoutingTransport(httpx.BaseTransport):
+    """Sends each request as the egress policy says: directly, or through the user's proxy."""
+
+    def __init__(self, egress: EgressPolicy) -> None:
+        self.thread = threading.local()  # its `deadline` is the one of this thread's request
+        self._egress = egress
+        proxies = {None, *egress.proxies.by_scheme.values()}
+        self._transports = {proxy: self._open(proxy) for proxy in proxies}
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        url = request.url
+        port = url.port or (443 if url.scheme == "https" else 80)
+        proxy = self._egress.proxy_for(url.scheme, url.raw_host.decode("ascii"), port)
+        return self._transports[proxy].handle_request(request)
+
+    def close(self) -> None:
+        for transport in self._transports.values():
+            transport.close()
+
+    def _open(self, proxy: UserProxy | None) -> httpx.HTTPTransport:
+        transport = httpx.HTTPTransport()
+        how: dict[str, Any] = {
+            "ssl_context": httpx.create_ssl_context(),
+            "max_connections": None,  # httpcore's own bound of 10 would let hosts wait for each other
+            "max_keepalive_connections": 64,
+            "keepalive_expiry": 15.0,
+            "network_backend": GuardedBackend(self._egress, self.thread, proxy),
+        }
+        # httpcore takes a network backend here; httpx has no argument for it.
+        if proxy is None:
+            transport._pool = httpcore.ConnectionPool(**how)
+        else:
+            headers = [(b"Proxy-Authorization", proxy.authorization)] if proxy.authorization else []
+            url = httpcore.URL(scheme="http", host=proxy.host, port=proxy.port, target="/")
+            transport._pool = httpcore.HTTPProxy(url, proxy_headers=headers, **how)
+        return transport
 
 
 class GuardedStream(httpcore.NetworkStream):
@@ -275,11 +309,12 @@ class GuardedStream(httpcore.NetworkStream):
 
 
 class GuardedBackend(httpcore.NetworkBackend):
-    """Connects to the addresses that the egress policy has checked, never to a name."""
+    """Connects to the addresses that the egress policy has checked, never to a name; or to the user's proxy alone."""
 
-    def __init__(self, egress: EgressPolicy) -> None:
-        self.thread = threading.local()  # its `deadline` is the one of this thread's request
+    def __init__(self, egress: EgressPolicy, thread: threading.local, proxy: UserProxy | None = None) -> None:
+        self.thread = thread
         self._egress = egress
+        self._proxy = proxy
         self._sockets = httpcore.SyncBackend()
 
     def connect_tcp(
@@ -292,11 +327,18 @@ class GuardedBackend(httpcore.NetworkBackend):
     ) -> httpcore.NetworkStream:
         failure: Exception = httpcore.ConnectError("no address")
         deadline: Deadline = self.thread.deadline
-        for address in self._egress.addresses(host, port, deadline.left()):
+        for address in self._addresses(host, port, deadline.left()):
             try:
                 seconds = min(CONNECT_SECONDS, deadline.left())
                 stream = self._sockets.connect_tcp(address, port, seconds, local_address, socket_options)
                 return GuardedStream(stream, self)
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
                 failure = error
+        if self._proxy:
+            raise PageRejected("proxy_failed", f"{self._proxy}: {failure}")
         raise failure
+
+    def _addresses(self, host: str, port: int, seconds: float) -> list[str]:
+        if self._proxy:
+            return self._egress.addresses_of_proxy(self._proxy, seconds)
+        return self._egress.addresses(host, port, seconds)

@@ -215,7 +215,7 @@ class PolitenessPolicy:
         try:
             return self._get(url)
         except PageRejected as rejected:
-            if not rejected.retry or rejected.reason in ("host_cooling", "timeout", "dead_host"):
+            if not rejected.retry or rejected.reason in ("host_cooling", "timeout", "dead_host", "proxy_failed"):
                 raise
             return self._get(url)
 
@@ -229,7 +229,7 @@ def _file_status(rejected: PageRejected) -> str:
     """Returns `absent` for 4xx and the like, which forbid nothing, and the outcome where the host cannot be reached."""
     if rejected.reason in ABSENT:
         return "absent"
-    if rejected.reason in ("dead_host", "tls_error", "forbidden_address", "host_cooling", "bad_url"):
+    if rejected.reason in ("dead_host", "proxy_failed", "tls_error", "forbidden_address", "host_cooling", "bad_url"):
         return rejected.reason
     return "robots_unreachable"
 

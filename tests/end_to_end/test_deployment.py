@@ -6,14 +6,17 @@ import os
 import re
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
+from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import httpx
@@ -73,6 +76,7 @@ class Stand:
             "MINIATURE_MEMORY_DATA": str(self.data),
             "MINIATURE_MEMORY_PROFILE": "site.toml",
             "MINIATURE_MEMORY_TIMEZONE": "Europe/Berlin",
+            "http_proxy": "http://127.0.0.1:9",  # nobody is there: all that is asked here is on this machine
             "OMP_NUM_THREADS": "1",
         }
 
@@ -375,6 +379,27 @@ def test_worker_and_flow_killed_together(stand: Stand, first_night: Json) -> Non
     missed = stand.start_night(collection=False)
     stand.shell(". deployments/environment.sh; python -m deployments.worker --background")
     assert stand.ended(missed)["type"] == "COMPLETED"
+
+
+def test_a_worker_that_was_away_catches_up_with_one_night(stand: Stand, first_night: Json) -> None:
+    for words in ("deployments.worker", "prefect worker"):
+        stand.kill(words)
+    coming = stand.runs(state={"type": {"any_": ["SCHEDULED"]}})
+    assert len(coming) > 4  # nights and weekly checks
+    with closing(sqlite3.connect(stand.home / ".prefect" / "prefect.db", timeout=60)) as db, db:  # days go by
+        for number, run in enumerate(coming, 1):
+            then = (datetime.now(UTC) - timedelta(days=number)).strftime("%Y-%m-%d %H:%M:%S.%f")
+            values = (then, then, UUID(run["id"]).hex)
+            change = "UPDATE flow_run SET expected_start_time = ?, next_scheduled_start_time = ?"
+            assert db.execute(f"{change} WHERE replace(id, '-', '') = ?", values).rowcount == 1
+    said = stand.shell(". deployments/environment.sh; python -m deployments.worker --background")
+    assert f"{len(coming) - 1} run(s) were missed" in said
+    ids = [run["id"] for run in coming]
+    states = [stand.ended(run_id)["name"] for run_id in ids]
+    assert sorted(states) == ["Completed", *["Skipped"] * (len(coming) - 1)], states
+    nightly = stand.ask("GET", "/deployments/name/grow-and-train/nightly")["id"]
+    newest = next(run["id"] for run in coming if run["deployment_id"] == nightly)
+    assert ids[states.index("Completed")] == newest
 
 
 def test_old_runs_are_forgotten_and_the_coming_ones_stay(stand: Stand, first_night: Json) -> None:

@@ -7,19 +7,18 @@ from __future__ import annotations
 
 import gzip
 import socket
-import ssl
 import struct
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Self
 
 from tests.support.loopback import PARAGRAPH, Answer, Handler, article, send
+from tests.support.tls import wrapped
 
 SECONDS = 6  # render.timeout_seconds of the run
 GOOD_HOSTS, GOOD_PAGES = 4, 5
@@ -349,7 +348,7 @@ class HostileWeb:
 
         self._servers = [_Server(("0.0.0.0", 0), _Handler), _Server(("0.0.0.0", 0), _Handler)]
         self.port, self._tls_port = (server.server_address[1] for server in self._servers)
-        self._servers[1].socket = _wrapped(self._servers[1].socket, folder)
+        self._servers[1].socket = wrapped(self._servers[1].socket, folder / "certificate.pem", "hostile.example")
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self._dead_port = free.getsockname()[1]
@@ -405,24 +404,3 @@ class HostileWeb:
                 found = behaviour.play(handler)
         if found is not None:
             send(handler, *found)
-
-
-def _wrapped(listener: socket.socket, folder: Path) -> ssl.SSLSocket:
-    """The listener under TLS, with a certificate that it signed itself."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "hostile.example")])
-    now = datetime.now(UTC)
-    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-    built = builder.not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=1))
-    signed = built.sign(key, hashes.SHA256())
-    file = folder / "certificate.pem"
-    pem = serialization.Encoding.PEM
-    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    file.write_bytes(signed.public_bytes(pem) + private)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(file)
-    return context.wrap_socket(listener, server_side=True)
