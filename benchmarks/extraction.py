@@ -27,7 +27,7 @@ from typing import Any
 import trafilatura
 
 from benchmarks.result import circumstances, write_result
-from tasks.extract import main_content
+from tasks.content import main_text
 from tasks.extract.worker import read_page
 
 Json = dict[str, Any]
@@ -124,7 +124,7 @@ def measure(folder: Path) -> Json:
     low, high = interval(shares["ours"], shares[best])
     return {
         "pages": len(names),
-        "consensus_version": main_content.VERSION,
+        "blocks_version": main_text.VERSION,
         "tools": {
             tool: {
                 **{

@@ -24,7 +24,7 @@ from typing import Any
 import lxml.html
 
 from benchmarks.extraction import ours, trafilatura_alone
-from tasks.extract.text_blocks import tokens_of
+from tasks.content.text_blocks import tokens_of
 
 PAGES = Path(__file__).resolve().parents[1] / "tests" / "pages"
 FLOOR = PAGES / "floor.json"

@@ -23,12 +23,14 @@ PERMALINK = re.compile(
 )
 PERMALINK_SIGNS = frozenset("¶#§🔗⚓∞")
 SIGNATURE = re.compile(r"(?:^|\s)memname(?:\s|$)")  # Doxygen lays a signature out as a table
+NOSCRIPT_WORDS = 50  # with fewer, it says only that a script is wanted
 # Where a button that shows and hides something is a menu, or one beside a heading.
 NO_LABELS = frozenset((*HEADINGS, "summary", "dt", "nav", "header", "footer", "form", "menu", "aside", "dialog"))
 
 
 def prepare(tree: Any) -> None:
     """Changes the tree, so that code, formulas, headings and signatures stand in it as a reader sees them."""
+    _show_text_for_robots(tree)
     etree.strip_elements(tree, "rt", "rp", "rtc", with_tail=False)  # ruby: how the characters before are spoken
     _remove_edit_links(tree)
     _remove_permalinks(tree)
@@ -39,6 +41,14 @@ def prepare(tree: Any) -> None:
     for figure in list(tree.iter("figure")):  # of text, not a picture beside it
         if next(figure.iter("pre", "table"), None) is not None:
             figure.tag = "div"
+
+
+def _show_text_for_robots(tree: Any) -> None:
+    """Forums that scripts draw, such as Discourse and Flarum, put their posts for others into `noscript`."""
+    for noscript in list(tree.iter("noscript")):
+        words = len("".join(noscript.itertext()).split())
+        if words >= NOSCRIPT_WORDS and next(noscript.iterancestors("head"), None) is None:
+            noscript.tag = "div"
 
 
 def _remove_edit_links(tree: Any) -> None:

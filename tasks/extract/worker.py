@@ -9,7 +9,9 @@ import ctypes
 import gzip
 import logging
 import os
+import re
 import resource
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -21,20 +23,22 @@ import trafilatura
 from lxml import etree
 from trafilatura.utils import load_html
 
+from tasks.content import main_text
+from tasks.content.page_kind import page_claims
+from tasks.content.text_blocks import Block, page_blocks
 from tasks.contracts.urls import url_key
-from tasks.extract import main_content
 from tasks.extract.encoding import decode, query_codec
 from tasks.extract.extracted_page import ExtractedPage, PageFile
 from tasks.extract.metadata import SURROGATE, link_address, read_metadata
 from tasks.extract.prepared_tree import prepare
-from tasks.extract.text_blocks import Block, page_blocks
 from tasks.extract.written_text import written
 
 WITNESS = f"trafilatura {trafilatura.__version__}"
-CONSENSUS = f"consensus {main_content.VERSION} ({WITNESS})"
+BLOCKS = f"blocks {main_text.VERSION} ({WITNESS})"
 UNTOUCHED = "as it is"
 MAX_BYTES = 64_000_000  # of a file that nobody bounded before
 MAX_LINKS = 5000
+LIST_MARKER = re.compile(r"^\s*(?:-|\d+\.) ")
 LEAN_BYTES = 80_000_000  # of memory; with more, what the last page took is given back to the system
 # What a body is that begins like this, whatever its label says.
 MAGIC = (
@@ -50,8 +54,8 @@ def read_page(
     """Everything that `extract` needs to know of one page.
 
     Args:
-        consensus: whether the page's structure completes and trims what trafilatura finds (`main_content.py`); else
-            the text of its fast run is taken as it comes (of its whole cascade where that finds nothing).
+        consensus: whether the page's own blocks are weighed (`tasks/content/main_text.py`); else the text of
+            trafilatura's fast run is taken as it comes (of its whole cascade where that finds nothing).
         links: whether the page's links are wanted.
     """
     if kind := next((name for magic, name in MAGIC if body.startswith(magic)), None):
@@ -60,29 +64,47 @@ def read_page(
     text = decode(body, charset, is_html=is_html)
     if not is_html:
         return ExtractedPage(_writable(text), UNTOUCHED)
-    tree = _parse(text)
+    tree = parse_page(text)
     if tree is None:
         return ExtractedPage("", WITNESS)
     metadata = read_metadata(tree, url)
     stay = {"nofollow", "none"} & {directive.strip() for directive in metadata.robots.split(",")}
     found = page_links(tree, url, query_codec(body, charset)) if links and not stay else []
-    prepare(tree)
-    blocks = page_blocks(tree)
-
-    @cache
-    def witness(fast: bool) -> str:
-        return trafilatura.extract(tree, url=url, include_comments=False, deduplicate=False, fast=fast) or ""
-
-    article = main_content.main_blocks(blocks, metadata.titles, witness) if consensus else []
-    seen = witness(True) if article or not consensus else ""
-    fast, seen = bool(seen), seen or witness(False)
+    if consensus:
+        seen = see(tree, text, url, metadata.titles)
+        main = main_text.main_text(seen)
+        written_text, blocks, extractor = written(main.blocks), seen.blocks, BLOCKS
+    else:
+        prepare(tree)
+        main = main_text.MainText([], "", 1.0)
+        written_text, blocks, extractor = "", page_blocks(tree), f"{WITNESS} fast"
+    if not written_text:
+        written_text = witness_text(tree, url, fast=True)
+    if not written_text:
+        written_text, extractor = witness_text(tree, url, fast=False), WITNESS
     return ExtractedPage(
-        _writable(written(article) or seen),
-        CONSENSUS if article else f"{WITNESS} fast" if fast else WITNESS,
+        _writable(written_text),
+        extractor,
         links=tuple(found),
-        link_density=link_density(seen, blocks, tree),
+        link_density=link_density(written_text, blocks, tree),
         metadata=metadata,
+        kind=main.kind,
+        confidence=main.confidence,
     )
+
+
+def see(tree: Any, source: str, url: str, titles: Sequence[str]) -> main_text.Seen:
+    """Prepares the tree; returns what the choice of the page's text rests on. `source`: the page as decoded."""
+    claims = page_claims(tree, source, url)
+    prepare(tree)
+    return main_text.look_at(
+        tree, page_blocks(tree), titles, claims, cache(lambda fast: witness_text(tree, url, fast=fast))
+    )
+
+
+def witness_text(tree: Any, url: str, *, fast: bool) -> str:
+    """Returns trafilatura's text of a page, of its fast run or of its whole cascade."""
+    return trafilatura.extract(tree, url=url, include_comments=False, deduplicate=False, fast=fast) or ""
 
 
 def _writable(text: str) -> str:
@@ -90,7 +112,7 @@ def _writable(text: str) -> str:
     return SURROGATE.sub("\ufffd", text)
 
 
-def _parse(text: str) -> Any:
+def parse_page(text: str) -> Any:
     """trafilatura's own tree; it gives None also where memory ran out, which must not pass for a page without text."""
     tree = load_html(text)
     if tree is not None:
@@ -119,13 +141,13 @@ def page_links(tree: Any, url: str, codec: str = "utf-8") -> list[str]:
     return list(found.values())
 
 
-def link_density(text: str, blocks: list[Block], tree: Any) -> float:
+def link_density(text: str, blocks: Sequence[Block], tree: Any) -> float:
     """Share of the extracted characters that were links on the page."""
     linked = {" ".join("".join(anchor.itertext()).split()): 1.0 for anchor in tree.iter("a")}
     for block in blocks:
         for line in block.text.split("\n"):
             linked[line] = max(linked.get(line, 0.0), min(1.0, block.link_share))
-    lines = [" ".join(line.strip("-| \t").split()) for line in text.splitlines()]
+    lines = [" ".join(LIST_MARKER.sub("", line).strip("-| \t").split()) for line in text.splitlines()]
     total = sum(map(len, lines))
     return sum(len(line) * linked.get(line, 0.0) for line in lines) / total if total else 0.0
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tasks.extract.text_blocks import Block, BlockElement
+from tasks.content.text_blocks import Block, BlockElement
 
 INDENT = "  "  # for each list around a list
 ITEM_PARTS = frozenset(("p", "div"))  # an item's first line may stand in one of these

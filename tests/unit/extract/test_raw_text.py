@@ -8,8 +8,8 @@ from pathlib import Path
 import lxml.html
 import pytest
 
+from tasks.content.text_blocks import page_blocks
 from tasks.extract.prepared_tree import prepare
-from tasks.extract.text_blocks import page_blocks
 from tasks.extract.worker import read_page
 from tasks.extract.written_text import written
 from tests.support.loopback import PARAGRAPH

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable
 from functools import cache
 
-from tasks.extract.text_blocks import HEADINGS, Block, BlockElement, tokens_of
+from tasks.content.text_blocks import HEADINGS, Block, BlockElement, tokens_of
 
 PARAGRAPH_WORDS = 15  # a paragraph has at least so many words
 PARAGRAPH_LINKS = 0.3  # and a smaller share of links

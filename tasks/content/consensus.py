@@ -8,7 +8,7 @@ Then the page's own structure decides which blocks belong to the article:
 2. of these, the blocks inside the root: the deepest element that holds most of them. Outside the root, only paragraphs
    that clearly belong to the article count;
 3. inside the root, also quotations, code and headings between the article's paragraphs;
-4. without headlines, asides and appeals (`tasks.extract.content_edges`).
+4. without headlines, asides and appeals (`tasks.content.content_edges`).
 
 Where trafilatura's fast run finds little of the page's prose, its slow fallbacks run, too. The thresholds are round
 numbers; on real pages the result hardly depends on them (docs/log.md).
@@ -20,10 +20,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from tasks.extract.content_edges import is_paragraph, is_set_apart, trimmed
-from tasks.extract.text_blocks import HEADINGS, Block, BlockElement, tokens_of
-
-VERSION = 3  # raise it with every change that can change a text
+from tasks.content.content_edges import is_paragraph, is_set_apart, trimmed
+from tasks.content.text_blocks import HEADINGS, Block, BlockElement, Trigrams, tokens_of, trigrams
 
 COVERED = 0.6  # a block is in the reference if this share of its word trigrams is
 PROSE_WORDS = 10  # a block with fewer words is no prose
@@ -34,8 +32,6 @@ LITTLE = 0.2  # share of the page's prose below which the slow fallbacks run
 MUCH_MORE = 5  # times the prose that they must find to be preferred
 # Elements that are never the whole article, even if they hold most of its words.
 PARTS = frozenset(("p", "li", "ul", "ol", "dl", "dd", "table", "tbody", "tr", "blockquote", "pre", "figure"))
-
-Trigrams = set[tuple[str, str, str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +47,7 @@ class Found:
         return sum(block.size for block in self.blocks if is_paragraph(block))
 
 
-def main_blocks(blocks: list[Block], titles: Iterable[str], reference: Callable[[bool], str]) -> list[Block]:
+def consensus_blocks(blocks: list[Block], titles: Iterable[str], reference: Callable[[bool], str]) -> list[Block]:
     """Returns the blocks of the article; none where the page has no prose.
 
     Args:
@@ -68,14 +64,10 @@ def main_blocks(blocks: list[Block], titles: Iterable[str], reference: Callable[
     return trimmed(_completed(found, blocks), found.root, titles) if found is not None else []
 
 
-def _trigrams(tokens: list[str]) -> Trigrams:
-    return set(zip(tokens, tokens[1:], tokens[2:], strict=False))
-
-
 def _locate(blocks: list[Block], reference: str) -> Found | None:
     """Steps 1 and 2: the blocks in the reference or from the article's templates, and the root that holds them."""
-    trigrams = {block: _trigrams(block.tokens) for block in blocks}
-    in_reference = _blocks_in_reference(blocks, trigrams, reference)
+    held = {block: trigrams(block.tokens) for block in blocks}
+    in_reference = _blocks_in_reference(blocks, held, reference)
     prose = [block for block in blocks if block.size >= PROSE_WORDS and block.link_share < PROSE_LINKS]
     words_by_template = Counter[str]()
     for block in prose:
@@ -87,7 +79,7 @@ def _locate(blocks: list[Block], reference: str) -> Found | None:
         for block in prose
         if block in in_reference or (not block.element.hidden and words_by_template[block.element.template] > enough)
     ]
-    root = _root(article_prose, trigrams)
+    root = _root(article_prose, held)
     if root is None:
         return None
     candidates = in_reference | set(article_prose)
@@ -95,10 +87,10 @@ def _locate(blocks: list[Block], reference: str) -> Found | None:
     return Found([block for block in blocks if block in candidates and _belongs(block.element, root, parents)], root)
 
 
-def _blocks_in_reference(blocks: list[Block], trigrams: dict[Block, Trigrams], reference: str) -> set[Block]:
+def _blocks_in_reference(blocks: list[Block], held: dict[Block, Trigrams], reference: str) -> set[Block]:
     """Returns the blocks whose trigrams are mostly in the reference; blocks of a few words must be a line of it."""
     lines = {" ".join(tokens_of(line)) for line in reference.splitlines()}
-    words = _trigrams(tokens_of(reference))
+    words = trigrams(tokens_of(reference))
     return {
         block
         for block in blocks
@@ -106,17 +98,17 @@ def _blocks_in_reference(blocks: list[Block], trigrams: dict[Block, Trigrams], r
         and (
             " ".join(block.tokens) in lines
             if len(block.tokens) < 5
-            else len(trigrams[block] & words) >= COVERED * len(trigrams[block])
+            else len(held[block] & words) >= COVERED * len(held[block])
         )
     }
 
 
-def _root(prose: list[Block], trigrams: dict[Block, Trigrams]) -> BlockElement | None:
+def _root(prose: list[Block], words: dict[Block, Trigrams]) -> BlockElement | None:
     """Returns the deepest element with most of the distinct trigrams (a page may have its article twice)."""
     held: dict[BlockElement, Trigrams] = {}
     for block in prose:
         for element in block.element.upwards():
-            held.setdefault(element, set()).update(trigrams[block])
+            held.setdefault(element, set()).update(words[block])
     enough = MAIN * max(map(len, held.values()), default=0)  # the outermost element holds all
     wide = [element for element, words in held.items() if len(words) >= enough]
     best = max(wide, key=lambda element: element.depth, default=None)

@@ -37,6 +37,8 @@ DATA_CELL_WORDS, DATA_ROW_WORDS = 100, 250  # the same where the table has a hea
 TOKEN = re.compile(rf"[{UNSPACED}]|[^\W{UNSPACED}]+")
 UNSPACED_CHARACTER = re.compile(f"[{UNSPACED}]")
 
+Trigrams = set[tuple[str, str, str]]
+
 
 @dataclass(slots=True, eq=False)
 class BlockElement:
@@ -93,6 +95,11 @@ class Block:
 def tokens_of(text: str) -> list[str]:
     """Returns words in lower case; single characters for scripts without spaces between words."""
     return TOKEN.findall(text.lower())
+
+
+def trigrams(tokens: list[str]) -> Trigrams:
+    """Returns the sequences of three words."""
+    return set(zip(tokens, tokens[1:], tokens[2:], strict=False))
 
 
 def page_blocks(tree: Any) -> list[Block]:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import lxml.html
 import pytest
 
-from tasks.extract.text_blocks import page_blocks
-from tasks.extract.worker import read_page
+from tasks.content.consensus import consensus_blocks
+from tasks.content.text_blocks import page_blocks
+from tasks.extract.metadata import read_metadata
+from tasks.extract.prepared_tree import prepare
+from tasks.extract.worker import parse_page, witness_text
+from tasks.extract.written_text import written
 
 URL = "https://a.example/page"
 BOATS = "The tide leaves the harbour twice a day, and twice a day the boats lie down on the mud like tired dogs. "
@@ -16,8 +22,11 @@ OTHER = "Another story altogether begins here with a market square, three bakers
 
 
 def page(body: str, head: str = "<title>Low tide at the old harbour</title>") -> str:
-    found = read_page(f"<html><head>{head}</head><body>{body}</body></html>".encode(), URL, None, "text/html")
-    return found.text
+    tree = parse_page(f"<html><head>{head}</head><body>{body}</body></html>")
+    titles = read_metadata(tree, URL).titles
+    prepare(tree)
+    reference = cache(lambda fast: witness_text(tree, URL, fast=fast))
+    return written(consensus_blocks(page_blocks(tree), titles, reference)) or reference(False)
 
 
 def paragraphs(*texts: str) -> str:
@@ -112,10 +121,9 @@ def test_another_story_below_the_article_is_left_out() -> None:
     assert OTHER.strip() not in text and LAMPS.strip() in text
 
 
-def test_a_page_without_prose_is_what_trafilatura_makes_of_it() -> None:
-    body = "<html><body><main>" + "<p>Short line.</p>" * 20 + "</main></body></html>"
-    found = read_page(body.encode(), URL, None, "text/html")
-    assert "Short line." in found.text and found.extractor.startswith("trafilatura ")
+def test_a_page_without_prose_has_no_consensus() -> None:
+    tree = parse_page("<html><body><main>" + "<p>Short line.</p>" * 20 + "</main></body></html>")
+    assert consensus_blocks(page_blocks(tree), [], lambda fast: "\n".join(["Short line."] * 20)) == []
 
 
 def test_text_without_spaces_between_words_counts_too() -> None:

@@ -1,0 +1,122 @@
+"""Which blocks are taken: as many as are worth it, each text once, on an article what the consensus found."""
+
+from __future__ import annotations
+
+import random
+from itertools import combinations
+
+import pytest
+
+from tasks.content.block_features import Scale, block_features
+from tasks.content.main_text import CAUTION, best_choice, candidates, probabilities
+from tasks.content.page_kind import page_kind
+from tasks.content.text_blocks import page_blocks
+from tasks.content.weights import Tables, learned, read_weights, write_weights
+from tasks.extract.worker import parse_page, read_page
+
+BOATS = "The tide leaves the harbour twice a day, and twice a day the boats lie down on the mud like tired dogs."
+NETS = "Nets are mended in the morning by whoever is awake, with needles of bone that nobody has made for a century."
+
+
+def blocks_of(body: str) -> list:  # type: ignore[type-arg]
+    return page_blocks(parse_page(f"<html><body>{body}</body></html>"))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_choice_is_the_best_of_all_choices(seed: int) -> None:
+    draw = random.Random(seed)
+    odds, sizes = [draw.random() for _ in range(9)], [draw.randint(0, 40) for _ in range(9)]
+    candidates = [at for at in range(9) if at != 4]
+    expected = CAUTION * sum(odds[at] * sizes[at] for at in candidates)
+
+    def worth(chosen: tuple[int, ...]) -> float:
+        return 2 * sum(odds[at] * sizes[at] for at in chosen) / (sum(sizes[at] for at in chosen) + expected)
+
+    best = max(worth(chosen) for number in range(1, 9) for chosen in combinations(candidates, number))
+    chosen = best_choice(odds, sizes, candidates)
+    assert worth(tuple(chosen)) == pytest.approx(best) and chosen == sorted(chosen) and 4 not in chosen
+
+
+def test_nothing_is_chosen_of_nothing() -> None:
+    assert best_choice([], [], []) == best_choice([0.9], [0], [0]) == []
+
+
+def test_what_stands_twice_is_a_candidate_once_but_not_code_headings_cells_and_short_words() -> None:
+    code = "<pre>value = value + 1 if value else 1</pre>"
+    heading = "<h2>What the harbour master has to say</h2>"
+    body = f"<p>{BOATS}</p>{code}{heading}<p>Read on here</p>"
+    blocks = blocks_of(body + body)
+    kept = [blocks[at].text for at in candidates(blocks)]
+    assert kept.count(BOATS) == 1
+    assert [kept.count(block.text) for block in blocks[1:4]] == [2, 2, 2]
+
+
+def test_a_scale_names_the_range_of_a_number() -> None:
+    words = Scale("words", 2, 5)
+    assert [words(number) for number in (0, 1, 2, 4, 5, 99)] == [
+        "words<2",
+        "words<2",
+        "words<5",
+        "words<5",
+        "words>=5",
+        "words>=5",
+    ]
+
+
+def test_probabilities_add_up_the_weights_of_a_block_s_names() -> None:
+    blocks = blocks_of(f'<main><p>{BOATS}</p></main><footer class="site-footer"><p>{NETS}</p></footer>')
+    features = block_features(blocks, [1.0, 0.0], set(), [])
+    assert probabilities(features, {}) == [0.5, 0.5]
+    in_main, in_footer = probabilities(features, {"in <main>": 2.0, "in footer": -3.0, "found>=0.99": 1.0})
+    assert in_main == pytest.approx(0.9526, abs=1e-4) and in_footer == pytest.approx(0.0474, abs=1e-4)
+
+
+def test_names_of_the_table_are_names_that_blocks_have() -> None:
+    """A name that no block can have is dead weight; one that was renamed would count as 0 without a word."""
+    known = learned().blocks
+    blocks = blocks_of(f"<main><h1>Low tide</h1><p>{BOATS}</p><p>{NETS}</p></main><footer><p>© 2026</p></footer>")
+    for block in block_features(blocks, [0.0, 1.0, 1.0, 0.0], {blocks[1]}, ["Low tide"]):
+        missing = [name for name in (*block.shared, *block.own) if name not in known]
+        assert len(missing) < 0.1 * len(block.shared + block.own), missing
+
+
+def test_tables_are_written_with_two_decimals_and_without_what_does_not_count(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    file = tmp_path / "table.tsv"
+    write_weights(file, ("wiki", "forum"), {"b": (0.001, -0.004), "a": (1.0, -0.256)})
+    assert file.read_text() == "name\twiki\tforum\na\t1.00\t-0.26\n"
+    assert read_weights(file) == (("wiki", "forum"), {"a": (1.0, -0.26)})
+
+
+def test_a_kind_is_said_where_it_is_likelier_than_all_others_together() -> None:
+    tables = Tables({}, ("documentation", "forum"), {"program phpbb": (-1.0, 1.0), "path t": (0.0, 0.0)})
+    assert page_kind(["program phpbb"], tables) == "forum"
+    three = Tables({}, ("article", "forum", "listing"), {"path t": (0.1, 0.0, 0.0)})
+    assert page_kind(["path t"], three) == ""
+
+
+@pytest.mark.parametrize(
+    ("program", "kind"), [("mediawiki", "wiki"), ("rustdoc", "reference"), ("mkdocs", "documentation")]
+)
+def test_the_program_tells_wikis_and_references_from_other_documentation(program: str, kind: str) -> None:
+    tables = Tables({}, ("documentation", "forum"), {"page": (3.0, 0.0)})
+    assert page_kind(["page", f"program {program}"], tables) == kind
+
+
+def read(body: str):  # type: ignore[no-untyped-def]
+    page = f"<html><head><title>x</title></head><body>{body}</body></html>"
+    return read_page(page.encode(), "https://a.example/2026/low-tide", None, "text/html")
+
+
+def test_confidence_is_high_on_an_article_and_low_where_little_is_a_text() -> None:
+    menu = "".join(f'<li><a href="/{name}">{name}</a></li>' for name in ("home", "about", "contact", "login", "cart"))
+    article = f"<article><h1>Low tide</h1>{''.join(f'<p>{BOATS} {NETS} {number}</p>' for number in range(6))}</article>"
+    sure = read(f"<nav><ul>{menu}</ul></nav>{article}")
+    unsure = read(f"<nav><ul>{menu}</ul></nav><div id=app></div><footer>© 2026 All rights reserved</footer>")
+    assert sure.confidence > 0.8 and BOATS in sure.text and "contact" not in sure.text
+    assert unsure.confidence < 0.5
+
+
+def test_posts_that_a_forum_shows_to_robots_alone_are_read() -> None:
+    posts = "".join(f"<div class='post'><p>{BOATS} {number}</p><p>{NETS}</p></div>" for number in range(4))
+    found = read(f"<section id=main></section><noscript><div class='topic-body'>{posts}</div></noscript>")
+    assert f"{BOATS} 3" in found.text
