@@ -23,7 +23,7 @@ from tasks.content.weights import Tables, learned
 
 VERSION = 4  # raise it with every change that can change a text, weights included
 
-STANDS = 0.6  # share of the best choice's worth from which on the consensus stands, on an article
+STANDS = 0.5  # share of the best choice's worth from which on the consensus stands, on an article
 CAUTION = 1.1  # times the expected words of the truth: above 1, a block must be a little less likely to be taken
 NOTHING = 0.2  # worth of a choice, below which a page has no text
 REPEATED_WORDS = 5  # a shorter block may stand on a page several times

@@ -26,6 +26,12 @@ def article(title: str = "The harbour", *, extra: str = "", head: str = "", para
     return page.encode()
 
 
+def repeated(page: bytes) -> bytes:
+    """The page with its first paragraph once more at the end: ours takes it once, trafilatura twice."""
+    paragraph = page[page.index(b"<p>") : page.index(b"</p>") + len(b"</p>")]
+    return page.replace(b"</article>", paragraph + b"</article>")
+
+
 class Loopback:
     """`with Loopback({"/": ...}) as site:`; an answer is (status, headers, body), a body, or a function giving one."""
 

@@ -25,7 +25,7 @@ from tasks.extract.worker_pool import Extractor
 from tasks.render.stage import Renderer, render, render_again
 from tasks.report import stats, trace
 from tasks.storage.state_db import open_state
-from tests.support.loopback import PARAGRAPH, Loopback, article
+from tests.support.loopback import PARAGRAPH, Loopback, article, repeated
 
 DUE = "UPDATE frontier SET due_at = visited_at WHERE visited_at IS NOT NULL"
 MORE = """<script>
@@ -161,13 +161,13 @@ def test_chromium_asks_only_for_what_robots_txt_allows(house: House) -> None:
 
 
 def test_another_extractor_stores_no_body_twice(house: House) -> None:
-    house.site.answers = {"/": article(extra="<h2>More</h2>").replace(b"<article>", b"<article><h1>The harbour</h1>")}
+    house.site.answers = {"/": repeated(article(extra="<h2>More</h2>"))}
     assert house.night()["collect"] == {"stored": 1}
     before = house.layout.ledger.read_bytes()
     assert house.night(consensus=False)["collect"] == {"reextractable": 1}
     assert house.layout.ledger.read_bytes() == before
     assert stats.collect_stats(house.layout)["urls"] == {"reextractable": 1}
-    assert "last visit  reextractable the same body as document 0, by consensus" in house.traced("/")
+    assert "last visit  reextractable the same body as document 0, by blocks" in house.traced("/")
     house.site.answers["/"] += b"<!-- another body -->"
     assert house.night(consensus=False)["collect"] == {"stored": 1}
     assert house.night()["collect"] == {"unchanged": 1}, "the text of the first night"
@@ -175,7 +175,7 @@ def test_another_extractor_stores_no_body_twice(house: House) -> None:
 
 def test_the_first_night_after_an_upgrade_stores_no_page_twice(house: House) -> None:
     """As a version that kept no digests left it: the ledger has none, but the page cache has the bodies."""
-    house.site.answers = {"/": article().replace(b"<article>", b"<article><h1>The harbour</h1>")}
+    house.site.answers = {"/": repeated(article())}
     house.night()
     [entry] = house.entries()
     for name in ("kind", "confidence", "rendered", "body_sha256"):
@@ -192,7 +192,7 @@ def test_the_first_night_after_an_upgrade_stores_no_page_twice(house: House) -> 
 
 def test_a_file_of_the_users_own_is_not_stored_twice_either(house: House, tmp_path: Path) -> None:
     page = tmp_path / "page.html"
-    page.write_bytes(article().replace(b"<article>", b"<article><h1>The harbour</h1>"))
+    page.write_bytes(repeated(article()))
     for consensus, outcome in ((True, "stored"), (True, "unchanged"), (False, "reextractable")):
         settings = Settings(extract=ExtractSettings(consensus=consensus))
         assert add_files([page], settings, house.layout, Silent()) == {outcome: 1}
