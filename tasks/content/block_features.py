@@ -206,12 +206,13 @@ class _Names:
 
     def __init__(self) -> None:
         self._known: dict[BlockElement, tuple[tuple[frozenset[str], ...], frozenset[str], frozenset[str], bool]] = {}
+        self._parts: dict[str, frozenset[str]] = {}  # by the names of an element
 
     def of(self, element: BlockElement) -> tuple[tuple[frozenset[str], ...], frozenset[str], frozenset[str], bool]:
         """Returns the parts of the nearest elements, one set each; of all; the tags of all; whether one is hidden."""
         known = self._known.get(element)
         if known is None:
-            own = frozenset(part for part, pattern in NAME_PATTERNS if pattern.search(element.names))
+            own = self._parts_of(element.names)
             near: tuple[frozenset[str], ...] = (own,)
             parts, tags, hidden = own, frozenset((element.tag,)) & AROUND, element.hidden
             if element.parent is not None:
@@ -220,6 +221,11 @@ class _Names:
                 tags, hidden = tags | above[2], hidden or above[3]
             known = self._known[element] = (near, parts, tags, hidden)
         return known
+
+    def _parts_of(self, names: str) -> frozenset[str]:
+        if names not in self._parts:
+            self._parts[names] = frozenset(part for part, pattern in NAME_PATTERNS if pattern.search(names))
+        return self._parts[names]
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,14 +92,14 @@ def main_text(seen: Seen, tables: Tables | None = None) -> MainText:
 
 
 def probabilities(features: Sequence[BlockFeatures], weights: dict[str, float]) -> list[float]:
-    """Returns the probability of each block that it belongs to the text."""
+    """Returns the probability of each block that it belongs to the text. The order of its names does not count."""
     shared: dict[int, float] = {}
     result = []
     for block in features:
         key = id(block.shared)
         if key not in shared:
-            shared[key] = sum(weights.get(name, 0.0) for name in block.shared)
-        total = shared[key] + sum(weights.get(name, 0.0) for name in block.own)
+            shared[key] = math.fsum(weights.get(name, 0.0) for name in block.shared)
+        total = shared[key] + math.fsum(weights.get(name, 0.0) for name in block.own)
         result.append(1 / (1 + math.exp(-total)))
     return result
 

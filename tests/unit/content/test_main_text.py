@@ -7,7 +7,7 @@ from itertools import combinations
 
 import pytest
 
-from tasks.content.block_features import Scale, block_features
+from tasks.content.block_features import BlockFeatures, Scale, block_features
 from tasks.content.main_text import CAUTION, best_choice, candidates, probabilities
 from tasks.content.page_kind import page_kind
 from tasks.content.text_blocks import page_blocks
@@ -69,6 +69,14 @@ def test_probabilities_add_up_the_weights_of_a_block_s_names() -> None:
     assert probabilities(features, {}) == [0.5, 0.5]
     in_main, in_footer = probabilities(features, {"in <main>": 2.0, "in footer": -3.0, "found>=0.99": 1.0})
     assert in_main == pytest.approx(0.9526, abs=1e-4) and in_footer == pytest.approx(0.0474, abs=1e-4)
+
+
+def test_the_order_of_a_block_s_names_does_not_count() -> None:
+    """Names from sets come in another order in each process."""
+    weights = {str(number): number / 100 for number in range(-40, 60, 7)}
+    names = list(weights)
+    one, other = BlockFeatures(names, names), BlockFeatures(names[::-1], sorted(names))
+    assert probabilities([one], weights) == probabilities([other], weights)
 
 
 def test_names_of_the_table_are_names_that_blocks_have() -> None:
