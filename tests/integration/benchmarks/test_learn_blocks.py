@@ -12,6 +12,7 @@ import pytest
 from benchmarks import learn_blocks
 from benchmarks.floor import PAGES, marked_pages
 from tasks.content import weights
+from tasks.extract.worker import parse_page
 
 # A page's truth as text: the elements that are marked, each a line.
 MARKED = "//*[@data-truth='yes']"
@@ -26,7 +27,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             (folder / "html" / f"{number}.html.gz").write_bytes(gzip.compress(page.body))
             kind = page.kind if page.kind not in ("wiki", "reference") else "documentation"
             source = (PAGES / f"{page.name}.html").read_text(encoding="utf-8")
-            text = "\n".join("".join(element.itertext()) for element in learn_blocks.parse_page(source).xpath(MARKED))
+            text = "\n".join("".join(element.itertext()) for element in parse_page(source).xpath(MARKED))
             url = f"https://site{number}.example/page"
             file.write(json.dumps({"id": str(number), "url": url, "kind": kind, "text": text}) + "\n")
     return folder
