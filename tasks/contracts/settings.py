@@ -264,6 +264,7 @@ class DemoSettings:
     serve: bool = setting(False, "Serve the demo site while the night runs, and collect it.")
     port: int = setting(8765, "Its loopback port.", 1, 65535)
     night: int = setting(3, "How much of it is there: 1, 2 or 3 (all).", 1, 3)
+    novels: str = setting("", "File of novels whose chapters are there too (tasks/demo_site/novels.py); empty: none.")
 
 
 @dataclass(frozen=True, slots=True)
