@@ -224,7 +224,7 @@ class TrainSettings:
     block_size: int = setting(256, "Context, in tokens.", 8, 8192)
     batch_size: int = setting(16, "Windows in one step.", 1, 4096)
     new_share: float = setting(0.4, "Share of windows for the newest documents, until each was read once.", 0.0, 0.9)
-    steps: int = setting(1000, "Steps in one night.", 1, 10_000_000)
+    steps: int = setting(1000, "Steps in one night; 0: as many as this machine makes in the minutes.", 0, 10_000_000)
     minutes: float = setting(0.0, "Bound of the chunk in minutes; 0: steps alone bound it.", 0.0)
     muon_learning_rate: float = setting(0.02, "Full rate of the block matrices (Muon).", 1e-6, 1.0)
     adamw_learning_rate: float = setting(0.004, "Full rate of the embeddings and norms (AdamW).", 1e-6, 1.0)
@@ -253,6 +253,8 @@ class TrainSettings:
     def __post_init__(self) -> None:
         if self.n_embd % self.n_head or (self.n_embd // self.n_head) % 2:
             raise SettingsError(f"n_embd ({self.n_embd}) must be an even multiple of n_head ({self.n_head})")
+        if not (self.steps or self.minutes):
+            raise SettingsError("steps and minutes are both 0: one of them must bound the night")
         if self.n_head % self.n_kv_head:
             raise SettingsError(f"n_kv_head ({self.n_kv_head}) must divide n_head ({self.n_head})")
 
