@@ -23,6 +23,7 @@ from tasks.contracts.errors import DataDirectoryError, MiniatureMemoryError, Set
 from tasks.contracts.paths import Layout, find_data_directory
 from tasks.contracts.profiles import load_settings, parse_override
 from tasks.contracts.settings import Settings
+from tasks.report import ending
 from tasks.report.terminal import Terminal
 from tasks.web.user_proxy import keep_loopback_direct
 
@@ -145,7 +146,8 @@ def _run(steps: list[str], options: argparse.Namespace, *, needs_prefect: bool) 
     if options.json:
         print(json.dumps(report, ensure_ascii=False))
     else:
-        print((layout.reports / report["run"] / "report.md").read_text(encoding="utf-8"), end="")
+        width = shutil.get_terminal_size((ending.WIDEST, 24)).columns
+        print(ending.as_text(report, layout.reports / report["run"], width), end="")
     if died:  # Prefect's threads would try for minutes to tell it their last words
         sys.stdout.flush()
         os._exit(0)

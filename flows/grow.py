@@ -58,7 +58,8 @@ def collect_pages(run: RunContext, stages: Stages) -> None:
                 _keep(run, hits, pages, extracted)
             left -= len(hits)
             count_stopped(run)
-            record.progress("collect", settings.search.max_pages - left, settings.search.max_pages)
+            done = settings.search.max_pages - left
+            record.progress("collect", done, done + run.frontier.count_due(left, time.time(), run.began))
     count_stopped(run)
     say_what_is_missing(run)
 
