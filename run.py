@@ -491,7 +491,7 @@ def _add_commands(parser: argparse.ArgumentParser) -> None:
     argument("--dry-run", action="store_true", help="list what would be removed, and change nothing")
 
     argument = command("sample", run_sample, "let the published model write")
-    argument("--prompt", type=text, default="The ", help="how the text begins")
+    argument("--prompt", type=text, default="The", help="how the text begins, without a space at its end")
     argument("--tokens", type=int, default=200, help="how many tokens to write")
     argument("--temperature", type=float, default=0.8, help="0 takes the likeliest token")
     argument("--top-k", type=int, default=50, help="choose among this many tokens")

@@ -248,7 +248,7 @@ class TrainSettings:
     compile: str = setting("auto", "torch.compile where a compiler is there.", choices=("auto", "off"))
     threads: int = setting(0, "CPU threads; 0 takes all cores.", 0, 256)
     seed: int = setting(1337, "Of initialization and sampling.", 0, 2**31 - 1)
-    prompts: tuple[str, ...] = setting(("The ",), "How the samples in the report begin.")
+    prompts: tuple[str, ...] = setting(("The",), "How the samples in the report begin; a space at an end misleads.")
 
     def __post_init__(self) -> None:
         if self.n_embd % self.n_head or (self.n_embd // self.n_head) % 2:
