@@ -27,13 +27,13 @@ class Terminal:
         self.bar: Progress | None = None
 
     def message(self, text: str) -> None:
-        self.end_progress()
+        self.close()
         self._write(text + "\n")
 
     def progress(self, what: str, done: int, of: int, detail: str) -> None:
         now = time.monotonic()
         if what != self.what:
-            self.end_progress()
+            self.close()
             self.what, self.began, self.first = what, now, done
         left = self._left(done, of, now)
         if self.is_terminal:
@@ -42,8 +42,8 @@ class Terminal:
             self.told = now
             self._write(f"{what}: {done:,} of {of:,} {', '.join(filter(None, (detail, left)))}".rstrip() + "\n")
 
-    def end_progress(self) -> None:
-        """Takes the moving line away: others are about to write."""
+    def close(self) -> None:
+        """Takes the moving line away, since others are about to write; another progress begins it again."""
         if self.bar:
             with suppress(BrokenPipeError):
                 self.bar.stop()
@@ -71,7 +71,7 @@ class Terminal:
             bar.update(bar.task_ids[0], completed=done, total=of, refresh=True, **values)
         self.bar = bar
         if done >= of:
-            self.end_progress()
+            self.close()
 
     def _write(self, text: str) -> None:
         with suppress(BrokenPipeError):  # nobody reads any more; the night goes on
