@@ -23,6 +23,7 @@ from tasks.contracts.errors import DataDirectoryError, MiniatureMemoryError, Set
 from tasks.contracts.paths import Layout, find_data_directory
 from tasks.contracts.profiles import load_settings, parse_override
 from tasks.contracts.settings import Settings
+from tasks.report import ending
 from tasks.report.terminal import Terminal
 from tasks.web.user_proxy import keep_loopback_direct
 
@@ -123,11 +124,35 @@ def run_step(options: argparse.Namespace) -> None:
 
 
 def _run(steps: list[str], options: argparse.Namespace, *, needs_prefect: bool) -> None:
-    """Runs the steps in a Prefect flow where a server answers or is needed, else as plain functions."""
+    """Runs the steps and shows what they did."""
+    settings, layout = _open(options)  # fails on a bad profile before anything starts
+    with closing(Terminal()) as terminal:
+        report, died = _run_steps(steps, options, settings, layout, terminal, needs_prefect)
+    if options.json:
+        print(json.dumps(report, ensure_ascii=False))
+    else:
+        width = shutil.get_terminal_size((ending.WIDEST, 24)).columns
+        print(ending.as_text(report, layout.reports / report["run"], width), end="")
+    if died:  # Prefect's threads would try for minutes to tell it their last words
+        sys.stdout.flush()
+        os._exit(0)
+
+
+def _run_steps(
+    steps: list[str],
+    options: argparse.Namespace,
+    settings: Settings,
+    layout: Layout,
+    terminal: Terminal,
+    needs_prefect: bool,
+) -> tuple[dict[str, Any], bool]:
+    """Runs the steps in a Prefect flow where a server answers or is needed, else as plain functions.
+
+    Returns:
+        The run's record; whether the server died.
+    """
     from flows.prefect_server.configured import configured_url, trouble_with
 
-    settings, layout = _open(options)  # fails on a bad profile before anything starts
-    terminal = Terminal()
     prepare_prefect()
     url = configured_url()
     trouble = trouble_with(url) if url else ""
@@ -142,13 +167,7 @@ def _run(steps: list[str], options: argparse.Namespace, *, needs_prefect: bool) 
         from tasks import stages
 
         report = run_steps(settings, layout, steps, stages, terminal, lambda markdown: None).as_dict()
-    if options.json:
-        print(json.dumps(report, ensure_ascii=False))
-    else:
-        print((layout.reports / report["run"] / "report.md").read_text(encoding="utf-8"), end="")
-    if died:  # Prefect's threads would try for minutes to tell it their last words
-        sys.stdout.flush()
-        os._exit(0)
+    return report, died
 
 
 def _run_flow(
@@ -221,7 +240,8 @@ def run_add(options: argparse.Namespace) -> None:
 
     files = find_files([Path(path) for path in options.paths])
     settings, layout = _open(options)
-    counts = add_files(files, settings, layout, Terminal())
+    with closing(Terminal()) as terminal:
+        counts = add_files(files, settings, layout, terminal)
     print(", ".join(f"{number} {reason}" for reason, number in sorted(counts.items())) or "no files")
 
 
@@ -309,7 +329,8 @@ def run_forget(options: argparse.Namespace) -> int:
     prepare_prefect()
     from flows.prefect_server.erase import forget_in_prefect
 
-    result = forget(request, settings, layout, Terminal(), forget_in_prefect)
+    with closing(Terminal()) as terminal:
+        result = forget(request, settings, layout, terminal, forget_in_prefect)
     print(json.dumps(result.as_dict(), ensure_ascii=False) if options.json else as_text(result))
     return 1 if result.unreached else 0
 
@@ -489,7 +510,7 @@ def _add_commands(parser: argparse.ArgumentParser) -> None:
     argument("--dry-run", action="store_true", help="list what would be removed, and change nothing")
 
     argument = command("sample", run_sample, "let the published model write")
-    argument("--prompt", type=text, default="The ", help="how the text begins")
+    argument("--prompt", type=text, default="The", help="how the text begins, without a space at its end")
     argument("--tokens", type=int, default=200, help="how many tokens to write")
     argument("--temperature", type=float, default=0.8, help="0 takes the likeliest token")
     argument("--top-k", type=int, default=50, help="choose among this many tokens")

@@ -3,7 +3,7 @@
 # what is there stays, what an interrupted call left half done is done.
 #
 #   ./setup.sh              install
-#   ./setup.sh demo         install, then one whole night over a site that this machine serves to itself
+#   ./setup.sh demo         install and fetch six novels, then one whole night over a site that this machine serves
 #   ./setup.sh test         install what the tests need too; lint, types, all tests but the long campaigns
 #   ./setup.sh test long    the same installation, then the long campaigns alone
 #
@@ -18,6 +18,7 @@ TORCH=2.13.0
 CPU_INDEX=https://download.pytorch.org/whl/cpu
 VENV=.venv
 LOG=$VENV/setup.log
+NOVELS=$VENV/novels.rdb # deployments/demo.toml names it
 PIP="$VENV/bin/python -m pip install --disable-pip-version-check --progress-bar off"
 exec 3>&2 # for what people read: a step's own output goes to the log
 
@@ -146,6 +147,23 @@ install_compiler() { # training is about twice as fast compiled; without a compi
   apt_install g++ python3-dev || say "no C++ compiler (why: $LOG): training works, but slower"
 }
 
+# fetch_novels: the demo's prose, a file of Debian's package r-cran-janeaustenr. Downloading one needs no root.
+fetch_novels() {
+  if [ -e $NOVELS ]; then return; fi
+  say "Jane Austen's novels, for the demo to read (r-cran-janeaustenr, 1.6 MB)"
+  open_log "novels"
+  unpack_novels >>$LOG 2>&1 || say "no novels from apt-get here (why: $LOG): the demo reads its reference pages alone"
+}
+
+unpack_novels() {
+  local folder=$VENV/novels
+  have apt-get && have dpkg || { echo "apt-get and dpkg are not here"; return 1; }
+  apt_updated || [ "$(id -u)" != 0 ] || apt-get update || return 1
+  rm -rf $folder && mkdir $folder || return 1
+  (cd $folder && apt-get -o Acquire::Retries=1 -o Acquire::http::Timeout=20 download r-cran-janeaustenr) || return 1
+  dpkg -x $folder/*.deb $folder && mv $folder/usr/lib/R/site-library/janeaustenr/data/Rdata.rdb $NOVELS && rm -r $folder
+}
+
 install() {
   make_venv
   install_lock requirements.lock
@@ -170,7 +188,8 @@ case "$*" in
     ;;
   demo)
     install
-    say "one night of the demo profile. Next: .venv/bin/python run.py stats, and what else the README shows"
+    fetch_novels
+    say "one night of the demo profile"
     exec $VENV/bin/python run.py --profile demo
     ;;
   test | "test long")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from pathlib import Path
 
 from tasks.browser.chromium import INSTALL
+from tasks.contracts.paths import Layout
 from tasks.contracts.records import Dropped, Extracted, Hit, Page
+from tasks.contracts.settings import DemoSettings
 from tasks.extract.second_reading import is_better, is_unsure
 from tasks.extract.stage import prefetch
 from tasks.extract.worker_pool import Extractor
@@ -36,7 +39,7 @@ def collect_pages(run: RunContext, stages: Stages) -> None:
         record.say(f"pages by {scheme} are asked through {proxy}")
     left = settings.search.max_pages
     with ExitStack() as opened:
-        opened.enter_context(_demo_site(run))
+        opened.enter_context(demo_site(settings.demo, run.layout, record.say))
         extractor = opened.enter_context(Extractor(settings.extract))
         # A page is extracted as soon as it is fetched, while others are under way; `extract` collects the results.
         fetched = partial(prefetch, extractor=extractor)
@@ -55,7 +58,8 @@ def collect_pages(run: RunContext, stages: Stages) -> None:
                 _keep(run, hits, pages, extracted)
             left -= len(hits)
             count_stopped(run)
-            record.progress("collect", settings.search.max_pages - left, settings.search.max_pages)
+            done = settings.search.max_pages - left
+            record.progress("collect", done, done + run.frontier.count_due(left, time.time(), run.began))
     count_stopped(run)
     say_what_is_missing(run)
 
@@ -150,16 +154,21 @@ def _keep(run: RunContext, hits: list[Hit], pages: list[Page | Dropped], extract
 
 
 @contextmanager
-def _demo_site(run: RunContext) -> Iterator[None]:
+def demo_site(demo: DemoSettings, layout: Layout, say: Callable[[str], None]) -> Iterator[None]:
     """Serve the demo site meanwhile, where the profile asks for it. Its log is `reports/demo_site.log`."""
-    if not run.settings.demo.serve:
+    if not demo.serve:
         yield
         return
-    from tasks.demo_site import DemoSite
+    from tasks.demo_site import DemoSite, NovelsError
 
-    demo = run.settings.demo
-    with DemoSite(port=demo.port, night=demo.night, log_path=run.layout.reports / "demo_site.log") as site:
-        run.record.say(f"demo site: {len(site.articles)} articles at {site.url}, on this machine only")
+    log = layout.reports / "demo_site.log"
+    try:
+        site = DemoSite(demo.port, log, demo.night, Path(demo.novels) if demo.novels else None)
+    except NovelsError as error:
+        say(f"the demo site has no novels: {error}")
+        site = DemoSite(demo.port, log, demo.night)
+    with site:
+        say(f"demo site: {len(site.articles)} articles at {site.url}, on this machine only")
         yield
 
 

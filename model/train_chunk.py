@@ -123,7 +123,8 @@ def start_event(trainer: Trainer, chunk: Chunk, resumed: bool, recorded: Numeric
     return {
         "event": "start",
         "step": trainer.step,
-        "target_step": chunk.target_step,
+        "target_step": chunk.target_step if trainer.job.steps else None,
+        "minutes": trainer.job.minutes,
         "resumed_chunk": resumed,
         "parameters": sum(p.numel() for p in trainer.model.parameters()),
         "numerics": asdict(trainer.numerics),

@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 
 from model.checkpoints.checkpoint import Checkpoint, load_newest_whole, remove_checkpoints
 from model.contracts.atomic_files import as_json, write_atomically
-from model.contracts.job import Chunk, TrainJob, chunk_path, pending_chunk
+from model.contracts.job import MOST_STEPS, Chunk, TrainJob, chunk_path, pending_chunk
 from model.contracts.report import Report
 from model.data.batches import Plan
 from model.data.cohorts import Cohort, moved, with_newest
@@ -95,7 +95,7 @@ def find_chunk(job: TrainJob, step: int, report: Report) -> Chunk | None:
 def new_chunk(job: TrainJob, step: int, seconds_trained: float, compiled: bool) -> Chunk:
     return Chunk(
         start_step=step,
-        target_step=step + job.steps,
+        target_step=step + (job.steps or MOST_STEPS),
         generation=job.generation,
         start_seconds_trained=seconds_trained,
         compiled=compiled,

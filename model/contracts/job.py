@@ -65,8 +65,8 @@ class TrainJob:
     """Digest within which the positions in the bins never change."""
     rules: str = ""
     """Digest of what decided the texts."""
-    steps: int = field(default=300, metadata=whole(1) | RECIPE)
-    """Training steps of the chunk, without those of a cooldown."""
+    steps: int = field(default=300, metadata=whole(0) | RECIPE)
+    """Training steps of the chunk, without those of a cooldown; 0: as many as the minutes allow."""
     minutes: float | None = field(default=None, metadata=MINUTES | RECIPE)
     """Bound on the chunk's training time, cooldown included; None: the steps alone."""
     train_tokens: int = field(metadata=whole(0) | RECIPE)
@@ -130,6 +130,8 @@ class TrainJob:
                 raise ValueError(f"{one.name} must be {words}, not {value!r}")
         if not self.generation:
             raise ValueError("generation must not be empty")
+        if not self.steps and self.minutes is None:
+            raise ValueError("steps is 0 and there are no minutes: one of them must bound the chunk")
         if self.n_embd % self.n_head:
             raise ValueError(f"n_head ({self.n_head}) must divide n_embd ({self.n_embd})")
 
@@ -182,12 +184,17 @@ def _from_json(values: dict[str, Any]) -> dict[str, Any]:
     return values | tuples
 
 
+MOST_STEPS = 10_000_000
+"""Of a chunk that its minutes alone bound."""
+
+
 @dataclass(frozen=True)
 class Chunk:
     """`checkpoints/chunk.json`: a chunk that has begun and is not yet published."""
 
     start_step: int
     target_step: int
+    """The last step at most: `MOST_STEPS` further where the minutes alone bound it, until they are over."""
     generation: str
     start_seconds_trained: float
     """The lineage's training time when the chunk began: what `minutes` counts from."""

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 
 import torch
 
-from model.contracts.job import TrainJob
+from model.contracts.job import MOST_STEPS, TrainJob
 from model.network.config import GPTConfig
 from model.network.device import device_name, device_type
 from model.network.gpt import GPT
@@ -111,7 +111,7 @@ def worth_compiling(job: TrainJob, config: GPTConfig) -> bool:
     """Returns whether the chunk would take long enough without. Estimated from its size, so that no clock decides."""
     block = config.n_embd * (config.head_dim * 2 * (config.n_head + config.n_kv_head) + 3 * config.intermediate_size)
     parameters = config.n_layer * block + config.vocab_size * config.n_embd
-    steps = job.steps * (1 + job.decay_fraction)
+    steps = (job.steps or MOST_STEPS) * (1 + job.decay_fraction)
     seconds = 6 * parameters * job.batch_size * config.block_size * steps / EAGER_FLOPS[device_type()]
     if job.minutes is not None:
         seconds = min(seconds, 60 * job.minutes)

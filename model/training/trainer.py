@@ -272,10 +272,13 @@ class Trainer:
                 now = time.monotonic()
                 self.seconds_trained += now - step_began
                 if now - told_at >= 1 or self.step == chunk.target_step:
-                    told_at = now
-                    speed = round((self.step - first) * self.tokens_per_step / (now - began))
-                    event = {"event": "step", "step": self.step, "target_step": chunk.target_step, "loss": loss}
-                    self.report(event | {"tokens_per_second": speed})
+                    told_at, steps_left = now, chunk.target_step - self.step
+                    speed = (self.step - first) / (now - began)
+                    if limit:  # the minutes may be over before
+                        spent = self.seconds_trained - chunk.start_seconds_trained
+                        steps_left = min(steps_left, math.ceil(max(0.0, limit - spent) * speed))
+                    last = replace(chunk, target_step=self.step + steps_left)
+                    self.tell(self.step, last.target_step + last.cooldown_steps, loss, speed)
                 if now - saved_at >= job.checkpoint_every_seconds and self.step < chunk.target_step:
                     self.save(stop, curve)
                     saved_at = time.monotonic()
@@ -284,15 +287,23 @@ class Trainer:
             raise Stopped(stop.signal)
         return chunk
 
+    def tell(self, step: int, of: int, loss: float, steps_per_second: float) -> None:
+        speed = round(steps_per_second * self.tokens_per_step)
+        self.report({"event": "step", "step": step, "target_step": of, "loss": loss, "tokens_per_second": speed})
+
     def cooldown(self, steps: int) -> Weights | None:
         """Decays the learning rates to nothing over `steps` more batches. Returns the weights; None where it diverged.
 
         The run itself is safe on disk, so the cooldown trains in place and is thrown away with the process.
         """
+        began = told_at = time.monotonic()
         with self.timed("branch"):
             try:
                 for i in range(steps):
-                    self.train_step(self.step + i, cooldown_lr_multiplier(i, steps))
+                    loss, _ = self.train_step(self.step + i, cooldown_lr_multiplier(i, steps))
+                    if (now := time.monotonic()) - told_at >= 1:
+                        told_at = now
+                        self.tell(self.step + i + 1, self.step + steps, loss, (i + 1) / (now - began))
                 self.require_finite()
             except NotFinite as error:
                 self.report({"event": "damaged", "name": "branch", "reason": str(error), "moved_to": None})

@@ -48,13 +48,15 @@ def load_settings(profile: str = "nightly", overrides: Mapping[str, Any] | None 
         settings: Settings = _build(Settings, values, "")
     except SettingsError as error:
         raise SettingsError(f"{path}: {error}") from error
-    search = _with_absolute_paths(settings.search, path.parent)
-    if settings.demo.serve:
-        address = f"127.0.0.1:{settings.demo.port}"
+    search, demo = _with_absolute_paths(settings.search, path.parent), settings.demo
+    if demo.novels:
+        demo = dataclasses.replace(demo, novels=_absolute(demo.novels, path.parent))
+    if demo.serve:
+        address = f"127.0.0.1:{demo.port}"
         start = Source("site", url=f"http://{address}/", max_depth=6)
         opened = (*search.allow_loopback, address)
         search = dataclasses.replace(search, sources=(start, *search.sources), allow_loopback=opened)
-    return dataclasses.replace(settings, search=search)
+    return dataclasses.replace(settings, search=search, demo=demo)
 
 
 def parse_override(text: str) -> tuple[str, Any]:
@@ -78,13 +80,16 @@ def _override(values: dict[str, Any], dotted: str, value: Any) -> None:
 
 
 def _with_absolute_paths(search: SearchSettings, folder: Path) -> SearchSettings:
+    sources = tuple(
+        dataclasses.replace(one, file=_absolute(one.file, folder)) if one.file else one for one in search.sources
+    )
+    blocklists = tuple(_absolute(path, folder) for path in search.blocklists)
+    return dataclasses.replace(search, sources=sources, blocklists=blocklists)
+
+
+def _absolute(path: str, folder: Path) -> str:
     """A profile names files relative to its own folder."""
-
-    def absolute(path: str) -> str:
-        return str((folder / Path(path).expanduser()).resolve())
-
-    sources = tuple(dataclasses.replace(one, file=absolute(one.file)) if one.file else one for one in search.sources)
-    return dataclasses.replace(search, sources=sources, blocklists=tuple(map(absolute, search.blocklists)))
+    return str((folder / Path(path).expanduser()).resolve())
 
 
 # -- checking --------------------------------------------------------------------------------------------

@@ -224,7 +224,7 @@ class TrainSettings:
     block_size: int = setting(256, "Context, in tokens.", 8, 8192)
     batch_size: int = setting(16, "Windows in one step.", 1, 4096)
     new_share: float = setting(0.4, "Share of windows for the newest documents, until each was read once.", 0.0, 0.9)
-    steps: int = setting(1000, "Steps in one night.", 1, 10_000_000)
+    steps: int = setting(1000, "Steps in one night; 0: as many as this machine makes in the minutes.", 0, 10_000_000)
     minutes: float = setting(0.0, "Bound of the chunk in minutes; 0: steps alone bound it.", 0.0)
     muon_learning_rate: float = setting(0.02, "Full rate of the block matrices (Muon).", 1e-6, 1.0)
     adamw_learning_rate: float = setting(0.004, "Full rate of the embeddings and norms (AdamW).", 1e-6, 1.0)
@@ -248,11 +248,13 @@ class TrainSettings:
     compile: str = setting("auto", "torch.compile where a compiler is there.", choices=("auto", "off"))
     threads: int = setting(0, "CPU threads; 0 takes all cores.", 0, 256)
     seed: int = setting(1337, "Of initialization and sampling.", 0, 2**31 - 1)
-    prompts: tuple[str, ...] = setting(("The ",), "How the samples in the report begin.")
+    prompts: tuple[str, ...] = setting(("The",), "How the samples in the report begin; a space at an end misleads.")
 
     def __post_init__(self) -> None:
         if self.n_embd % self.n_head or (self.n_embd // self.n_head) % 2:
             raise SettingsError(f"n_embd ({self.n_embd}) must be an even multiple of n_head ({self.n_head})")
+        if not (self.steps or self.minutes):
+            raise SettingsError("steps and minutes are both 0: one of them must bound the night")
         if self.n_head % self.n_kv_head:
             raise SettingsError(f"n_kv_head ({self.n_kv_head}) must divide n_head ({self.n_head})")
 
@@ -264,6 +266,7 @@ class DemoSettings:
     serve: bool = setting(False, "Serve the demo site while the night runs, and collect it.")
     port: int = setting(8765, "Its loopback port.", 1, 65535)
     night: int = setting(3, "How much of it is there: 1, 2 or 3 (all).", 1, 3)
+    novels: str = setting("", "File of novels whose chapters are there too (tasks/demo_site/novels.py); empty: none.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,5 @@
-"""The site's articles: the Python that runs it, its installed packages, and the pages of `own_pages.toml`.
+"""The site's articles: the Python that runs it, its installed packages, the pages of `own_pages.toml`, and chapters of
+novels where they are.
 
 No documented module is imported: `ast` reads modules, their metadata describes packages. The same machine therefore
 makes the same articles, in the same order, every time.
@@ -14,14 +15,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import cache
+from functools import cache, partial
 from importlib import metadata
 from pathlib import Path
 from pydoc_data.topics import topics
 from typing import Any, Literal
 
+from tasks.demo_site.novels import read_novels
+
 Variant = Literal["plain", "app", "mojibake", "latin1", "flaky", "near_copy", "exact_copy", "short", "empty"]
-SECTIONS = {"language": "The language", "library": "The library", "packages": "Packages", "notes": "Notes"}
+SECTIONS = {
+    "language": "The language",
+    "library": "The library",
+    "packages": "Packages",
+    "notes": "Notes",
+    "novels": "Novels",
+}
 SHORTEST = 800
 """Characters of text below which a module or a package gets no page."""
 
@@ -74,10 +83,13 @@ class Article:
 
 
 @cache
-def all_articles() -> tuple[Article, ...]:
-    """Returns every article this machine can make, in the site's order; takes 1.5 s the first time."""
+def all_articles(novels: Path | None = None) -> tuple[Article, ...]:
+    """Returns every article this machine can make, in the site's order; takes 1.5 s the first time.
+
+    novels: the file for `read_novels`; NovelsError where it cannot be read.
+    """
     found: dict[str, Article] = {}
-    for source in (_language, _library, _packages, _notes):
+    for source in (_language, _library, _packages, _notes, partial(_novels, novels)):
         for article in source():
             found.setdefault(article.path, article)  # of two articles with one path the first stays
     return tuple(sorted(found.values(), key=lambda article: article.rank))
@@ -161,6 +173,14 @@ def _notes() -> Iterator[Article]:
         text = _own_text(page, pages)
         parts = (Part("", text),) if text else ()
         yield Article("notes", slug, page["title"], _summary(text), parts, "Apache-2.0", variant=page["variant"])
+
+
+def _novels(file: Path | None) -> Iterator[Article]:
+    """One page for each chapter."""
+    for title, chapters in read_novels(file) if file else []:
+        for number, text in enumerate(chapters, 1):
+            slug, heading = _slug(f"{title} {number}"), f"{title}, chapter {number}"
+            yield Article("novels", slug, heading, _summary(text), (Part("", text),), "public domain")
 
 
 def _own_text(page: dict[str, Any], pages: dict[str, Any]) -> str:

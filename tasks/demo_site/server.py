@@ -62,13 +62,20 @@ class DemoSite(contextlib.AbstractContextManager["DemoSite"]):
     """The running site. It serves from the moment it is made until `close`.
 
     port: 0 takes a free one. log_path: the file that gets a JSON line for each request. night: None shows all
-    articles; 1, 2, 3 show a growing share (`NIGHT_SHARES`). Raises `PortTakenError`.
+    articles; 1, 2, 3 show a growing share (`NIGHT_SHARES`). novels: a file whose chapters are pages too. Raises
+    `PortTakenError` and `NovelsError`.
     """
 
-    def __init__(self, port: int = DEFAULT_PORT, log_path: Path | str | None = None, night: int | None = None) -> None:
+    def __init__(
+        self,
+        port: int = DEFAULT_PORT,
+        log_path: Path | str | None = None,
+        night: int | None = None,
+        novels: Path | None = None,
+    ) -> None:
         self._lock = threading.Lock()
         self._requests: list[Request] = []
-        self._everything = all_articles()
+        self._everything = all_articles(novels)
         self._by_path = {article.path: place for place, article in enumerate(self._everything)}
         self._failures = {article.path: 1 for article in self._everything if article.variant == "flaky"}
         self._log_path = Path(log_path) if log_path else None

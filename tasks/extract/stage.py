@@ -76,6 +76,17 @@ def extract_page(page: Page, extractor: Extractor) -> Extracted:
     return Extracted(document, None, links, confidence)
 
 
+def _local_file(path: Path, media_type: str, extractor: Extractor) -> PageFile:
+    path = path.resolve()
+    return extractor.file(str(path), path.as_uri(), None, media_type, links=False)
+
+
+def prefetch_file(path: Path, extractor: Extractor) -> None:
+    """Begin with a file that `extract_file` will be asked for."""
+    if media_type := LOCAL_TYPES.get(path.suffix.lower()):
+        extractor.prefetch(_local_file(path, media_type, extractor))
+
+
 def extract_file(path: Path, extractor: Extractor) -> Extracted:
     """A file of the user's own (.txt, .md, .html): taken whole, however short, since the user chose it."""
     media_type = LOCAL_TYPES.get(path.suffix.lower())
@@ -94,7 +105,7 @@ def extract_file(path: Path, extractor: Extractor) -> Extracted:
         return Extracted(None, Dropped("extract", "unreadable", f"{as_text(str(path))}: {error.strerror}"))
     url = path.resolve().as_uri()
     try:
-        found = extractor.extract(extractor.file(str(path.resolve()), url, None, media_type, links=False))
+        found = extractor.extract(_local_file(path, media_type, extractor))
         _refuse_media(found, path.name)
         if not found.text.strip():
             raise PageRejected("no_text", path.name)

@@ -74,7 +74,7 @@ min_words = 50 # shorter texts are left out
 [train]
 steps = 1000 # of one night
 minutes = 15 # the night's training ends after so many at the latest; 0 leaves it to steps
-prompts = ["The "] # what the sample in the report begins with
+prompts = ["The"] # what the sample in the report begins with
 """
 
 

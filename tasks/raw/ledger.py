@@ -19,12 +19,16 @@ from tasks.contracts.errors import DataDirectoryError, TruthDamagedError
 from tasks.contracts.paths import Layout
 from tasks.contracts.records import Document, LedgerEntry
 from tasks.contracts.urls import site_of, site_slug, url_id
-from tasks.storage.atomic_files import append_durably, sync_folder, write_atomically
+from tasks.storage.atomic_files import append_durably, sync_folder, write_all_atomically, write_atomically
 
 # Until this many documents are held out, every second one of some length is, so that even a first small
 # night can be scored: eight, so that five are left when some are dropped later. Then the hash alone decides.
 FIRST_HELD_OUT = 8
 FIRST_HELD_OUT_MIN_CHARACTERS = 1000
+MANY_FILES = 60
+"""From so many in a batch on, one flush of the whole file system costs less than one for each of them."""
+
+Files = list[tuple[Path, Document]]
 
 
 def entry_line(entry: LedgerEntry) -> bytes:
@@ -61,12 +65,12 @@ class Ledger:
 
     def adopt(self, files: list[tuple[str, Document]], validation_fraction: float) -> list[LedgerEntry]:
         """Add ledger lines for files that a user dropped under `raw/`; they stay where and as they are."""
-        return self._commit(files, validation_fraction, lambda path, _: path.chmod(0o444))
+        return self._commit(files, validation_fraction, _make_read_only)
 
     def _commit(
-        self, files: list[tuple[str, Document]], validation_fraction: float, place: Callable[[Path, Document], object]
+        self, files: list[tuple[str, Document]], validation_fraction: float, place: Callable[[Files], None]
     ) -> list[LedgerEntry]:
-        """Write the journal, then each file, then the ledger."""
+        """Write the journal, then the files, then the ledger."""
         entries = []
         for name, document in files:
             entries.append(self._entry(name, document, validation_fraction))
@@ -74,10 +78,9 @@ class Ledger:
             self.held_out += entries[-1].split == "validation"
         lines = b"".join(map(entry_line, entries))
         write_atomically(self.layout.journal, lines)
-        paths = [self.layout.raw / name for name, _ in files]
-        for path, (_, document) in zip(paths, files, strict=True):
-            place(path, document)
-        for folder in {path.parent for path in paths}:
+        placed = [(self.layout.raw / name, document) for name, document in files]
+        place(placed)
+        for folder in {path.parent for path, _ in placed}:
             sync_folder(folder)
         sync_folder(self.layout.raw)
         append_durably(self.layout.ledger, lines)
@@ -112,9 +115,20 @@ def raw_path(document: Document) -> str:
     return f"source_{slug}/{name}"
 
 
-def _write_raw(path: Path, document: Document) -> None:
-    path.parent.mkdir(exist_ok=True)
-    write_atomically(path, document.text.encode(), mode=0o444, sync_name=False)
+def _write_raw(files: Files) -> None:
+    for folder in {path.parent for path, _ in files}:
+        folder.mkdir(exist_ok=True)
+    contents = [(path, document.text.encode()) for path, document in files]
+    if len(files) >= MANY_FILES:
+        write_all_atomically(contents, mode=0o444)
+        return
+    for path, content in contents:
+        write_atomically(path, content, mode=0o444, sync_name=False)
+
+
+def _make_read_only(files: Files) -> None:
+    for path, _ in files:
+        path.chmod(0o444)
 
 
 def read_entries(ledger: Path, offset: int = 0) -> Iterator[tuple[LedgerEntry, int]]:

@@ -60,6 +60,12 @@ SELECT rowid, * FROM frontier WHERE host = :host AND due_at <= :now AND visited_
 ORDER BY depth, rowid LIMIT :limit
 """
 
+COUNT_DUE = """
+SELECT count(*) FROM (
+    SELECT 1 FROM frontier WHERE due_at <= :now AND (visited_at IS NULL OR visited_at < :night) LIMIT :limit
+)
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class VisitResult:
@@ -187,6 +193,11 @@ class Frontier:
                     self._block(key, why)
             rows = self._due_rows(limit, now, night)
         return [Hit(**{column.name: row[column.name] for column in fields(Hit)}) for row in rows]
+
+    def count_due(self, limit: int, now: float, night: float) -> int:
+        """Returns how many hits `due` would come to by and by, `limit` at most: those known now, on every host."""
+        count: int = self.db.execute(COUNT_DUE, {"now": now, "night": night, "limit": limit}).fetchone()[0]
+        return count
 
     def _due_rows(self, limit: int, now: float, night: float) -> list[sqlite3.Row]:
         """Takes one page of each host, then a second one of each, and so on. Its time depends on `limit` only."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,22 @@ def write_atomically(path: Path, content: bytes, *, mode: int = 0o644, sync_name
     with replacing(path, sync_name=sync_name) as temporary:
         temporary.write_bytes(content)
         temporary.chmod(mode)
+
+
+def write_all_atomically(files: Sequence[tuple[Path, bytes]], *, mode: int = 0o644) -> None:
+    """Write many whole files below one file system, with one flush of it; their folders are not synced.
+
+    An error or a kill leaves temporary files: the caller must know their names, as `replacing` gives them.
+    """
+    temporaries = [path.with_name(f".{path.name}.tmp") for path, _ in files]
+    for temporary, (_, content) in zip(temporaries, files, strict=True):
+        temporary.unlink(missing_ok=True)
+        temporary.write_bytes(content)
+        temporary.chmod(mode)
+    if files:
+        sync_filesystem(files[0][0].parent)
+    for temporary, (path, _) in zip(temporaries, files, strict=True):
+        os.replace(temporary, path)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -15,6 +15,12 @@ MESSAGES = {
 """Of the events that need no more than their own values."""
 
 
+def _bound(event: Event) -> str:
+    if event["target_step"] is None:
+        return f"from step {event['step']} on for {event['minutes']:g} minutes"
+    return f"steps {event['step']} to {event['target_step']}"
+
+
 def describe(event: Event, record: RunRecord) -> None:
     """Says in the run's record what the child reports."""
     match event["event"]:
@@ -23,7 +29,7 @@ def describe(event: Event, record: RunRecord) -> None:
             unread = f" ({event['unread_tokens']:,} of them not read yet)" if event["step"] else ""
             record.say(
                 f"training {event['parameters'] / 1e6:.1f}M parameters on {event['train_tokens']:,} tokens{unread}, "
-                f"steps {event['step']} to {event['target_step']} "
+                f"{_bound(event)} "
                 f"({numerics['dtype']}, {numerics['threads']} threads, "
                 f"{'compiled' if numerics['compiled'] else 'not compiled'})"
             )

@@ -23,7 +23,7 @@ def test_shipped_profiles_are_valid(name: str) -> None:
     ("text", "said"),
     [
         ("[train]\nstep = 5", ["unknown setting train.step", "own.toml", "steps"]),
-        ("[train]\nsteps = 0", ["train.steps", "at least 1"]),
+        ("[train]\nsteps = -1", ["train.steps", "at least 0"]),
         ("[train]\nsteps = 'many'", ["train.steps", "int", "'many'"]),
         ("[train]\nsteps = true", ["train.steps", "int"]),
         ("[train]\nminutes = nan", ["train.minutes", "finite"]),
@@ -34,6 +34,7 @@ def test_shipped_profiles_are_valid(name: str) -> None:
         ("[[search.sources]]\nurl = 'ftp://x.example/'", ["ftp://x.example/", "http"]),
         ("train = 3", ["train", "table"]),
         ("[train]\nn_head = 3", ["train", "n_embd (256)", "n_head (3)"]),
+        ("[train]\nsteps = 0", ["train", "steps and minutes are both 0"]),
         ("[train]\nn_kv_head = 3", ["n_kv_head (3)"]),
         ("[train]\nmuon_learning_rate = 0", ["train.muon_learning_rate", "at least"]),
         ("[[search.sources]]\nurl = 'http://[x'", ["http://[x"]),

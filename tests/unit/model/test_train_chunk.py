@@ -213,8 +213,12 @@ def test_another_shape_is_refused_by_name(fresh: TrainJob) -> None:
         run(replace(fresh, n_embd=64))
 
 
-def test_minutes_end_a_chunk_early(fresh: TrainJob) -> None:
-    done = of(run(replace(fresh, steps=10**6, minutes=0.01)), "done")[0]
+@pytest.mark.parametrize("steps", [10**6, 0])
+def test_minutes_end_a_chunk_early(fresh: TrainJob, steps: int) -> None:
+    events = run(replace(fresh, steps=steps, minutes=0.01))
+    done = of(events, "done")[0]
+    assert of(events, "start")[0]["target_step"] == (steps or None)
+    assert 0 < of(events, "step")[0]["target_step"] < 10**5  # what the minutes are likely to allow
     assert 0 < done["steps_done"] < 10**5 and done["published"]
     assert done["branch_steps"] == round(0.2 * done["steps_done"])
 

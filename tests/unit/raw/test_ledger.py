@@ -12,7 +12,8 @@ from tasks.contracts.errors import TruthDamagedError
 from tasks.contracts.paths import Layout, find_data_directory
 from tasks.contracts.urls import former_key
 from tasks.raw.catalog import Catalog
-from tasks.raw.ledger import Ledger, last_lines, read_entries, recover
+from tasks.raw.ledger import MANY_FILES, Ledger, last_lines, read_entries, recover
+from tasks.storage import atomic_files
 from tasks.storage.state_db import open_state
 from tests.support.corpora import document
 
@@ -98,6 +99,26 @@ def test_a_kill_before_the_first_raw_file_leaves_nothing(layout: Layout) -> None
     (layout.raw / entries[0].path).rename(temporary)
     recover(layout)
     assert paths(layout) == [] and not temporary.exists()
+
+
+def test_many_documents_are_written_with_one_flush_and_a_kill_leaves_nothing(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    documents = [document(i) for i in range(MANY_FILES)]
+
+    def killed(folder: Path) -> None:
+        assert len(list(layout.raw.rglob(".*.txt.tmp"))) == MANY_FILES
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(atomic_files, "sync_filesystem", killed)
+        with pytest.raises(KeyboardInterrupt):
+            Ledger(layout, 0, 0).append(documents, 0.0)
+    assert recover(layout) == [] and raw_files(layout) == [] and not list(layout.raw.rglob(".*.txt.tmp"))
+    entries = Ledger(layout, 0, 0).append(documents, 0.0)
+    assert sorted(entry.path for entry in entries) == raw_files(layout)
+    assert {(layout.raw / entry.path).stat().st_mode & 0o777 for entry in entries} == {0o444}
+    assert [(layout.raw / entry.path).read_text() for entry in entries] == [one.text for one in documents]
 
 
 def test_lines_missing_from_the_ledger_are_noticed(layout: Layout) -> None:

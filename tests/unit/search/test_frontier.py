@@ -54,6 +54,9 @@ def test_hosts_take_turns_breadth_first(tmp_path: Path) -> None:
     expected = [START + "1", "https://b.example/1", START + "2", START + "deep"]
     assert urls(frontier.due(10, now=2, night=2)) == expected
     assert urls(frontier.due(3, now=2, night=2)) == expected[:3]
+    assert [frontier.count_due(limit, now=2, night=2) for limit in (10, 3)] == [4, 3]
+    frontier.record_visits([VisitResult(hit(START + "1"), "stored")], now=2)
+    assert frontier.count_due(10, now=2, night=2) == 3
 
 
 def test_of_many_hosts_the_one_that_waited_longest_is_next(tmp_path: Path) -> None:

@@ -34,6 +34,9 @@ def test_a_night_says_how_much_of_the_text_was_not_read_yet() -> None:
         "training 4.3M parameters on 750,000 tokens (230,016 of them not read yet), steps 1000 to 2000 "
         "(float32, 2 threads, not compiled)",
     ]
+    by_time = {"step": 0, "target_step": None, "minutes": 3.5}
+    describe(start | by_time, record)
+    assert "from step 0 on for 3.5 minutes (float32" in record.messages[-1]
 
 
 def test_spikes_are_counted_and_the_first_few_are_said() -> None:
