@@ -44,7 +44,8 @@ def newton_schulz(matrices: Tensor, dtype: torch.dtype = torch.float32) -> Tenso
     wide = x.mT if R > C else x  # the smaller side first: cheaper products
     for a, b, c in COEFFICIENTS:
         wide = _polynomial(wide @ wide.mT, a, b, c) @ wide
-    return wide.mT if R > C else wide
+    orthogonal: Tensor = wide.mT if R > C else wide
+    return orthogonal
 
 
 def _polynomial(gram: Tensor, a: float, b: float, c: float) -> Tensor:
@@ -211,7 +212,7 @@ class MuonAdamW:
     def _momenta_by_name(self, shape: torch.Size) -> dict[str, Tensor]:
         """Each as large as its parameter."""
         group = self.groups[shape]
-        momenta = self.momenta[shape].flatten(0, 1).split([len(parameter) for parameter in group.values()])
+        momenta = torch.split(self.momenta[shape].flatten(0, 1), [len(parameter) for parameter in group.values()])
         return dict(zip(group, momenta, strict=True))
 
     def tensors(self) -> dict[str, Tensor]:

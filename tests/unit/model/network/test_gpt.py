@@ -116,14 +116,17 @@ def test_newton_schulz_through_the_gram_matrix_takes_the_same_steps(shape: tuple
 def test_muon_takes_the_queries_of_each_head_alone() -> None:
     """Whatever the size of one head's gradient, all heads move as far."""
     model = lively()
-    before = {name: value.clone() for name, value in model.state_dict().items()}
+    weights, D = dict(model.named_parameters()), model.config.head_dim
+    names = [f"layers.0.self_attn.{name}_proj.weight" for name in "qkv"]
+    before = {name: weights[name].detach().clone() for name in names}
     idx = torch.randint(300, (2, 16))
     model(idx[:, :-1], idx[:, 1:]).backward()
-    layer, D = model.layers[0].self_attn, model.config.head_dim
-    layer.q_proj.weight.grad[:D] *= 1e-4
+    of_queries = weights[names[0]].grad
+    assert of_queries is not None
+    of_queries[:D] *= 1e-4
     MuonAdamW(model, 0.02, 0.003, 0.0, 0.99).step(1.0)
-    for name in ("q_proj", "k_proj", "v_proj"):
-        moved = (getattr(layer, name).weight - before[f"layers.0.self_attn.{name}.weight"]).view(-1, D, TINY.n_embd)
+    for name in names:
+        moved = (weights[name].detach() - before[name]).view(-1, D, TINY.n_embd)
         sizes = torch.linalg.svdvals(moved) / 0.02
         assert (sizes > 0.5).float().mean() > 0.9 and (sizes < 1.25).all(), name
 
