@@ -68,14 +68,14 @@ def train(job: TrainJob, report: Report, stop: Stop | None = None) -> Event:
 
     # The trainer, as it was then.
     recorded = Numerics(**checkpoint.metadata["numerics"]) if checkpoint else None
-    numerics = choose(job, config, recorded, chunk.compiled if chunk else None)
+    numerics = choose(job, config, recorded, chunk)
     trainer = Trainer(job, config, numerics, digest, report)
     if checkpoint:
         trainer.restore(checkpoint)
         del checkpoint  # its tensors' memory
     trainer.save(stop)  # a lineage starts with its step 0, so that what was chosen and measured holds
     if chunk is None:
-        chunk = new_chunk(job, trainer.step, trainer.seconds_trained, numerics.compiled)
+        chunk = new_chunk(job, trainer.step, trainer.seconds_trained, numerics.compiled, numerics.threads)
         save_chunk(job, chunk)
     report(start_event(trainer, chunk, resumed, recorded))
     trainer.parts["start"] = time.monotonic() - began

@@ -92,7 +92,7 @@ def find_chunk(job: TrainJob, step: int, report: Report) -> Chunk | None:
     return None
 
 
-def new_chunk(job: TrainJob, step: int, seconds_trained: float, compiled: bool) -> Chunk:
+def new_chunk(job: TrainJob, step: int, seconds_trained: float, compiled: bool, threads: int) -> Chunk:
     return Chunk(
         start_step=step,
         target_step=step + (job.steps or MOST_STEPS),
@@ -100,6 +100,7 @@ def new_chunk(job: TrainJob, step: int, seconds_trained: float, compiled: bool) 
         start_seconds_trained=seconds_trained,
         compiled=compiled,
         recipe=job.recipe(),
+        threads=threads,
     )
 
 

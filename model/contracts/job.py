@@ -108,7 +108,7 @@ class TrainJob:
     dtype: str = field(default="auto", metadata=DTYPE)
     """float32, bfloat16, float16 (with a loss scale), or auto: settled once for a lineage, then kept."""
     threads: int = field(default=0, metadata=whole(0))
-    """0: those of the checkpoint on the same machine, else all cores."""
+    """0: all cores that this process may use, chosen once a chunk."""
     checkpoint_every_seconds: float = field(default=300.0, metadata=POSITIVE)
     evaluate_tokens: int = field(default=131072, metadata=whole(1))
     """Most validation tokens that one evaluation reads."""
@@ -201,6 +201,8 @@ class Chunk:
     compiled: bool
     recipe: dict[str, Any]
     """`TrainJob.recipe`."""
+    threads: int = 0
+    """0: written by an earlier version."""
 
     def apply(self, job: TrainJob) -> TrainJob:
         """Returns the job with this chunk's own recipe; what another version wrote and nobody knows is left out."""

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import os
+import platform
 import shutil
 import time
 from dataclasses import asdict, dataclass, replace
 
 import torch
 
-from model.contracts.job import MOST_STEPS, TrainJob
+from model.contracts.job import MOST_STEPS, Chunk, TrainJob
 from model.network.config import GPTConfig
 from model.network.device import device_name, device_type
 from model.network.gpt import GPT
+from model.training.cores import usable_cores
 
 WORTH_COMPILING_SECONDS = 120.0
 """Compiling costs 11 to 50 s cold and saves a third of the time, with AMX up to three fifths."""
@@ -48,16 +49,16 @@ class Numerics:
         return {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(self.dtype, torch.float32)
 
 
-def choose(job: TrainJob, config: GPTConfig, recorded: Numerics | None, chunk_compiled: bool | None) -> Numerics:
+def choose(job: TrainJob, config: GPTConfig, recorded: Numerics | None, cut: Chunk | None) -> Numerics:
     """Returns the job's settings where it names them, else the checkpoint's, else what suits this machine.
 
-    `chunk_compiled`: what an unfinished chunk decided; it is not decided again.
+    `cut`: an unfinished chunk. What it decided is not decided again; its threads only on another machine.
     """
     here = device_name()
     threads = job.threads
     if not threads:
-        cores = len(os.sched_getaffinity(0))  # what this process may use, not what the machine has
-        threads = min(recorded.threads, cores) if recorded and recorded.device == here else cores
+        kept = cut.threads if cut and recorded and recorded.device == here else 0
+        threads = kept or usable_cores()
     torch.set_num_threads(threads)
     # Compiled for a CPU, the embedding's gradient is otherwise summed by threads in whatever order they come, and
     # no two runs are alike. Filling fresh memory, the flag's other half, would only cost time.
@@ -68,23 +69,30 @@ def choose(job: TrainJob, config: GPTConfig, recorded: Numerics | None, chunk_co
         dtype = recorded.dtype if recorded else suitable_dtype(config, job.batch_size)
     compiled = job.compile == "auto" and has_compiler()
     if compiled:
-        compiled = worth_compiling(job, config) if chunk_compiled is None else chunk_compiled
+        compiled = cut.compiled if cut else worth_compiling(job, config)
     return Numerics(dtype, threads, compiled, str(torch.__version__), here)
 
 
 def suitable_dtype(config: GPTConfig, batch_size: int) -> str:
-    """Returns bfloat16 where a GPU computes with it, else float16 there; on a processor what a measurement says."""
+    """Returns bfloat16 where a GPU computes with it, else float16 there; float32 on a processor without arithmetic in
+    bf16, and on one that has it what a measurement says."""
     if device_type() == "cuda":
         # Emulation counts as support unless one asks: a T4 would take bf16 many times slower than fp16.
         return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
-    return measure_dtype(config, batch_size)
+    return measure_dtype(config, batch_size) if computes_bf16() else "float32"
+
+
+def computes_bf16() -> bool:
+    """Returns whether the processor has arithmetic in bf16 that torch may use; what it emulates can take minutes."""
+    able = any(has for name, has in torch.cpu.get_capabilities().items() if name.endswith("bf16"))
+    held_back = platform.machine() == "x86_64" and torch.backends.cpu.get_cpu_capability() != "AVX512"
+    return able and not held_back
 
 
 def measure_dtype(config: GPTConfig, batch_size: int) -> str:
     """Returns bfloat16 where training one block with it is at least a tenth faster than in fp32, else float32.
 
-    Where a processor has no bf16 arithmetic, torch emulates it slowly. The two take turns and the best pass
-    of each counts, so that a busy machine does not decide.
+    The two take turns and the best pass of each counts, so that a busy machine does not decide.
     """
     rows = min(batch_size, 4)
     with torch.random.fork_rng(devices=[]):

@@ -2,7 +2,7 @@
 
 Muon (Keller Jordan, https://kellerjordan.github.io/posts/muon/) steps along the nearest orthogonal matrix to
 the momentum. torch.optim.Muon orthogonalizes matrix after matrix; here all matrices of one shape go in one
-batch.
+batch, and queries, keys and values are a matrix for each head, which learns more and costs less (docs/log.md).
 """
 
 from __future__ import annotations
@@ -13,10 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from model.network import amx
+from model.network.gpt import GPT
 
 MOMENTUM = 0.85
 """Muon's usual 0.95 suits half a million tokens a step; with a few thousand 0.8 to 0.9 learn more (docs/log.md)."""
 BETA1 = 0.9
+OF_HEADS = ("q_proj.weight", "k_proj.weight", "v_proj.weight")
 COEFFICIENTS = (
     (8.0579, -22.0522, 15.5407),
     (3.9263, -2.7538, 0.4974),
@@ -35,16 +37,36 @@ LOWEST = 0.1
 def newton_schulz(matrices: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     """Returns the nearest orthogonal matrices, about U V^T where (N, R, C) are U S V^T, computed in `dtype`: singular
     values from 0.003 of the Frobenius norm up end within 0.76..1.21."""
-    tall = matrices.shape[-2] > matrices.shape[-1]
-    x = matrices.mT if tall else matrices  # the smaller side first: cheaper products
-    x = (x / (1.01 * x.norm(dim=(-2, -1), keepdim=True) + 1e-7)).to(dtype)
+    R, C = matrices.shape[-2:]
+    x = (matrices / (1.01 * matrices.norm(dim=(-2, -1), keepdim=True) + 1e-7)).to(dtype)
+    if dtype == torch.float32 and R != C:
+        return _through_gram(x)
+    wide = x.mT if R > C else x  # the smaller side first: cheaper products
     for a, b, c in COEFFICIENTS:
-        gram = x @ x.mT
-        polynomial = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
-        polynomial.diagonal(dim1=-2, dim2=-1).add_(a)
-        x = polynomial @ x
-    orthogonal: Tensor = x.mT if tall else x
+        wide = _polynomial(wide @ wide.mT, a, b, c) @ wide
+    orthogonal: Tensor = wide.mT if R > C else wide
     return orthogonal
+
+
+def _polynomial(gram: Tensor, a: float, b: float, c: float) -> Tensor:
+    """Returns a I + b G + c G^2."""
+    polynomial = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+    polynomial.diagonal(dim1=-2, dim2=-1).add_(a)
+    return polynomial
+
+
+def _through_gram(x: Tensor) -> Tensor:
+    """The same steps on the smaller side's Gram matrix, which the larger side meets at the start and at the end alone:
+    at 704 x 256 two thirds of the arithmetic. Squares every rounding, so fp32 alone has the digits for it."""
+    tall = x.shape[-2] > x.shape[-1]
+    gram = x.mT @ x if tall else x @ x.mT
+    product = _polynomial(gram, *COEFFICIENTS[0])
+    last = product
+    for step in COEFFICIENTS[1:]:
+        gram = last @ (gram @ last)
+        last = _polynomial(gram, *step)
+        product = last @ product
+    return x @ product if tall else product @ x
 
 
 def lr_multiplier(step: int, warmup_steps: int, hold_steps: int) -> float:
@@ -75,7 +97,7 @@ def _nesterov(gradient: Tensor, momentum: Tensor, out: Tensor) -> None:
 
 
 def _descend(parameter: Tensor, update: Tensor, keep: Tensor, rate: Tensor) -> None:
-    parameter.copy_(parameter * keep - update * rate)
+    parameter.mul_(keep).addcmul_(update, rate, value=-1)
 
 
 def _alike(*matrices: Tensor) -> tuple[Tensor, ...]:
@@ -94,7 +116,7 @@ class MuonAdamW:
 
     def __init__(
         self,
-        model: nn.Module,
+        model: GPT,
         muon_learning_rate: float,
         adamw_learning_rate: float,
         weight_decay: float,
@@ -104,14 +126,16 @@ class MuonAdamW:
         self.muon_learning_rate, self.adamw_learning_rate = muon_learning_rate, adamw_learning_rate
         self.weight_decay, self.dtype = weight_decay, dtype
         self.groups: dict[torch.Size, dict[str, nn.Parameter]] = {}
+        """By the shape of their matrices, one of which may be some rows of a parameter."""
         self.others: dict[str, nn.Parameter] = {}
         for name, parameter in model.named_parameters():
             if name.startswith("layers.") and parameter.ndim == 2:
-                self.groups.setdefault(parameter.shape, {})[name] = parameter
+                rows = model.config.head_dim if name.endswith(OF_HEADS) else parameter.shape[0]
+                self.groups.setdefault(torch.Size((rows, parameter.shape[1])), {})[name] = parameter
             else:
                 self.others[name] = parameter
         self.momenta = {
-            shape: torch.zeros(len(group), *shape, device=next(iter(group.values())).device)  # (N, R, C)
+            shape: torch.cat([torch.zeros_like(p).detach() for p in group.values()]).view(-1, *shape)  # (N, R, C)
             for shape, group in self.groups.items()
         }
         self.on_amx: set[torch.Size] = set()
@@ -146,9 +170,9 @@ class MuonAdamW:
         self.passes, self.on_amx = passes, on_amx  # all of it or nothing
 
     def _wide(self, momenta: Tensor) -> Tensor:
-        """Makes room for (N, R, C), in memory as `newton_schulz` takes it: the smaller side first."""
+        """Makes room for (N, R, C), in memory as `newton_schulz` takes it: in bf16 the smaller side first."""
         N, R, C = momenta.shape
-        if R <= C:
+        if R <= C or self.dtype == torch.float32:
             return torch.empty_like(momenta, dtype=self.dtype)
         return torch.empty(N, C, R, dtype=self.dtype, device=momenta.device).mT
 
@@ -158,15 +182,15 @@ class MuonAdamW:
 
         ValueError where a matrix has none.
         """
-        for group in self.adamw.param_groups:
-            group["lr"] = self.adamw_learning_rate * lr_multiplier
+        for settings in self.adamw.param_groups:
+            settings["lr"] = self.adamw_learning_rate * lr_multiplier
         self.adamw.step()
-        for shape, matrices in self.groups.items():
+        for shape, group in self.groups.items():
             learning_rate = self.muon_learning_rate * lr_multiplier
             wider = max(1.0, shape[0] / shape[1]) ** 0.5
             keep, step = 1 - learning_rate * self.weight_decay, learning_rate * wider
-            parameters = [p.detach() for p in matrices.values()]
-            gradients = [_gradient(name, p) for name, p in matrices.items()]
+            parameters = [m for p in group.values() for m in p.detach().view(-1, *shape)]
+            gradients = [m for name, p in group.items() for m in _gradient(name, p).view(-1, *shape)]
             if shape in self.on_amx:
                 amx.muon(parameters, gradients, self.momenta[shape], COEFFICIENTS, MOMENTUM, keep, step)
             else:
@@ -185,11 +209,17 @@ class MuonAdamW:
         for parameter, update in zip(parameters, newton_schulz(ahead, self.dtype), strict=True):
             descend(*_alike(parameter, update), *factors)
 
+    def _momenta_by_name(self, shape: torch.Size) -> dict[str, Tensor]:
+        """Each as large as its parameter."""
+        group = self.groups[shape]
+        momenta = torch.split(self.momenta[shape].flatten(0, 1), [len(parameter) for parameter in group.values()])
+        return dict(zip(group, momenta, strict=True))
+
     def tensors(self) -> dict[str, Tensor]:
         """Returns the whole state by name, ready for safetensors."""
         state: dict[str, Tensor] = {}
-        for shape, matrices in self.groups.items():
-            state |= {f"momentum.{name}": self.momenta[shape][i] for i, name in enumerate(matrices)}
+        for shape in self.groups:
+            state |= {f"momentum.{name}": momentum for name, momentum in self._momenta_by_name(shape).items()}
         for name, parameter in self.others.items():
             if parameter in self.adamw.state:  # empty before the first step
                 state |= {f"{key}.{name}": value for key, value in self.adamw.state[parameter].items()}
@@ -197,9 +227,9 @@ class MuonAdamW:
 
     def load(self, state: dict[str, Tensor]) -> None:
         """Takes a state that `tensors` returned; KeyError where a tensor is missing."""
-        for shape, matrices in self.groups.items():
-            for i, name in enumerate(matrices):
-                self.momenta[shape][i].copy_(state[f"momentum.{name}"])
+        for shape in self.groups:
+            for name, momentum in self._momenta_by_name(shape).items():
+                momentum.copy_(state[f"momentum.{name}"])
         for name, parameter in self.others.items():
             keys = [key for key in ("step", "exp_avg", "exp_avg_sq") if f"{key}.{name}" in state]
             if keys:

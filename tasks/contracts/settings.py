@@ -246,7 +246,7 @@ class TrainSettings:
         choices=("auto", "float32", "bfloat16", "float16"),
     )
     compile: str = setting("auto", "torch.compile where a compiler is there.", choices=("auto", "off"))
-    threads: int = setting(0, "CPU threads; 0 takes all cores.", 0, 256)
+    threads: int = setting(0, "CPU threads; 0: all cores it may use (mask, cgroup, OMP_NUM_THREADS).", 0, 256)
     seed: int = setting(1337, "Of initialization and sampling.", 0, 2**31 - 1)
     prompts: tuple[str, ...] = setting(("The",), "How the samples in the report begin; a space at an end misleads.")
 

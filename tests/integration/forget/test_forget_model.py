@@ -130,7 +130,7 @@ def test_retrain_goes_back_to_before_it_and_drops_the_chunk_that_was_cut(layout:
     meta = read_manifest(layout)
     assert meta is not None
     job = make_job(layout, meta, False, CHOSEN.train)[0]
-    save_chunk(job, new_chunk(job, 12, 1.0, False))
+    save_chunk(job, new_chunk(job, 12, 1.0, False, 1))
     result = ask(layout, domain="gone.example", retrain=True)
     assert max(checkpoint_marks(layout)) == 4 and not any(checkpoint_marks(layout).values())
     assert list(model_marks(layout)) == [4]

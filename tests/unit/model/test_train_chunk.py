@@ -201,7 +201,7 @@ def test_a_chunk_of_another_generation_is_dropped(fresh: TrainJob) -> None:
     run(fresh)
     from model.checkpoints.resume import new_chunk, save_chunk
 
-    save_chunk(fresh, new_chunk(fresh, 20, 0.0, False))
+    save_chunk(fresh, new_chunk(fresh, 20, 0.0, False, 1))
     events = run(replace(fresh, generation="after forget", steps=3))
     assert "generation" in of(events, "dropped")[0]["reason"]
     assert of(events, "start")[0]["resumed_chunk"] is False and of(events, "done")[0]["step"] == 23
@@ -254,7 +254,7 @@ def test_a_chunk_whose_first_checkpoint_is_lost_is_not_stretched(fresh: TrainJob
     from model.checkpoints.resume import new_chunk, save_chunk
 
     run(fresh)
-    save_chunk(fresh, new_chunk(fresh, 20, 0.0, False))
+    save_chunk(fresh, new_chunk(fresh, 20, 0.0, False, 1))
     (fresh.checkpoints_dir / "step_20" / "metadata.json").unlink()
     events = run(replace(fresh, steps=2))
     assert "from step 20 to 40" in of(events, "dropped")[0]["reason"]

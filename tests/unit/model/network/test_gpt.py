@@ -104,6 +104,33 @@ def test_newton_schulz_keeps_matrices_of_few_directions_in_bounds(rank: int, dty
             assert torch.linalg.matrix_norm(newton_schulz(matrices, dtype).float(), 2).max() < 1.3
 
 
+@pytest.mark.parametrize("shape", [(2, 704, 256), (2, 64, 256)])
+def test_newton_schulz_through_the_gram_matrix_takes_the_same_steps(shape: tuple[int, int, int]) -> None:
+    torch.manual_seed(1)
+    left, _, right = torch.linalg.svd(torch.randn(shape), full_matrices=False)
+    matrices = left * torch.logspace(0, -4, min(shape[1:])) @ right  # directions of all sizes
+    plain = newton_schulz(matrices, torch.float64).float()
+    torch.testing.assert_close(newton_schulz(matrices), plain, atol=1e-4, rtol=1e-3)
+
+
+def test_muon_takes_the_queries_of_each_head_alone() -> None:
+    """Whatever the size of one head's gradient, all heads move as far."""
+    model = lively()
+    weights, D = dict(model.named_parameters()), model.config.head_dim
+    names = [f"layers.0.self_attn.{name}_proj.weight" for name in "qkv"]
+    before = {name: weights[name].detach().clone() for name in names}
+    idx = torch.randint(300, (2, 16))
+    model(idx[:, :-1], idx[:, 1:]).backward()
+    of_queries = weights[names[0]].grad
+    assert of_queries is not None
+    of_queries[:D] *= 1e-4
+    MuonAdamW(model, 0.02, 0.003, 0.0, 0.99).step(1.0)
+    for name in names:
+        moved = (weights[name].detach() - before[name]).view(-1, D, TINY.n_embd)
+        sizes = torch.linalg.svdvals(moved) / 0.02
+        assert (sizes > 0.5).float().mean() > 0.9 and (sizes < 1.25).all(), name
+
+
 def test_each_parameter_has_one_optimizer_and_the_state_comes_back() -> None:
     model = lively()
     make: Callable[[], MuonAdamW] = lambda: MuonAdamW(model, 0.02, 0.003, 0.1, 0.99)  # noqa: E731
