@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,14 +13,15 @@ from tasks.contracts.paths import Layout
 from tasks.contracts.records import Document, as_text
 from tasks.contracts.run_record import Listener
 from tasks.contracts.settings import Settings
-from tasks.extract.stage import LOCAL_TYPES, extract_file
+from tasks.extract.stage import LOCAL_TYPES, extract_file, prefetch_file
 from tasks.extract.worker_pool import Extractor
 from tasks.forget.recovery import ForgettingRecovery
 from tasks.raw.stage import hold_back_known_bodies, store
 from tasks.raw.validate import find_unregistered
 from tasks.run_context import open_run
 
-BATCH = 10  # texts of the user's may be long, and a batch is held in memory
+# A batch is made durable at once, which takes a disk as long as one file does; and it is held in memory.
+BATCH_FILES, BATCH_BYTES = 500, 20_000_000
 
 
 def find_files(paths: Iterable[Path]) -> list[Path]:
@@ -46,15 +48,33 @@ def add_files(files: list[Path], settings: Settings, layout: Layout, listener: L
         open_run(settings, layout, "add", listener, ForgettingRecovery()) as run,
         Extractor(settings.extract) as extractor,
     ):
-        for start in range(0, len(files), BATCH):
-            batch = files[start : start + BATCH]
+        done = 0
+        for batch in _batches(files):
+            for path in batch:
+                prefetch_file(path, extractor)
             results = [extract_file(path, extractor) for path in batch]
             results = hold_back_known_bodies(results, run.catalog)
             counts.update(store(results, run.catalog, settings.tokenize.validation_fraction))
             for path, result in zip(batch, results, strict=True):
                 if result.dropped:
                     listener.message(f"{path}: {result.dropped.reason} {result.dropped.detail}".rstrip())
+            done += len(batch)
+            listener.progress("add", done, len(files), "")
     return counts
+
+
+def _batches(files: Iterable[Path]) -> Iterator[list[Path]]:
+    """Yields the files in their order, many small ones or a few long ones at a time."""
+    batch, size = [], 0
+    for path in files:
+        batch.append(path)
+        with suppress(OSError):  # `extract_file` says what is wrong with it
+            size += path.stat().st_size
+        if len(batch) == BATCH_FILES or size >= BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
 
 
 def add_unregistered(settings: Settings, layout: Layout, listener: Listener) -> int:
