@@ -95,7 +95,9 @@ def _explain(error: Exception, data_dir: str | None) -> str:
     if full or "disk is full" in str(error):
         return f"no space left ({error}). Make room and run again: everything stored is intact."
     if isinstance(error, sqlite3.DatabaseError):
-        database = find_data_directory(data_dir).database
+        database = find_data_directory(data_dir, to_read=True).database
+        if "readonly" in str(error):
+            return f"{database} is of an earlier version, and cannot be written here: run a night where it can be"
         return (
             f"{database} cannot be used ({error}). If it is damaged, remove it and run again: "
             "the next run rebuilds it, and no document is lost."
@@ -236,7 +238,7 @@ def _scan(options: argparse.Namespace) -> None:
 def run_stats(options: argparse.Namespace) -> None:
     from tasks.report.stats import as_text, collect_stats, refused
 
-    layout = find_data_directory(options.data_dir)
+    layout = find_data_directory(options.data_dir, to_read=True)
     if options.reason:
         for document in refused(layout, options.reason):
             where = f"raw/{document['path']}" if document["path"] else f"document {document['seq']}"
@@ -257,7 +259,7 @@ def run_trace(options: argparse.Namespace) -> int:
     from tasks.report.trace import as_text, trace, url_of_token
 
     with _value_errors_as_ours():
-        layout = find_data_directory(options.data_dir)
+        layout = find_data_directory(options.data_dir, to_read=True)
         found = trace(url_of_token(options.target, layout), layout)
     print(json.dumps(found, ensure_ascii=False, indent=2) if options.json else as_text(found))
     return 0 if found["known"] else 1
@@ -266,13 +268,13 @@ def run_trace(options: argparse.Namespace) -> int:
 def run_verify(options: argparse.Namespace) -> int:
     from tasks.maintain.verify import verify
     from tasks.raw.catalog import Catalog
-    from tasks.storage.run_lock import writer_lock
-    from tasks.storage.state_db import open_state
+    from tasks.storage.run_lock import reader_lock, writer_lock
+    from tasks.storage.state_db import open_state_to_read
 
-    layout = find_data_directory(options.data_dir)
-    with writer_lock(layout.lock, "verify"):
+    layout = find_data_directory(options.data_dir, to_read=True)
+    with writer_lock(layout.lock, "verify") if layout.is_writable() else reader_lock(layout.lock):
         _recover_ledger(layout)
-        with closing(open_state(layout.database)) as db:
+        with closing(open_state_to_read(layout.database)) as db:
             problems = list(verify(layout, Catalog(layout, db)))
     print("\n".join(problems) or "all is as it was written")
     return 1 if problems else 0
@@ -282,7 +284,7 @@ def _recover_ledger(layout: Layout) -> None:
     from tasks.raw import ledger
 
     ledger.require_no_unfinished_erasure(layout)
-    for message in ledger.recover(layout):
+    for message in ledger.recover(layout) if layout.is_writable() else ():
         print(f"mended: {message}", file=sys.stderr)
 
 
@@ -333,7 +335,8 @@ def run_sample(options: argparse.Namespace) -> None:
     from model.data.tokenizer import load_tokenizer
     from model.publishing.sample import Sampling, load_decoder, sample
 
-    folder = _published(find_data_directory(options.data_dir)).resolve()  # one model, even if another comes meanwhile
+    layout = find_data_directory(options.data_dir, to_read=True)
+    folder = _published(layout).resolve()  # one model, even if another comes meanwhile
     with _value_errors_as_ours():
         how = Sampling(options.tokens, options.temperature, options.top_k, options.seed, options.ignore_end)
         decoder, tokenizer = load_decoder(folder), load_tokenizer(folder / "tokenizer.json")
@@ -343,7 +346,7 @@ def run_sample(options: argparse.Namespace) -> None:
 
 
 def run_export(options: argparse.Namespace) -> None:
-    layout = find_data_directory(options.data_dir)
+    layout = find_data_directory(options.data_dir, to_read=True)
     if options.format != "gguf" and options.to is None:
         raise SettingsError(f"export {options.format} needs --to PATH: a new folder (hf) or file (dataset).")
     if options.format == "dataset":
@@ -377,7 +380,7 @@ def _published(layout: Layout) -> Path:
 
 
 def run_report(options: argparse.Namespace) -> None:
-    layout = find_data_directory(options.data_dir)
+    layout = find_data_directory(options.data_dir, to_read=True)
     runs = sorted(path.parent.name for path in layout.reports.glob("*/report.json"))
     name = options.run_id or (runs[-1] if runs else "")
     folder = layout.reports / name
