@@ -23,6 +23,7 @@ from tasks.contracts.errors import DataDirectoryError, MiniatureMemoryError, Set
 from tasks.contracts.paths import Layout, find_data_directory
 from tasks.contracts.profiles import load_settings, parse_override
 from tasks.contracts.settings import Settings
+from tasks.processes.surroundings import give_home, open_standard_streams
 from tasks.report.terminal import Terminal
 from tasks.web.user_proxy import keep_loopback_direct
 
@@ -43,31 +44,42 @@ class Terminated(KeyboardInterrupt):
     """SIGTERM, as `kill` and systemd send it. Like Ctrl-C it first ends the browser and the training child."""
 
 
+asked_to_stop: list[KeyboardInterrupt] = []  # what signals raised: some libraries make errors of their own of it
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit status: 0 done, 1 failed, 2 wrong use, 75 another run has the lock, 141 the reader is gone."""
     options = parse_arguments(arguments)
     try:
         status = int(options.run(options) or 0)
-        if sys.stdout:
-            sys.stdout.flush()
+        sys.stdout.flush()
         return status
-    except MiniatureMemoryError as error:
+    except KeyboardInterrupt as stop:
+        return _stopped(stop)
+    except Exception as error:
+        return _stopped(asked_to_stop[-1]) if asked_to_stop else _failed(error, options)
+
+
+def _stopped(stop: KeyboardInterrupt) -> int:
+    print("stopped; the next run goes on from here", file=sys.stderr)
+    return TERMINATED if isinstance(stop, Terminated) else INTERRUPTED
+
+
+def _failed(error: Exception, options: argparse.Namespace) -> int:
+    """Says in a line what went wrong, and returns the exit status. What nobody thought of is raised again."""
+    if isinstance(error, MiniatureMemoryError):
         print(f"error: {error}", file=sys.stderr)
         return error.exit_status
-    except (sqlite3.DatabaseError, OSError) as error:
-        if isinstance(error, BrokenPipeError) and nobody_reads():
-            return READER_GONE
-        print(f"error: {_explain(error, options.data_dir)}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt as stop:
-        print("stopped; the next run goes on from here", file=sys.stderr)
-        return TERMINATED if isinstance(stop, Terminated) else INTERRUPTED
+    if not isinstance(error, sqlite3.DatabaseError | OSError):
+        raise error
+    if isinstance(error, BrokenPipeError) and nobody_reads():
+        return READER_GONE
+    print(f"error: {_explain(error, options.data_dir)}", file=sys.stderr)
+    return 1
 
 
 def nobody_reads() -> bool:
     """Returns whether the reader of what is printed went away, as in `run.py stats | head -1`."""
-    if sys.stdout is None:  # closed from the start: nothing is printed
-        return False
     poll = select.poll()
     poll.register(sys.stdout, 0)  # an error is told in any case
     return any(event & select.POLLERR for _, event in poll.poll(0))
@@ -76,8 +88,7 @@ def nobody_reads() -> bool:
 def drop_unwritten() -> None:
     """Flushes what was printed. What cannot be written is dropped: Python would complain of it at exit."""
     try:
-        if sys.stdout:
-            sys.stdout.flush()
+        sys.stdout.flush()
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
@@ -130,7 +141,7 @@ def _run(steps: list[str], options: argparse.Namespace, *, needs_prefect: bool) 
 
     settings, layout = _open(options)  # fails on a bad profile before anything starts
     terminal = Terminal()
-    prepare_prefect()
+    prepare_prefect(layout)
     url = configured_url()
     trouble = trouble_with(url) if url else ""
     if trouble:
@@ -207,9 +218,10 @@ def _require_no_lock(layout: Layout) -> None:
         pass
 
 
-def prepare_prefect() -> None:
+def prepare_prefect(layout: Layout) -> None:
     """Sets what Prefect reads when it is imported; the user's own values win. Raises SettingsError (proxies)."""
     keep_loopback_direct()
+    give_home(layout.state / "home")
     for name, value in PREFECT.items():
         os.environ.setdefault(name, value)
 
@@ -308,7 +320,7 @@ def run_forget(options: argparse.Namespace) -> int:
     request = Request(options.url, options.domain, options.seq, options.keep_copies, options.retrain, options.dry_run)
     settings, layout = _open(options)
     _require_no_lock(layout)
-    prepare_prefect()
+    prepare_prefect(layout)
     from flows.prefect_server.erase import forget_in_prefect
 
     result = forget(request, settings, layout, Terminal(), forget_in_prefect)
@@ -524,13 +536,22 @@ def _shared_options() -> argparse.ArgumentParser:
     return shared
 
 
+def _interrupt(*_: object) -> None:
+    asked_to_stop.append(KeyboardInterrupt())
+    raise asked_to_stop[-1]
+
+
 def _terminate(*_: object) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one must not cut the clean-up
-    raise Terminated
+    asked_to_stop.append(Terminated())
+    raise asked_to_stop[-1]
 
 
 if __name__ == "__main__":
+    open_standard_streams()
     signal.signal(signal.SIGTERM, _terminate)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a shell has it ignored in the background
+        signal.signal(signal.SIGINT, _interrupt)
     codecs.register_error("escaped", escaped)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="escaped")
