@@ -15,7 +15,7 @@ import signal
 import sqlite3
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -411,9 +411,13 @@ def run_init(options: argparse.Namespace) -> None:
 
 
 def run_doctor(options: argparse.Namespace) -> int:
+    from flows.prefect_server.examine import examine_prefect
     from tasks.maintain.doctor import examine
 
-    findings = examine(options.data_dir)
+    findings = examine(options.data_dir, options.profile)
+    with suppress(MiniatureMemoryError, OSError):  # of what is wrong with the proxies or the directory there is a line
+        prepare_prefect(find_data_directory(options.data_dir, to_read=True))
+        findings += examine_prefect()
     if options.json:
         print(json.dumps([finding.as_dict() for finding in findings], indent=2))
     else:
