@@ -8,11 +8,13 @@ from pathlib import Path
 
 
 def give_home(folder: Path) -> None:
-    """Names `folder` as HOME where there is none that can be written: Prefect and Chromium keep files there.
+    """Names `folder` as HOME where there is none that can be written, or made: Prefect and Chromium keep files there.
 
     A container's bare number of a user has no line in /etc/passwd, and Docker gives it `/` as its home.
     """
-    if not os.access(os.path.expanduser("~"), os.W_OK):
+    home = Path(os.path.expanduser("~"))  # as it stands where nothing tells it
+    existing = next(one for one in (home, *home.parents) if one.exists())
+    if not (home.is_absolute() and existing.is_dir() and os.access(existing, os.W_OK)):
         folder.mkdir(exist_ok=True)
         os.environ["HOME"] = str(folder)
 
