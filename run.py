@@ -15,7 +15,7 @@ import signal
 import sqlite3
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from tasks.contracts.errors import DataDirectoryError, MiniatureMemoryError, Set
 from tasks.contracts.paths import Layout, find_data_directory
 from tasks.contracts.profiles import load_settings, parse_override
 from tasks.contracts.settings import Settings
+from tasks.processes.surroundings import give_home, open_standard_streams
 from tasks.report import ending
 from tasks.report.terminal import Terminal
 from tasks.web.user_proxy import keep_loopback_direct
@@ -44,31 +45,42 @@ class Terminated(KeyboardInterrupt):
     """SIGTERM, as `kill` and systemd send it. Like Ctrl-C it first ends the browser and the training child."""
 
 
+asked_to_stop: list[KeyboardInterrupt] = []  # what signals raised: some libraries make errors of their own of it
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit status: 0 done, 1 failed, 2 wrong use, 75 another run has the lock, 141 the reader is gone."""
     options = parse_arguments(arguments)
     try:
         status = int(options.run(options) or 0)
-        if sys.stdout:
-            sys.stdout.flush()
+        sys.stdout.flush()
         return status
-    except MiniatureMemoryError as error:
+    except KeyboardInterrupt as stop:
+        return _stopped(stop)
+    except Exception as error:
+        return _stopped(asked_to_stop[-1]) if asked_to_stop else _failed(error, options)
+
+
+def _stopped(stop: KeyboardInterrupt) -> int:
+    print("stopped; the next run goes on from here", file=sys.stderr)
+    return TERMINATED if isinstance(stop, Terminated) else INTERRUPTED
+
+
+def _failed(error: Exception, options: argparse.Namespace) -> int:
+    """Says in a line what went wrong, and returns the exit status. What nobody thought of is raised again."""
+    if isinstance(error, MiniatureMemoryError):
         print(f"error: {error}", file=sys.stderr)
         return error.exit_status
-    except (sqlite3.DatabaseError, OSError) as error:
-        if isinstance(error, BrokenPipeError) and nobody_reads():
-            return READER_GONE
-        print(f"error: {_explain(error, options.data_dir)}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt as stop:
-        print("stopped; the next run goes on from here", file=sys.stderr)
-        return TERMINATED if isinstance(stop, Terminated) else INTERRUPTED
+    if not isinstance(error, sqlite3.DatabaseError | OSError):
+        raise error
+    if isinstance(error, BrokenPipeError) and nobody_reads():
+        return READER_GONE
+    print(f"error: {_explain(error, options.data_dir)}", file=sys.stderr)
+    return 1
 
 
 def nobody_reads() -> bool:
     """Returns whether the reader of what is printed went away, as in `run.py stats | head -1`."""
-    if sys.stdout is None:  # closed from the start: nothing is printed
-        return False
     poll = select.poll()
     poll.register(sys.stdout, 0)  # an error is told in any case
     return any(event & select.POLLERR for _, event in poll.poll(0))
@@ -77,8 +89,7 @@ def nobody_reads() -> bool:
 def drop_unwritten() -> None:
     """Flushes what was printed. What cannot be written is dropped: Python would complain of it at exit."""
     try:
-        if sys.stdout:
-            sys.stdout.flush()
+        sys.stdout.flush()
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
@@ -96,7 +107,9 @@ def _explain(error: Exception, data_dir: str | None) -> str:
     if full or "disk is full" in str(error):
         return f"no space left ({error}). Make room and run again: everything stored is intact."
     if isinstance(error, sqlite3.DatabaseError):
-        database = find_data_directory(data_dir).database
+        database = find_data_directory(data_dir, to_read=True).database
+        if "readonly" in str(error):
+            return f"{database} is of an earlier version, and cannot be written here: run a night where it can be"
         return (
             f"{database} cannot be used ({error}). If it is damaged, remove it and run again: "
             "the next run rebuilds it, and no document is lost."
@@ -153,7 +166,7 @@ def _run_steps(
     """
     from flows.prefect_server.configured import configured_url, trouble_with
 
-    prepare_prefect()
+    prepare_prefect(layout)
     url = configured_url()
     trouble = trouble_with(url) if url else ""
     if trouble:
@@ -224,9 +237,10 @@ def _require_no_lock(layout: Layout) -> None:
         pass
 
 
-def prepare_prefect() -> None:
+def prepare_prefect(layout: Layout) -> None:
     """Sets what Prefect reads when it is imported; the user's own values win. Raises SettingsError (proxies)."""
     keep_loopback_direct()
+    give_home(layout.state / "home")
     for name, value in PREFECT.items():
         os.environ.setdefault(name, value)
 
@@ -256,7 +270,7 @@ def _scan(options: argparse.Namespace) -> None:
 def run_stats(options: argparse.Namespace) -> None:
     from tasks.report.stats import as_text, collect_stats, refused
 
-    layout = find_data_directory(options.data_dir)
+    layout = find_data_directory(options.data_dir, to_read=True)
     if options.reason:
         for document in refused(layout, options.reason):
             where = f"raw/{document['path']}" if document["path"] else f"document {document['seq']}"
@@ -277,7 +291,7 @@ def run_trace(options: argparse.Namespace) -> int:
     from tasks.report.trace import as_text, trace, url_of_token
 
     with _value_errors_as_ours():
-        layout = find_data_directory(options.data_dir)
+        layout = find_data_directory(options.data_dir, to_read=True)
         found = trace(url_of_token(options.target, layout), layout)
     print(json.dumps(found, ensure_ascii=False, indent=2) if options.json else as_text(found))
     return 0 if found["known"] else 1
@@ -286,13 +300,13 @@ def run_trace(options: argparse.Namespace) -> int:
 def run_verify(options: argparse.Namespace) -> int:
     from tasks.maintain.verify import verify
     from tasks.raw.catalog import Catalog
-    from tasks.storage.run_lock import writer_lock
-    from tasks.storage.state_db import open_state
+    from tasks.storage.run_lock import reader_lock, writer_lock
+    from tasks.storage.state_db import open_state_to_read
 
-    layout = find_data_directory(options.data_dir)
-    with writer_lock(layout.lock, "verify"):
+    layout = find_data_directory(options.data_dir, to_read=True)
+    with writer_lock(layout.lock, "verify") if layout.is_writable() else reader_lock(layout.lock):
         _recover_ledger(layout)
-        with closing(open_state(layout.database)) as db:
+        with closing(open_state_to_read(layout.database)) as db:
             problems = list(verify(layout, Catalog(layout, db)))
     print("\n".join(problems) or "all is as it was written")
     return 1 if problems else 0
@@ -302,7 +316,7 @@ def _recover_ledger(layout: Layout) -> None:
     from tasks.raw import ledger
 
     ledger.require_no_unfinished_erasure(layout)
-    for message in ledger.recover(layout):
+    for message in ledger.recover(layout) if layout.is_writable() else ():
         print(f"mended: {message}", file=sys.stderr)
 
 
@@ -326,7 +340,7 @@ def run_forget(options: argparse.Namespace) -> int:
     request = Request(options.url, options.domain, options.seq, options.keep_copies, options.retrain, options.dry_run)
     settings, layout = _open(options)
     _require_no_lock(layout)
-    prepare_prefect()
+    prepare_prefect(layout)
     from flows.prefect_server.erase import forget_in_prefect
 
     with closing(Terminal()) as terminal:
@@ -354,7 +368,8 @@ def run_sample(options: argparse.Namespace) -> None:
     from model.data.tokenizer import load_tokenizer
     from model.publishing.sample import Sampling, load_decoder, sample
 
-    folder = _published(find_data_directory(options.data_dir)).resolve()  # one model, even if another comes meanwhile
+    layout = find_data_directory(options.data_dir, to_read=True)
+    folder = _published(layout).resolve()  # one model, even if another comes meanwhile
     with _value_errors_as_ours():
         how = Sampling(options.tokens, options.temperature, options.top_k, options.seed, options.ignore_end)
         decoder, tokenizer = load_decoder(folder), load_tokenizer(folder / "tokenizer.json")
@@ -364,7 +379,7 @@ def run_sample(options: argparse.Namespace) -> None:
 
 
 def run_export(options: argparse.Namespace) -> None:
-    layout = find_data_directory(options.data_dir)
+    layout = find_data_directory(options.data_dir, to_read=True)
     if options.format != "gguf" and options.to is None:
         raise SettingsError(f"export {options.format} needs --to PATH: a new folder (hf) or file (dataset).")
     if options.format == "dataset":
@@ -398,7 +413,7 @@ def _published(layout: Layout) -> Path:
 
 
 def run_report(options: argparse.Namespace) -> None:
-    layout = find_data_directory(options.data_dir)
+    layout = find_data_directory(options.data_dir, to_read=True)
     runs = sorted(path.parent.name for path in layout.reports.glob("*/report.json"))
     name = options.run_id or (runs[-1] if runs else "")
     folder = layout.reports / name
@@ -417,9 +432,13 @@ def run_init(options: argparse.Namespace) -> None:
 
 
 def run_doctor(options: argparse.Namespace) -> int:
+    from flows.prefect_server.examine import examine_prefect
     from tasks.maintain.doctor import examine
 
-    findings = examine(options.data_dir)
+    findings = examine(options.data_dir, options.profile)
+    with suppress(MiniatureMemoryError, OSError):  # of what is wrong with the proxies or the directory there is a line
+        prepare_prefect(find_data_directory(options.data_dir, to_read=True))
+        findings += examine_prefect()
     if options.json:
         print(json.dumps([finding.as_dict() for finding in findings], indent=2))
     else:
@@ -542,13 +561,22 @@ def _shared_options() -> argparse.ArgumentParser:
     return shared
 
 
+def _interrupt(*_: object) -> None:
+    asked_to_stop.append(KeyboardInterrupt())
+    raise asked_to_stop[-1]
+
+
 def _terminate(*_: object) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one must not cut the clean-up
-    raise Terminated
+    asked_to_stop.append(Terminated())
+    raise asked_to_stop[-1]
 
 
 if __name__ == "__main__":
+    open_standard_streams()
     signal.signal(signal.SIGTERM, _terminate)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a shell has it ignored in the background
+        signal.signal(signal.SIGINT, _interrupt)
     codecs.register_error("escaped", escaped)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="escaped")

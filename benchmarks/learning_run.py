@@ -51,7 +51,7 @@ from model.network.device import autocast
 from model.network.gpt import GPT, compiled_loss
 from model.publishing.evaluate import score_windows
 from model.training import optimizer
-from model.training.numerics import has_compiler
+from model.training.compiler import has_compiler
 from model.training.optimizer import MuonAdamW, adamw_beta2
 
 OVERHEAD_SECONDS = 6.0

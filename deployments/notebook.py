@@ -300,7 +300,7 @@ def night(layout: Layout, profile: str, settings: dict[str, Any]) -> dict[str, A
     import run
 
     os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "90")
-    run.prepare_prefect()
+    run.prepare_prefect(layout)
     from flows.grow_and_train import grow_and_train
     from tasks.prefect_tasks import tell
 

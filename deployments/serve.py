@@ -12,11 +12,12 @@ from prefect import serve
 from prefect.deployments.runner import RunnerDeployment
 from prefect.schedules import Cron, Schedule
 
-from deployments.schedules import local_zone, require_schedules, schedule_of
+from deployments.schedules import require_schedules, schedule_of
 from flows.grow_and_train import grow_and_train
 from flows.maintain import weekly_check
 from flows.prefect_server.housekeeping import end_dead_runs, prefect_server
 from tasks.contracts.paths import PROJECT
+from tasks.contracts.time_zone import local_zone
 
 
 def main() -> None:

@@ -18,9 +18,10 @@ from typing import Any
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.exceptions import ObjectNotFound
 
-from deployments.schedules import local_zone, require_schedules
+from deployments.schedules import require_schedules
 from flows.prefect_server.housekeeping import FLOW, LOG, end_dead_runs, prefect_server, skip_missed_runs
 from tasks.contracts.paths import PROJECT
+from tasks.contracts.time_zone import local_zone
 
 POOL = "miniature-memory"
 DEPLOYMENTS = (f"{FLOW}/nightly", f"{FLOW}/weekly-check")

@@ -20,8 +20,8 @@ from tasks.raw.stage import hold_back_known_bodies, store
 from tasks.raw.validate import find_unregistered
 from tasks.run_context import open_run
 
-BATCH_FILES, BATCH_BYTES = 200, 4_000_000
-"""At most in one batch, which is held in memory: texts of the user's may be long. A batch is one flush of the disk."""
+# A batch is made durable at once, which takes a disk as long as one file does; and it is held in memory.
+BATCH_FILES, BATCH_BYTES = 500, 20_000_000
 
 
 def find_files(paths: Iterable[Path]) -> list[Path]:
@@ -63,12 +63,12 @@ def add_files(files: list[Path], settings: Settings, layout: Layout, listener: L
     return counts
 
 
-def _batches(files: list[Path]) -> Iterator[list[Path]]:
-    batch: list[Path] = []
-    size = 0
+def _batches(files: Iterable[Path]) -> Iterator[list[Path]]:
+    """Yields the files in their order, many small ones or a few long ones at a time."""
+    batch, size = [], 0
     for path in files:
         batch.append(path)
-        with suppress(OSError):  # its extraction says why
+        with suppress(OSError):  # `extract_file` says what is wrong with it
             size += path.stat().st_size
         if len(batch) == BATCH_FILES or size >= BATCH_BYTES:
             yield batch

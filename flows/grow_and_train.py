@@ -6,12 +6,14 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from prefect import State, flow
+from prefect.context import FlowRunContext
 from prefect.runtime import flow_run
 from prefect.settings import PREFECT_API_URL
-from prefect.states import Completed
+from prefect.states import Cancelled, Completed
 from pydantic import Field
 
 from flows.prefect_server.configured import answers
+from flows.prefect_server.housekeeping import SKIPPED, is_caught_up_by_another
 from flows.steps import run_steps
 from tasks import prefect_tasks
 from tasks.contracts.paths import find_data_directory
@@ -55,8 +57,11 @@ def grow_and_train(
         minutes: bound of this night's training in minutes, 0 for none; empty leaves it to the profile.
 
     Returns:
-        Completed, with what happened as its message and the run's record (`reports/<run>/report.json`) as its data.
+        Completed, with what happened as its message and the run's record (`reports/<run>/report.json`) as its data;
+        Cancelled, where it begins late and a later night catches up for it.
     """
+    if (context := FlowRunContext.get()) and context.flow_run and is_caught_up_by_another(context.flow_run):
+        return Cancelled(name="Skipped", message=SKIPPED)
     bounds = {"search.max_pages": max_pages, "train.steps": steps, "train.minutes": minutes}
     given = {name: value for name, value in bounds.items() if value is not None}
     settings = load_settings(profile, (overrides or {}) | given)

@@ -12,11 +12,18 @@ from typing import Annotated, Any
 
 from prefect import State, flow
 from prefect.artifacts import create_markdown_artifact
+from prefect.context import FlowRunContext
 from prefect.runtime import flow_run
-from prefect.states import Completed, Failed
+from prefect.states import Cancelled, Completed, Failed
 from pydantic import Field
 
-from flows.prefect_server.housekeeping import delete_old_runs, end_dead_runs, prefect_server
+from flows.prefect_server.housekeeping import (
+    SKIPPED,
+    delete_old_runs,
+    end_dead_runs,
+    is_caught_up_by_another,
+    prefect_server,
+)
 from tasks.contracts.paths import Layout, find_data_directory
 from tasks.maintain.prune import prune
 from tasks.maintain.verify import verify
@@ -49,6 +56,8 @@ def weekly_check(
     Returns:
         Completed, or Failed with the first problem as its message; what was found and removed as its data.
     """
+    if (context := FlowRunContext.get()) and context.flow_run and is_caught_up_by_another(context.flow_run):
+        return Cancelled(name="Skipped", message=SKIPPED)
     problems, removed = check_and_prune(find_data_directory(data_dir), keep_report_days)
     with prefect_server() as client:
         end_dead_runs(client)

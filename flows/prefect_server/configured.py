@@ -12,6 +12,7 @@ import httpx
 
 ANSWER_SECONDS = 5.0
 CLOUD = "https://api.prefect.cloud/"
+TURN = "miniature-memory.lock"  # in Prefect's home: held by the run that starts a server there
 VERSION = re.compile(r"\d+\.\d+")
 
 
@@ -66,11 +67,15 @@ def _setting(name: str) -> str:
     return getattr(settings, name).value() or ""
 
 
+def prefect_home() -> Path:
+    return Path(os.environ.get("PREFECT_HOME") or Path.home() / ".prefect")
+
+
 def _may_name_one() -> bool:
     """Whether anything is there that Prefect reads settings from, whatever it says."""
     if os.environ.keys() & {"PREFECT_PROFILE", "PREFECT_PROFILES_PATH"}:
         return True
-    home = Path(os.environ.get("PREFECT_HOME") or Path.home() / ".prefect")
+    home = prefect_home()
     return (
         any(path.is_file() for path in (Path(".env"), Path("prefect.toml"), home / "profiles.toml")) or _in_pyproject()
     )

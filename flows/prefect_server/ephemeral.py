@@ -22,7 +22,7 @@ from functools import cache
 from pathlib import Path
 from typing import IO
 
-from flows.prefect_server.configured import answers
+from flows.prefect_server.configured import TURN, answers
 from tasks.contracts.errors import MiniatureMemoryError
 
 START_SECONDS = 120.0
@@ -83,7 +83,7 @@ def _take_turn(home: Path) -> IO[bytes]:
     """
     try:
         home.mkdir(parents=True, exist_ok=True)
-        turn = open(home / "miniature-memory.lock", "ab")  # noqa: SIM115  # closed by `_wait_for`
+        turn = open(home / TURN, "ab")  # noqa: SIM115  # closed by `_wait_for`
     except OSError as error:
         raise MiniatureMemoryError(f"PREFECT_HOME must be a folder that can be written ({error}).") from error
     fcntl.flock(turn, fcntl.LOCK_EX)

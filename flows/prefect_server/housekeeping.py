@@ -5,9 +5,10 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 
+import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas import filters
 from prefect.client.schemas.objects import FlowRun, StateType
@@ -15,6 +16,7 @@ from prefect.client.schemas.sorting import FlowRunSort
 from prefect.events.actions import ChangeFlowRunState
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 from prefect.events.schemas.events import ResourceSpecification
+from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_API_URL, PREFECT_LOCAL_STORAGE_PATH
 from prefect.states import Cancelled
 
@@ -33,6 +35,8 @@ CRASHED = (
 )
 SKIPPED = "No worker was there at its time. One night catches up for all that were missed."
 START_SECONDS = 120.0
+LATE = timedelta(minutes=15)  # a worker that is busy or starts again is not so late
+UNDER_WAY = [StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING]
 PAGE = 200
 OURS = filters.FlowFilter(name=filters.FlowFilterName(any_=[FLOW]))
 RESULTS = ("search-*", "render-*")  # the cache keys of tasks/prefect_tasks.py
@@ -111,6 +115,29 @@ def skip_missed_runs(client: SyncPrefectClient) -> int:
         if run is not left:
             client.set_flow_run_state(run.id, Cancelled(name="Skipped", message=SKIPPED))
     return max(0, len(missed) - 1)
+
+
+def is_caught_up_by_another(run: FlowRun) -> bool:
+    """Whether a scheduled run that begins late leaves its work to another: a night to a later one, a check to a night.
+
+    A machine that slept with its worker wakes to all that were missed, and the worker starts them at once. Each asks
+    for itself, and one goes on. False where the server cannot be asked.
+    """
+    now, due = datetime.now(UTC), run.expected_start_time
+    if not run.auto_scheduled or due is None or now - due < LATE:
+        return False
+    with suppress(httpx.HTTPError, ObjectNotFound), get_client(sync_client=True) as client:
+        nightly = client.read_deployment_by_name(f"{FLOW}/nightly").id
+        is_night = run.deployment_id == nightly
+        wanted = filters.FlowRunFilter(
+            deployment_id=filters.FlowRunFilterDeploymentId(any_=[nightly]),
+            expected_start_time=filters.FlowRunFilterExpectedStartTime.model_validate(
+                {"before_": now} | ({"after_": due} if is_night else {})
+            ),
+            state=None if is_night else filters.FlowRunFilterState.model_validate({"type": {"any_": UNDER_WAY}}),
+        )
+        return any(other.id != run.id for other in client.read_flow_runs(flow_run_filter=wanted, limit=2))
+    return False
 
 
 def delete_old_runs(client: SyncPrefectClient, keep_days: int) -> dict[str, int]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import shutil
 import time
 from dataclasses import asdict, dataclass, replace
 
@@ -13,6 +12,7 @@ from model.contracts.job import MOST_STEPS, Chunk, TrainJob
 from model.network.config import GPTConfig
 from model.network.device import device_name, device_type
 from model.network.gpt import GPT
+from model.training.compiler import has_compiler
 from model.training.cores import usable_cores
 
 WORTH_COMPILING_SECONDS = 120.0
@@ -109,10 +109,6 @@ def measure_dtype(config: GPTConfig, batch_size: int) -> str:
 
     pairs = [(seconds(torch.bfloat16), seconds(torch.float32)) for _ in range(9)][1:]  # the first warms up
     return "bfloat16" if min(p[0] for p in pairs) < 0.9 * min(p[1] for p in pairs) else "float32"
-
-
-def has_compiler() -> bool:
-    return any(shutil.which(name) for name in ("g++", "clang++", "c++"))
 
 
 def worth_compiling(job: TrainJob, config: GPTConfig) -> bool:

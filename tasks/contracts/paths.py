@@ -41,22 +41,31 @@ class Layout:
         self.pages: Final = self.state / "pages"
         self.blocklists: Final = self.state / "blocklists"
 
+    def is_writable(self) -> bool:
+        folders = (self.root, self.raw, self.state)
+        return all(os.access(folder, os.W_OK) for folder in folders if folder.exists())
 
-def find_data_directory(argument: str | os.PathLike[str] | None = None) -> Layout:
+
+def find_data_directory(argument: str | os.PathLike[str] | None = None, *, to_read: bool = False) -> Layout:
     """Returns the argument, else MINIATURE_MEMORY_DATA, else `data/` of the project.
+
+    Args:
+        to_read: whether one that is there, but cannot be written, will do: another user's, a read-only mount.
 
     Raises:
         DataDirectoryError: it cannot be made or written.
     """
     root = Path(argument or os.environ.get("MINIATURE_MEMORY_DATA") or PROJECT / "data").expanduser().resolve()
     layout = Layout(root)
+    if to_read and root.is_dir() and not layout.is_writable():
+        return layout
     advice = "Give another one with --data-dir or MINIATURE_MEMORY_DATA, or mend its permissions."
     try:
         for folder in (layout.raw, layout.state, layout.reports):
             folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DataDirectoryError(f"cannot write the data directory {root}: {error.strerror}. {advice}") from error
-    if not all(os.access(folder, os.W_OK) for folder in (root, layout.raw, layout.state)):
+    if not layout.is_writable():
         raise DataDirectoryError(f"the data directory {root} is not writable. {advice}")
     return layout
 

@@ -14,7 +14,7 @@ from tasks.contracts.errors import DataDirectoryError
 from tasks.contracts.paths import Layout, read_cleaned
 from tasks.raw.catalog import Catalog
 from tasks.storage.atomic_files import replacing
-from tasks.storage.state_db import open_state
+from tasks.storage.state_db import open_state_to_read
 
 BATCH = 500
 TEXTS = (
@@ -34,7 +34,7 @@ def export_dataset(layout: Layout, target: Path) -> int:
         raise DataDirectoryError(f"{target} is there already: give another name.")
     target.parent.mkdir(parents=True, exist_ok=True)
     number = seq = 0
-    with closing(open_state(layout.database)) as db, replacing(target) as temporary:
+    with closing(open_state_to_read(layout.database)) as db, replacing(target) as temporary:
         catalog = Catalog(layout, db)
         with pq.ParquetWriter(temporary, SCHEMA, compression="zstd") as writer:
             while rows := catalog.kept(seq, BATCH):

@@ -76,19 +76,21 @@ def extract_page(page: Page, extractor: Extractor) -> Extracted:
     return Extracted(document, None, links, confidence)
 
 
-def _local_file(path: Path, media_type: str, extractor: Extractor) -> PageFile:
-    path = path.resolve()
-    return extractor.file(str(path), path.as_uri(), None, media_type, links=False)
-
-
 def prefetch_file(path: Path, extractor: Extractor) -> None:
-    """Begin with a file that `extract_file` will be asked for."""
+    """Let a child read a file of the user's own while others are stored; `extract_file` collects the result later."""
     if media_type := LOCAL_TYPES.get(path.suffix.lower()):
         extractor.prefetch(_local_file(path, media_type, extractor))
 
 
+def _local_file(path: Path, media_type: str, extractor: Extractor) -> PageFile:
+    return extractor.file(str(path), path.as_uri(), None, media_type, links=False)
+
+
 def extract_file(path: Path, extractor: Extractor) -> Extracted:
-    """A file of the user's own (.txt, .md, .html): taken whole, however short, since the user chose it."""
+    """A file of the user's own (.txt, .md, .html): taken whole, however short, since the user chose it.
+
+    `path` is the one that the ledger names: absolute, without links.
+    """
     media_type = LOCAL_TYPES.get(path.suffix.lower())
     if media_type is None:
         known = ", ".join(LOCAL_TYPES)
@@ -103,9 +105,9 @@ def extract_file(path: Path, extractor: Extractor) -> Extracted:
         return Extracted(None, refused.dropped("extract"))
     except OSError as error:
         return Extracted(None, Dropped("extract", "unreadable", f"{as_text(str(path))}: {error.strerror}"))
-    url = path.resolve().as_uri()
+    wanted = _local_file(path, media_type, extractor)
     try:
-        found = extractor.extract(_local_file(path, media_type, extractor))
+        found = extractor.extract(wanted)
         _refuse_media(found, path.name)
         if not found.text.strip():
             raise PageRejected("no_text", path.name)
@@ -115,8 +117,8 @@ def extract_file(path: Path, extractor: Extractor) -> Extracted:
         return Extracted(None, refused.dropped("extract"))
     document = Document(
         text=found.text,
-        url=url,
-        final_url=url,
+        url=wanted.url,
+        final_url=wanted.url,
         provider="local",
         query=as_text(str(path)),
         fetched_at=modified.isoformat(timespec="seconds"),

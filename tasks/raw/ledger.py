@@ -1,7 +1,7 @@
 """Truth: `raw/` and its ledger. A document is stored once, gets one line, and neither changes.
 
-Order of writing, for one batch: the journal (the ledger lines to come), the raw files (temporary name,
-fsync, rename), the ledger (append, fsync). After a kill between any two, `recover` replays the journal:
+Order of writing, for one batch: the journal (the ledger lines to come), the raw files (temporary names,
+fsync, renames), the ledger (append, fsync). After a kill between any two, `recover` replays the journal:
 lines whose file is whole are appended, the others are dropped. The journal stays until the next batch,
 so that a torn last ledger line is restored from it, too.
 """
@@ -19,16 +19,12 @@ from tasks.contracts.errors import DataDirectoryError, TruthDamagedError
 from tasks.contracts.paths import Layout
 from tasks.contracts.records import Document, LedgerEntry
 from tasks.contracts.urls import site_of, site_slug, url_id
-from tasks.storage.atomic_files import append_durably, sync_folder, write_all_atomically, write_atomically
+from tasks.storage.atomic_files import append_durably, sync_folder, temporary_of, write_atomically, write_batch
 
 # Until this many documents are held out, every second one of some length is, so that even a first small
 # night can be scored: eight, so that five are left when some are dropped later. Then the hash alone decides.
 FIRST_HELD_OUT = 8
 FIRST_HELD_OUT_MIN_CHARACTERS = 1000
-MANY_FILES = 60
-"""From so many in a batch on, one flush of the whole file system costs less than one for each of them."""
-
-Files = list[tuple[Path, Document]]
 
 
 def entry_line(entry: LedgerEntry) -> bytes:
@@ -61,14 +57,18 @@ class Ledger:
 
     def append(self, documents: list[Document], validation_fraction: float) -> list[LedgerEntry]:
         """Store a batch; when this returns, it is durable."""
-        return self._commit([(raw_path(document), document) for document in documents], validation_fraction, _write_raw)
+        files = [(raw_path(document), document) for document in documents]
+        return self._commit(files, validation_fraction, _write_raw)
 
     def adopt(self, files: list[tuple[str, Document]], validation_fraction: float) -> list[LedgerEntry]:
         """Add ledger lines for files that a user dropped under `raw/`; they stay where and as they are."""
-        return self._commit(files, validation_fraction, _make_read_only)
+        return self._commit(files, validation_fraction, _protect)
 
     def _commit(
-        self, files: list[tuple[str, Document]], validation_fraction: float, place: Callable[[Files], None]
+        self,
+        files: list[tuple[str, Document]],
+        validation_fraction: float,
+        place: Callable[[list[tuple[Path, Document]]], None],
     ) -> list[LedgerEntry]:
         """Write the journal, then the files, then the ledger."""
         entries = []
@@ -78,10 +78,7 @@ class Ledger:
             self.held_out += entries[-1].split == "validation"
         lines = b"".join(map(entry_line, entries))
         write_atomically(self.layout.journal, lines)
-        placed = [(self.layout.raw / name, document) for name, document in files]
-        place(placed)
-        for folder in {path.parent for path, _ in placed}:
-            sync_folder(folder)
+        place([(self.layout.raw / name, document) for name, document in files])
         sync_folder(self.layout.raw)
         append_durably(self.layout.ledger, lines)
         return entries
@@ -115,20 +112,17 @@ def raw_path(document: Document) -> str:
     return f"source_{slug}/{name}"
 
 
-def _write_raw(files: Files) -> None:
+def _write_raw(files: list[tuple[Path, Document]]) -> None:
     for folder in {path.parent for path, _ in files}:
         folder.mkdir(exist_ok=True)
-    contents = [(path, document.text.encode()) for path, document in files]
-    if len(files) >= MANY_FILES:
-        write_all_atomically(contents, mode=0o444)
-        return
-    for path, content in contents:
-        write_atomically(path, content, mode=0o444, sync_name=False)
+    write_batch([(path, document.text.encode()) for path, document in files], mode=0o444)
 
 
-def _make_read_only(files: Files) -> None:
+def _protect(files: list[tuple[Path, Document]]) -> None:
     for path, _ in files:
         path.chmod(0o444)
+    for folder in {path.parent for path, _ in files}:
+        sync_folder(folder)
 
 
 def read_entries(ledger: Path, offset: int = 0) -> Iterator[tuple[LedgerEntry, int]]:
@@ -200,7 +194,7 @@ def _replay(layout: Layout) -> int:
     lost: list[bytes] = []
     for line, entry in zip(lines, batch, strict=True):
         path = layout.raw / entry.path
-        (path.parent / f".{path.name}.tmp").unlink(missing_ok=True)
+        temporary_of(path).unlink(missing_ok=True)
         if _identity(entry) in stored or not (entry.forgotten or _is_whole(path, entry.sha256)):
             continue
         seq = next_seq + len(lost)

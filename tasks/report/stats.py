@@ -16,7 +16,7 @@ from tasks.contracts.settings import SearchSettings
 from tasks.raw.catalog import Catalog
 from tasks.search.frontier import Frontier
 from tasks.storage.atomic_files import read_json
-from tasks.storage.state_db import open_state
+from tasks.storage.state_db import open_state_to_read
 from tasks.tokenize import token_files
 
 if TYPE_CHECKING:  # it takes 50 MB, which a night that counts nothing is spared
@@ -39,7 +39,7 @@ LONGEST_TABLE = 15
 
 def collect_stats(layout: Layout) -> dict[str, Any]:
     """Returns the numbers of `run.py stats --json`; takes no lock and changes nothing that counts."""
-    with closing(open_state(layout.database)) as db:
+    with closing(open_state_to_read(layout.database)) as db:
         catalog = Catalog(layout, db)
         documents, readings = catalog.counts(), catalog.readings.counts()
         urls = Frontier(db, SearchSettings()).counts()
@@ -117,7 +117,7 @@ def _quantiles(values: pd.Series[Any]) -> dict[str, int]:
 
 def refused(layout: Layout, reason: str) -> list[dict[str, Any]]:
     """Returns the documents that ended for this reason, with its details, newest last."""
-    with closing(open_state(layout.database)) as db:
+    with closing(open_state_to_read(layout.database)) as db:
         catalog = Catalog(layout, db)
         rows = db.execute("SELECT seq, path, detail FROM documents WHERE outcome = ? ORDER BY seq", (reason,))
         return [dict(row) | {"url": catalog.entry(row["seq"]).url} for row in rows.fetchall()]

@@ -13,13 +13,13 @@ from tasks.contracts.records import LOW_CONFIDENCE
 from tasks.contracts.settings import SearchSettings
 from tasks.raw.catalog import Catalog
 from tasks.search.frontier import Frontier
-from tasks.storage.state_db import open_state
+from tasks.storage.state_db import open_state_to_read
 from tasks.tokenize import token_files
 
 
 def trace(url: str, layout: Layout) -> dict[str, Any]:
     """Returns what is known of a URL: its place in the frontier, and each stored text with its outcome."""
-    with closing(open_state(layout.database)) as db:
+    with closing(open_state_to_read(layout.database)) as db:
         visited = Frontier(db, SearchSettings()).lookup(url)
         catalog, site_lines = Catalog(layout, db), SiteLines(db)
         forgotten = catalog.forgotten.covers(url)
@@ -47,7 +47,7 @@ def url_of_token(target: str, layout: Layout) -> str:
     if manifest is None or not position.isdecimal() or int(position) >= tokens:
         raise SettingsError(f"{name} has {tokens:,} tokens: give {name}:0 to {name}:{max(tokens - 1, 0)}")
     seq = token_files.document_at(layout, manifest, split, int(position))
-    with closing(open_state(layout.database)) as db:
+    with closing(open_state_to_read(layout.database)) as db:
         return Catalog(layout, db).entry(seq).url
 
 

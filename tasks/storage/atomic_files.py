@@ -12,6 +12,10 @@ from typing import Any
 
 from model.contracts.atomic_files import sync
 
+# Of more files than these the whole file system is flushed, which may hold other programs' work, too: a disk that turns
+# needs 10 ms for each file that is flushed alone.
+FLUSHED_TOGETHER = 50
+
 
 def sync_folder(folder: Path) -> None:
     """Make the names in a folder durable (a rename is not until its folder is synced)."""
@@ -19,13 +23,9 @@ def sync_folder(folder: Path) -> None:
 
 
 @contextmanager
-def replacing(path: Path, *, sync_name: bool = True) -> Iterator[Path]:
-    """Yields a temporary path; what the block writes there becomes `path`, whole and durable.
-
-    Args:
-        sync_name: whether to sync the folder, too; a batch of files does that once, at its end.
-    """
-    temporary = path.with_name(f".{path.name}.tmp")
+def replacing(path: Path) -> Iterator[Path]:
+    """Yields a temporary path; what the block writes there becomes `path`, whole and durable."""
+    temporary = temporary_of(path)
     temporary.unlink(missing_ok=True)  # one that a kill left may be read-only
     try:
         yield temporary
@@ -34,31 +34,42 @@ def replacing(path: Path, *, sync_name: bool = True) -> Iterator[Path]:
         raise
     sync(temporary)
     os.replace(temporary, path)
-    if sync_name:
-        sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
-def write_atomically(path: Path, content: bytes, *, mode: int = 0o644, sync_name: bool = True) -> None:
-    """Write a whole file; for `sync_name` see `replacing`."""
-    with replacing(path, sync_name=sync_name) as temporary:
+def temporary_of(path: Path) -> Path:
+    """Returns the name that a file has until it is whole."""
+    return path.with_name(f".{path.name}.tmp")
+
+
+def write_atomically(path: Path, content: bytes, *, mode: int = 0o644) -> None:
+    """Write a whole file."""
+    with replacing(path) as temporary:
         temporary.write_bytes(content)
         temporary.chmod(mode)
 
 
-def write_all_atomically(files: Sequence[tuple[Path, bytes]], *, mode: int = 0o644) -> None:
-    """Write many whole files below one file system, with one flush of it; their folders are not synced.
-
-    An error or a kill leaves temporary files: the caller must know their names, as `replacing` gives them.
-    """
-    temporaries = [path.with_name(f".{path.name}.tmp") for path, _ in files]
-    for temporary, (_, content) in zip(temporaries, files, strict=True):
-        temporary.unlink(missing_ok=True)
-        temporary.write_bytes(content)
-        temporary.chmod(mode)
-    if files:
-        sync_filesystem(files[0][0].parent)
+def write_batch(files: Sequence[tuple[Path, bytes]], *, mode: int = 0o644) -> None:
+    """Write whole files of one file system. All are durable before the first gets its name; then the names are, too."""
+    temporaries = [temporary_of(path) for path, _ in files]
+    try:
+        for temporary, (_, content) in zip(temporaries, files, strict=True):
+            temporary.unlink(missing_ok=True)  # one that a kill left may be read-only
+            temporary.write_bytes(content)
+            temporary.chmod(mode)
+        if len(files) > FLUSHED_TOGETHER:
+            sync_filesystem(files[0][0].parent)
+        else:
+            for temporary in temporaries:
+                sync(temporary)
+    except BaseException:
+        for temporary in temporaries:
+            temporary.unlink(missing_ok=True)
+        raise
     for temporary, (path, _) in zip(temporaries, files, strict=True):
         os.replace(temporary, path)
+    for folder in {path.parent for path, _ in files}:
+        sync_folder(folder)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -40,6 +40,20 @@ def writer_lock(path: Path, purpose: str) -> Iterator[int]:
         os.close(handle)
 
 
+@contextmanager
+def reader_lock(path: Path) -> Iterator[None]:
+    """Keep writers out inside the block, for one who may not write. Raises LockHeldError like `writer_lock`."""
+    if not path.exists():  # nobody ever wrote there
+        yield
+        return
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        _take(handle, path)
+        yield
+    finally:
+        os.close(handle)
+
+
 def _take(handle: int, path: Path) -> None:
     deadline = time.monotonic() + GRACE_SECONDS
     while True:

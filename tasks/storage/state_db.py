@@ -47,6 +47,24 @@ def open_state(path: Path) -> sqlite3.Connection:
     return db
 
 
+def open_state_to_read(path: Path) -> sqlite3.Connection:
+    """Open the database for a command that only reads, also where its folder cannot be written.
+
+    Raises:
+        sqlite3.DatabaseError: the file is damaged, or lacks what this version adds.
+        DataDirectoryError: there is none, and it cannot be made.
+    """
+    if os.access(path.parent, os.W_OK):
+        return open_state(path)
+    if not path.exists():
+        raise DataDirectoryError(f"{path} is missing, and {path.parent} cannot be written: run a night where it can.")
+    # Where no log lies beside it nobody writes, and SQLite need not make the files by which it would see a writer.
+    how = "mode=ro" if path.with_name(f"{path.name}-wal").exists() else "immutable=1"
+    db = sqlite3.connect(f"{path.absolute().as_uri()}?{how}", uri=True, isolation_level=None, timeout=30.0)
+    db.row_factory = sqlite3.Row
+    return db
+
+
 class transaction:
     """`with transaction(db):` everything inside is committed together, or nothing is."""
 

@@ -9,6 +9,8 @@ import json
 import os
 import re
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,6 +73,13 @@ def run(*arguments: str | Path) -> Ran:
         except SystemExit as stop:  # argparse
             status = int(stop.code or 0)
     return Ran(status, out.getvalue(), err.getvalue())
+
+
+def run_apart(*arguments: str | Path) -> Ran:
+    """The same in a process of its own: Prefect reads its home once in a process, and another test may have had it."""
+    command = [sys.executable, "run.py", *map(str, arguments)]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+    return Ran(done.returncode, done.stdout, done.stderr)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import pyarrow.parquet
 import pytest
 
 from tests.golden.conftest import OWN, Trained
-from tests.golden.support import EXPECTED, WRITE, House, check, read_lines, shape, table_rows, tensors
+from tests.golden.support import EXPECTED, WRITE, House, check, read_lines, run_apart, shape, table_rows, tensors
 
 TOLD = ("seq", "path", "bytes", "split", "url", "extractor")
 SETTLED = ("config", "seed", "batch_size", "new_share", "cohorts", "first_step", "optimizer", "average_shares")
@@ -90,13 +90,14 @@ def test_rows_of_the_table_of_documents(default: House) -> None:
 def test_redacted_line_of_a_forgotten_document(default: House, tmp_path: Path) -> None:
     house = House(tmp_path / "data", default.profile)
     shutil.copytree(default.data, house.data)
-    plan = house.json("forget", "--seq", "0", "--dry-run")
-    house.run("forget", "--seq", "0")
+    options = ("--data-dir", house.data, "--profile", house.profile, "--json", "forget", "--seq", "0")
+    planned, done = run_apart(*options, "--dry-run"), run_apart(*options)
+    assert (planned.status, done.status) == (0, 0), planned.out + done.out
     line = house.ledger()[0]
     check(
         "forgetting",
         {
-            "dry run": shape(plan),
+            "dry run": shape(json.loads(planned.out)),
             "ledger line": line | {"forgotten": shape(line["forgotten"])},
             "forgotten.jsonl": shape(read_lines(house.data / "raw" / "forgotten.jsonl")),
             "outcomes": {

@@ -17,7 +17,8 @@ from model.data.tokenizer import END_OF_TEXT, END_OF_TEXT_ID, encode_documents, 
 from model.network.config import GPTConfig
 from model.network.gpt import GPT, compiled_loss
 from model.publishing.hf_export import load_published, publish
-from model.training.numerics import choose, has_compiler
+from model.training.compiler import has_compiler
+from model.training.numerics import choose
 
 HOSTILE = [
     f"a{END_OF_TEXT}b",

@@ -1,52 +1,118 @@
-"""Files of the user's own, many at once."""
+"""`run.py add` of many small files: how far it is, what it costs the disk, and what a kill leaves."""
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 import flows.add
 from flows.add import add_files, find_files
-from tasks.contracts.paths import find_data_directory
-from tasks.contracts.settings import Settings
+from tasks.contracts.paths import PROJECT, Layout, find_data_directory
+from tasks.contracts.run_record import Silent
+from tasks.maintain.verify import verify
+from tasks.raw.catalog import Catalog
 from tasks.raw.ledger import read_entries
+from tasks.storage.state_db import open_state
+from tests.support.growth import settings
+
+FILES, BATCH = 130, 60  # two batches that are flushed together, and a small one
+MOMENTS = 8
+
+# Adds, and kills itself at the n-th time that it opens, renames, removes or makes something; n = 0 counts them.
+DYING = """
+import os, signal, sys
+from pathlib import Path
+import flows.add
+from tasks.contracts.paths import find_data_directory
+from tasks.contracts.run_record import Silent
+from tests.support.growth import settings
+
+moment, data, notes, flows.add.BATCH_FILES = int(sys.argv[1]), sys.argv[2], Path(sys.argv[3]), int(sys.argv[4])
+layout, seen = find_data_directory(data), 0
+def count(event, arguments):
+    global seen
+    changes = ("open", "os.rename", "os.remove", "os.mkdir", "sqlite3.connect")
+    if event in changes and data in str(arguments[0]) and not (event == "open" and arguments[1] == "r"):
+        seen += 1
+        if seen == moment:
+            os.kill(os.getpid(), signal.SIGKILL)
+sys.addaudithook(count)
+flows.add.add_files(flows.add.find_files([notes]), settings(), layout, Silent())
+print(seen)
+"""
 
 
-class Heard:
-    """What was told while the files were added."""
+class Told(Silent):
+    """Keeps what it was told of the progress."""
 
     def __init__(self) -> None:
-        self.messages: list[str] = []
-        self.progressed: list[tuple[str, int, int]] = []
-
-    def message(self, text: str) -> None:
-        self.messages.append(text)
+        self.steps: list[tuple[str, int, int]] = []
 
     def progress(self, what: str, done: int, of: int, detail: str) -> None:
-        self.progressed.append((what, done, of))
+        self.steps.append((what, done, of))
 
 
-def test_many_small_files_are_stored_in_their_order_and_progress_is_told(tmp_path: Path) -> None:
-    folder, heard = tmp_path / "notes", Heard()
-    folder.mkdir()
-    for number in range(450):
-        (folder / f"{number:03}.txt").write_text(f"A note, the one with the number {number}.\n")
-    (folder / "100.txt").write_bytes(b"\xff\xfe\0\0 no text")
-    layout = find_data_directory(tmp_path / "data")
-    counts = add_files(find_files([folder]), Settings(), layout, heard)
-    assert counts == {"stored": 449, "unreadable": 1}
-    assert heard.progressed == [("add", 200, 450), ("add", 400, 450), ("add", 450, 450)]
-    assert len(heard.messages) == 1 and "100.txt" in heard.messages[0]
-    names = [Path(entry.url).name for entry, _ in read_entries(layout.ledger)]
-    assert names == [f"{number:03}.txt" for number in range(450) if number != 100]
-    assert add_files(find_files([folder]), Settings(), layout, Heard()) == {"unchanged": 449, "unreadable": 1}
+@pytest.fixture(scope="module")
+def notes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("notes").resolve()
+    for number in range(FILES):
+        (folder / f"{number:03d}.txt").write_text(f"Note {number}: the tide came in at {number} past noon.")
+    return folder
 
 
-def test_long_texts_make_small_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(flows.add, "BATCH_BYTES", 3000)
-    heard = Heard()
-    for number in range(5):
-        (tmp_path / f"{number}.txt").write_text(f"Text {number} of many words. " * 70)
-    add_files(find_files([tmp_path]), Settings(), find_data_directory(tmp_path / "data"), heard)
-    assert heard.progressed == [("add", 2, 5), ("add", 4, 5), ("add", 5, 5)]
+def require_all_once(layout: Layout, notes: Path) -> None:
+    entries = [entry for entry, _ in read_entries(layout.ledger)]
+    assert [entry.seq for entry in entries] == list(range(FILES))
+    assert sorted(entry.url for entry in entries) == sorted(path.as_uri() for path in notes.iterdir())
+    assert not list(layout.raw.rglob(".*.tmp"))
+    with closing(open_state(layout.database)) as db:
+        assert list(verify(layout, Catalog(layout, db))) == []
+
+
+def test_many_small_files_cost_few_flushes_and_tell_how_far_it_is(
+    notes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushes: list[int] = []
+    fsync = os.fsync
+
+    def count(file: int) -> None:
+        flushes.append(file)
+        fsync(file)
+
+    monkeypatch.setattr(os, "fsync", count)
+    monkeypatch.setattr(flows.add, "BATCH_FILES", BATCH)
+    layout, told = find_data_directory(tmp_path / "data"), Told()
+    assert add_files(find_files([notes]), settings(), layout, told) == {"stored": FILES}
+    assert told.steps == [("add", 60, FILES), ("add", 120, FILES), ("add", 130, FILES)]
+    assert len(flushes) < FILES / 3
+    require_all_once(layout, notes)
+
+
+def test_long_files_are_not_all_held_in_memory(notes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flows.add, "BATCH_BYTES", 1000)
+    batches = list(flows.add._batches(find_files([notes])))
+    assert max(sum(path.stat().st_size for path in batch[:-1]) for batch in batches) < 1000
+    assert [path for batch in batches for path in batch] == find_files([notes])
+
+
+def test_a_kill_loses_nothing_and_doubles_nothing(notes: Path, tmp_path: Path) -> None:
+    def die(moment: int, data: Path) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", DYING, str(moment), str(data), str(notes), str(BATCH)]
+        return subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+
+    total = int(die(0, tmp_path / "whole").stdout)
+    assert total > 3 * FILES
+    for number in range(MOMENTS):
+        moment = 1 + total * number // MOMENTS
+        layout = find_data_directory(tmp_path / str(moment))
+        assert die(moment, layout.root).returncode == -signal.SIGKILL
+        stored = sum(1 for _ in read_entries(layout.ledger))
+        counts = add_files(find_files([notes]), settings(), layout, Silent())
+        assert counts["stored"] + counts["unchanged"] == FILES and counts["unchanged"] >= stored
+        require_all_once(layout, notes)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from model.network import amx
 from model.network.gpt import GPT, compiled_loss
-from model.training.numerics import has_compiler
+from model.training.compiler import has_compiler
 from tests.unit.model.network.test_amx import BF16, CONFIG, error, needs_amx
 
 

@@ -15,7 +15,7 @@ from model.contracts.erasure_marks import metadata_digest
 from model.contracts.job import TrainJob, pending_chunk
 from model.train_chunk import train
 from model.training import numerics
-from model.training.numerics import has_compiler
+from model.training.compiler import has_compiler
 from tasks.contracts.errors import TrainingError
 from tasks.contracts.paths import Layout, find_data_directory
 from tasks.contracts.run_record import RunRecord, Silent

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from deployments.schedules import ZONES, local_zone, schedule_of
+from deployments.schedules import schedule_of
 from tasks.contracts.paths import PROJECT
+from tasks.contracts.time_zone import ZONES, local_zone
 
 BERLIN = ZONES / "Europe" / "Berlin"
 needs_zones = pytest.mark.skipif(not BERLIN.is_file(), reason="no tzdata on this machine")

@@ -12,7 +12,7 @@ from tasks.contracts.errors import TruthDamagedError
 from tasks.contracts.paths import Layout, find_data_directory
 from tasks.contracts.urls import former_key
 from tasks.raw.catalog import Catalog
-from tasks.raw.ledger import MANY_FILES, Ledger, last_lines, read_entries, recover
+from tasks.raw.ledger import Ledger, last_lines, read_entries, recover
 from tasks.storage import atomic_files
 from tasks.storage.state_db import open_state
 from tests.support.corpora import document
@@ -104,10 +104,11 @@ def test_a_kill_before_the_first_raw_file_leaves_nothing(layout: Layout) -> None
 def test_many_documents_are_written_with_one_flush_and_a_kill_leaves_nothing(
     layout: Layout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    documents = [document(i) for i in range(MANY_FILES)]
+    many = atomic_files.FLUSHED_TOGETHER + 1
+    documents = [document(i) for i in range(many)]
 
     def killed(folder: Path) -> None:
-        assert len(list(layout.raw.rglob(".*.txt.tmp"))) == MANY_FILES
+        assert len(list(layout.raw.rglob(".*.txt.tmp"))) == many
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:

@@ -16,7 +16,7 @@ from torch import Tensor
 from model.network import amx
 from model.network.config import GPTConfig
 from model.network.gpt import GPT
-from model.training.numerics import has_compiler
+from model.training.compiler import has_compiler
 from model.training.optimizer import COEFFICIENTS, MOMENTUM, MuonAdamW, newton_schulz
 
 BF16 = torch.bfloat16
