@@ -2,7 +2,8 @@
 
 A table of weights, learned from pages with their truth, gives each block a probability (`block_features.py`). The
 blocks that are taken are those for which the expected F1 of the page is highest, so that a page with few sure blocks
-loses little, and one with many unsure blocks takes not all of them. What stands on a page twice is taken once.
+loses little, and one with many unsure blocks takes not all of them. What one template made is taken or left together:
+no post of a thread, no row, no name in a list is missing. What stands on a page twice is taken once.
 
 On an article, the consensus (`consensus.py`) stands as long as it is worth nearly as much: it knows better where an
 article ends. The expected F1 is how sure we are.
@@ -26,7 +27,9 @@ VERSION = 4  # raise it with every change that can change a text, weights includ
 STANDS = 0.5  # share of the best choice's worth from which on the consensus stands, on an article
 CAUTION = 1.1  # times the expected words of the truth: above 1, a block must be a little less likely to be taken
 NOTHING = 0.2  # worth of a choice, below which a page has no text
+LEAST = 1e-6  # probability
 REPEATED_WORDS = 5  # a shorter block may stand on a page several times
+REPEATS = frozenset(("documentation", "reference", "wiki"))  # kinds of pages that say the same of each of many things
 MAY_REPEAT = HEADINGS | {"pre", "td", "th", "dt"}
 
 
@@ -70,10 +73,10 @@ def look_at(
 def main_text(seen: Seen, tables: Tables | None = None) -> MainText:
     """Returns the blocks of the page's text; none where nothing on it is a text."""
     tables = tables or learned()
-    once = candidates(seen.blocks)
-    odds = probabilities(seen.features, tables.blocks)
-    sizes = [block.size for block in seen.blocks]
     kind = page_kind(seen.about, tables)
+    once = candidates(seen.blocks, may_repeat=kind in REPEATS)
+    odds = together(seen.blocks, probabilities(seen.features, tables.blocks))
+    sizes = [block.size for block in seen.blocks]
     expected = sum(odds[at] * sizes[at] for at in once)
 
     def worth(chosen: Sequence[int]) -> float:
@@ -104,11 +107,22 @@ def probabilities(features: Sequence[BlockFeatures], weights: dict[str, float]) 
     return result
 
 
+def together(blocks: Sequence[Block], odds: Sequence[float]) -> list[float]:
+    """Returns one probability for all blocks of a template: that of the mean of their log odds."""
+    sums: dict[str, list[float]] = {}
+    for block, probability in zip(blocks, odds, strict=True):
+        if block.size:
+            bounded = min(max(probability, LEAST), 1 - LEAST)
+            sums.setdefault(block.element.template, []).append(math.log(bounded / (1 - bounded)))
+    means = {template: 1 / (1 + math.exp(-math.fsum(logs) / len(logs))) for template, logs in sums.items()}
+    return [means.get(block.element.template, 0.0) for block in blocks]
+
+
 def best_choice(odds: Sequence[float], sizes: Sequence[int], places: Sequence[int]) -> list[int]:
     """Returns the places of the blocks, in order, whose expected F1 is highest.
 
     Args:
-        odds: the probability of each block.
+        odds: the probability of each block; blocks with the same one are taken or left together.
         sizes: the words of each block.
         places: of the blocks that may be taken.
     """
@@ -119,13 +133,16 @@ def best_choice(odds: Sequence[float], sizes: Sequence[int], places: Sequence[in
         taken += sizes[at]
         right += odds[at] * sizes[at]
         value = 2 * right / (taken + expected)
-        if value > best:
+        is_last_of_its_odds = rank == len(ranked) or odds[ranked[rank]] != odds[at]
+        if is_last_of_its_odds and value > best:
             best, number = value, rank
     return sorted(ranked[:number])
 
 
-def candidates(blocks: Sequence[Block]) -> list[int]:
-    """Returns the places of the blocks without those whose text stands further up already."""
+def candidates(blocks: Sequence[Block], *, may_repeat: bool = False) -> list[int]:
+    """Returns the places of the blocks; unless they may repeat, without those whose text stands further up already."""
+    if may_repeat:
+        return list(range(len(blocks)))
     known = set[tuple[str, ...]]()
     places = []
     for at, block in enumerate(blocks):

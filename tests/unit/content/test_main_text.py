@@ -8,7 +8,7 @@ from itertools import combinations
 import pytest
 
 from tasks.content.block_features import BlockFeatures, Scale, block_features
-from tasks.content.main_text import CAUTION, best_choice, candidates, probabilities
+from tasks.content.main_text import CAUTION, best_choice, candidates, probabilities, together
 from tasks.content.page_kind import page_kind
 from tasks.content.text_blocks import page_blocks
 from tasks.content.weights import Tables, learned, read_weights, write_weights
@@ -35,6 +35,21 @@ def test_the_choice_is_the_best_of_all_choices(seed: int) -> None:
     best = max(worth(chosen) for number in range(1, 9) for chosen in combinations(candidates, number))
     chosen = best_choice(odds, sizes, candidates)
     assert worth(tuple(chosen)) == pytest.approx(best) and chosen == sorted(chosen) and 4 not in chosen
+
+
+def test_what_one_template_made_is_taken_or_left_together() -> None:
+    posts = "".join(f"<div class=post><p>{text}</p></div>" for text in (BOATS, "Well done.", NETS))
+    blocks = blocks_of(f"<div class=thread>{posts}</div><div class=side><p>Follow us on all channels</p></div>")
+    odds = together(blocks, [0.9, 0.2, 0.8, 0.1])
+    assert odds[0] == odds[1] == odds[2] == pytest.approx(0.6753, abs=1e-4) and odds[3] == pytest.approx(0.1)
+    assert best_choice(odds, [block.size for block in blocks], range(4)) == [0, 1, 2]
+    # However the sum of a part may be better: none of the three is taken without the others.
+    assert best_choice([0.5, 0.5, 0.5, 0.9], [1, 1, 500, 400], range(4)) in ([3], [0, 1, 2, 3])
+
+
+def test_documentation_may_repeat_itself() -> None:
+    blocks = blocks_of(f"<p>{BOATS}</p><p>{BOATS}</p>")
+    assert candidates(blocks) == [0] and candidates(blocks, may_repeat=True) == [0, 1]
 
 
 def test_nothing_is_chosen_of_nothing() -> None:
