@@ -14,12 +14,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from tasks.content.block_features import BlockFeatures, block_features, shares_found
 from tasks.content.consensus import consensus_blocks
 from tasks.content.page_kind import page_kind, page_shape
-from tasks.content.text_blocks import HEADINGS, Block
+from tasks.content.text_blocks import HEADINGS, Block, BlockElement
 from tasks.content.weights import Tables, learned
 
 VERSION = 4  # raise it with every change that can change a text, weights included
@@ -110,12 +111,24 @@ def probabilities(features: Sequence[BlockFeatures], weights: dict[str, float]) 
 def together(blocks: Sequence[Block], odds: Sequence[float]) -> list[float]:
     """Returns one probability for all blocks of a template: that of the mean of their log odds."""
     sums: dict[str, list[float]] = {}
-    for block, probability in zip(blocks, odds, strict=True):
+    templates = [_template(block.element) for block in blocks]
+    for template, block, probability in zip(templates, blocks, odds, strict=True):
         if block.size:
             bounded = min(max(probability, LEAST), 1 - LEAST)
-            sums.setdefault(block.element.template, []).append(math.log(bounded / (1 - bounded)))
+            sums.setdefault(template, []).append(math.log(bounded / (1 - bounded)))
     means = {template: 1 / (1 + math.exp(-math.fsum(logs) / len(logs))) for template, logs in sums.items()}
-    return [means.get(block.element.template, 0.0) for block in blocks]
+    return [means.get(template, 0.0) for template in templates]
+
+
+def _template(element: BlockElement) -> str:
+    """Returns tag and first class of an element and of three around it. Other classes, and those with a digit, say what
+    is in one of them: `post-331 post category-recipes`."""
+    labels = []
+    for one in islice(element.upwards(), 4):
+        tag, _, classes = one.kind.partition(".")
+        first = next((name for name in classes.split() if not any(map(str.isdigit, name))), "")
+        labels.append(f"{tag}.{first}")
+    return "/".join(labels)
 
 
 def best_choice(odds: Sequence[float], sizes: Sequence[int], places: Sequence[int]) -> list[int]:

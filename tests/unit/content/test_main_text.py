@@ -47,6 +47,15 @@ def test_what_one_template_made_is_taken_or_left_together() -> None:
     assert best_choice([0.5, 0.5, 0.5, 0.9], [1, 1, 500, 400], range(4)) in ([3], [0, 1, 2, 3])
 
 
+def test_classes_that_only_one_member_has_do_not_part_a_list() -> None:
+    cards = "".join(
+        f"<article class='post-{number} post category-{name}'><h2>{text}</h2></article>"
+        for number, name, text in ((1, "tides", BOATS), (27, "nets", NETS))
+    )
+    odds = together(blocks_of(cards), [0.9, 0.1])
+    assert odds == pytest.approx([0.5, 0.5])
+
+
 def test_documentation_may_repeat_itself() -> None:
     blocks = blocks_of(f"<p>{BOATS}</p><p>{BOATS}</p>")
     assert candidates(blocks) == [0] and candidates(blocks, may_repeat=True) == [0, 1]
