@@ -121,7 +121,8 @@ def is_caught_up_by_another(run: FlowRun) -> bool:
     """Whether a scheduled run that begins late leaves its work to another: a night to a later one, a check to a night.
 
     A machine that slept with its worker wakes to all that were missed, and the worker starts them at once. Each asks
-    for itself, and one goes on. False where the server cannot be asked.
+    for itself, and one goes on. A night that a person started catches up for none. False where the server cannot be
+    asked.
     """
     now, due = datetime.now(UTC), run.expected_start_time
     if not run.auto_scheduled or due is None or now - due < LATE:
@@ -136,7 +137,8 @@ def is_caught_up_by_another(run: FlowRun) -> bool:
             ),
             state=None if is_night else filters.FlowRunFilterState.model_validate({"type": {"any_": UNDER_WAY}}),
         )
-        return any(other.id != run.id for other in client.read_flow_runs(flow_run_filter=wanted, limit=2))
+        others = [other for other in client.read_flow_runs(flow_run_filter=wanted) if other.id != run.id]
+        return any(other.auto_scheduled or not is_night for other in others)
     return False
 
 

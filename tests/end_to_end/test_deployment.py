@@ -381,6 +381,16 @@ def test_worker_and_flow_killed_together(stand: Stand, first_night: Json) -> Non
     assert stand.ended(missed)["type"] == "COMPLETED"
 
 
+def test_old_runs_are_forgotten_and_the_coming_ones_stay(stand: Stand, first_night: Json) -> None:
+    coming = len(stand.runs(state={"type": {"any_": ["SCHEDULED"]}}))
+    said = stand.shell(". deployments/environment.sh; python -m deployments.watch --prune 0")
+    assert "flow runs" in said and "artifacts" in said
+    assert not stand.runs(end_time={"is_null_": False})
+    assert stand.artifacts(first_night["id"]) == {}
+    assert stand.ask("POST", "/task_runs/count", {}) == 0
+    assert len(stand.runs(state={"type": {"any_": ["SCHEDULED"]}})) == coming > 0
+
+
 def test_a_worker_that_was_away_catches_up_with_one_night(stand: Stand, first_night: Json) -> None:
     for words in ("deployments.worker", "prefect worker"):
         stand.kill(words)
@@ -400,13 +410,3 @@ def test_a_worker_that_was_away_catches_up_with_one_night(stand: Stand, first_ni
     nightly = stand.ask("GET", "/deployments/name/grow-and-train/nightly")["id"]
     newest = next(run["id"] for run in coming if run["deployment_id"] == nightly)
     assert ids[states.index("Completed")] == newest
-
-
-def test_old_runs_are_forgotten_and_the_coming_ones_stay(stand: Stand, first_night: Json) -> None:
-    coming = len(stand.runs(state={"type": {"any_": ["SCHEDULED"]}}))
-    said = stand.shell(". deployments/environment.sh; python -m deployments.watch --prune 0")
-    assert "flow runs" in said and "artifacts" in said
-    assert not stand.runs(end_time={"is_null_": False})
-    assert stand.artifacts(first_night["id"]) == {}
-    assert stand.ask("POST", "/task_runs/count", {}) == 0
-    assert len(stand.runs(state={"type": {"any_": ["SCHEDULED"]}})) == coming > 0

@@ -52,8 +52,11 @@ def folder() -> Iterator[Path]:
         subprocess.run(["chmod", "-R", "u+rwX", str(folder)], check=True)
 
 
+NAMED = ("HOME", "USER", "LOGNAME", "PREFECT_HOME")  # what says who the user is, and where their files are
+
+
 def start(folder: Path, *arguments: str, prefix: tuple[str, ...] = (), **variables: str) -> subprocess.Popen[str]:
-    env = {name: value for name, value in os.environ.items() if name not in ("HOME", "USER", "LOGNAME")}
+    env = {name: value for name, value in os.environ.items() if name not in NAMED}
     command = [*prefix, sys.executable, str(PROJECT / "run.py"), "--data-dir", str(folder / "data")]
     return subprocess.Popen(
         [*command, "--profile", str(folder / "profile.toml"), *arguments],

@@ -89,7 +89,7 @@ COMMANDS = {
     "documents  29 raw": ("stats",),
     "stored      as document": ("trace", URL),
     "all is as it was written": ("verify",),
-    "The ": ("sample", "--tokens", "5"),
+    "The": ("sample", "--tokens", "5"),
     "{}": ("report",),
     "documents to": ("export", "dataset", "--to", "exports/kept.parquet"),
     "exports/model.gguf": ("export", "gguf", "--to", "exports/model.gguf"),

@@ -44,7 +44,8 @@ def by_script(script: str) -> Play:
     """A page whose article a script brings, and which does something else besides."""
     brings = (
         "const text = document.createElement('article');"
-        f"text.innerHTML = '<h1>Made by a script</h1>' + '<p>{PARAGRAPH}</p>'.repeat(6);"
+        f"const lines = [1, 2, 3, 4, 5, 6].map((number) => '<p>' + number + '. {PARAGRAPH}</p>');"
+        "text.innerHTML = '<h1>Made by a script</h1>' + lines.join('');"
         "document.getElementById('root').appendChild(text);"
     )
     return answers(page(f"<div id=root></div><script>{brings}{script}</script>"))
