@@ -35,6 +35,7 @@ CRASHED = (
 )
 SKIPPED = "No worker was there at its time. One night catches up for all that were missed."
 START_SECONDS = 120.0
+BY_SCHEDULE = "auto-scheduled"  # tag that Prefect gives to the runs of a schedule
 LATE = timedelta(minutes=15)  # a worker that is busy or starts again is not so late
 UNDER_WAY = [StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING]
 PAGE = 200
@@ -138,7 +139,7 @@ def is_caught_up_by_another(run: FlowRun) -> bool:
             state=None if is_night else filters.FlowRunFilterState.model_validate({"type": {"any_": UNDER_WAY}}),
         )
         others = [other for other in client.read_flow_runs(flow_run_filter=wanted) if other.id != run.id]
-        return any(other.auto_scheduled or not is_night for other in others)
+        return any(BY_SCHEDULE in other.tags or not is_night for other in others)
     return False
 
 

@@ -14,7 +14,7 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Completed, Running, Scheduled
 
-from flows.prefect_server.housekeeping import FLOW, is_caught_up_by_another
+from flows.prefect_server.housekeeping import BY_SCHEDULE, FLOW, is_caught_up_by_another
 
 HOUR = timedelta(hours=1)
 
@@ -42,7 +42,7 @@ def deployments(client: SyncPrefectClient) -> Iterator[dict[str, UUID]]:
 def scheduled(client: SyncPrefectClient, deployment: UUID, ago: timedelta) -> FlowRun:
     """A run as Prefect's scheduler makes it."""
     state: Any = Scheduled(scheduled_time=datetime.now(UTC) - ago)
-    run = client.create_flow_run_from_deployment(deployment, state=state)
+    run = client.create_flow_run_from_deployment(deployment, state=state, tags=[BY_SCHEDULE])
     return client.read_flow_run(run.id).model_copy(update={"auto_scheduled": True})
 
 
@@ -68,6 +68,15 @@ def test_a_run_in_time_and_one_that_a_person_started_leave_nothing_to_others(
     coming = scheduled(client, deployments["nightly"], -HOUR)
     assert not any(map(is_caught_up_by_another, (by_hand, in_time, coming)))
     assert is_caught_up_by_another(by_hand.model_copy(update={"auto_scheduled": True}))
+
+
+def test_a_night_that_a_person_started_later_catches_up_for_none(
+    client: SyncPrefectClient, deployments: dict[str, UUID]
+) -> None:
+    missed = scheduled(client, deployments["nightly"], 30 * HOUR)
+    state: Any = Scheduled(scheduled_time=datetime.now(UTC) - HOUR)
+    client.create_flow_run_from_deployment(deployments["nightly"], state=state)
+    assert not is_caught_up_by_another(missed)
 
 
 def test_without_a_server_a_late_night_goes_on(client: SyncPrefectClient, deployments: dict[str, UUID]) -> None:
