@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
-from tasks.content.text_blocks import Block, BlockElement, Trigrams, tokens_of, trigrams
+from tasks.content.text_blocks import Block, BlockElement, tokens_of
 
 # What classes and ids say of the part of the page that they name.
 NAMED = {
@@ -121,22 +121,6 @@ class _Sums:
 
     def share(self, words: float) -> float:
         return words / self.words if self.words else 0.0
-
-
-def shares_found(blocks: Sequence[Block], reference: str) -> list[float]:
-    """Returns the share of each block's word trigrams that stand in a text; short blocks must be one of its lines."""
-    lines = {" ".join(tokens_of(line)) for line in reference.splitlines()}
-    known = trigrams(tokens_of(reference))
-    return [_share_found(block.tokens, known, lines) for block in blocks]
-
-
-def _share_found(tokens: list[str], known: Trigrams, lines: set[str]) -> float:
-    if not tokens:
-        return 0.0
-    if len(tokens) < 5:
-        return float(" ".join(tokens) in lines)
-    own = trigrams(tokens)
-    return len(own & known) / len(own)
 
 
 def block_features(

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from tasks.content.content_edges import is_paragraph, is_set_apart, trimmed
-from tasks.content.text_blocks import HEADINGS, Block, BlockElement, Trigrams, tokens_of, trigrams
+from tasks.content.text_blocks import HEADINGS, Block, BlockElement, Trigrams, shares_found
 
 COVERED = 0.6  # a block is in the reference if this share of its word trigrams is
 PROSE_WORDS = 10  # a block with fewer words is no prose
@@ -66,8 +66,8 @@ def consensus_blocks(blocks: list[Block], titles: Iterable[str], reference: Call
 
 def _locate(blocks: list[Block], reference: str) -> Found | None:
     """Steps 1 and 2: the blocks in the reference or from the article's templates, and the root that holds them."""
-    held = {block: trigrams(block.tokens) for block in blocks}
-    in_reference = _blocks_in_reference(blocks, held, reference)
+    shares = shares_found(blocks, reference)
+    in_reference = {block for block, share in zip(blocks, shares, strict=True) if share >= COVERED}
     prose = [block for block in blocks if block.size >= PROSE_WORDS and block.link_share < PROSE_LINKS]
     words_by_template = Counter[str]()
     for block in prose:
@@ -79,7 +79,7 @@ def _locate(blocks: list[Block], reference: str) -> Found | None:
         for block in prose
         if block in in_reference or (not block.element.hidden and words_by_template[block.element.template] > enough)
     ]
-    root = _root(article_prose, held)
+    root = _root(article_prose)
     if root is None:
         return None
     candidates = in_reference | set(article_prose)
@@ -87,28 +87,12 @@ def _locate(blocks: list[Block], reference: str) -> Found | None:
     return Found([block for block in blocks if block in candidates and _belongs(block.element, root, parents)], root)
 
 
-def _blocks_in_reference(blocks: list[Block], held: dict[Block, Trigrams], reference: str) -> set[Block]:
-    """Returns the blocks whose trigrams are mostly in the reference; blocks of a few words must be a line of it."""
-    lines = {" ".join(tokens_of(line)) for line in reference.splitlines()}
-    words = trigrams(tokens_of(reference))
-    return {
-        block
-        for block in blocks
-        if block.tokens
-        and (
-            " ".join(block.tokens) in lines
-            if len(block.tokens) < 5
-            else len(held[block] & words) >= COVERED * len(held[block])
-        )
-    }
-
-
-def _root(prose: list[Block], words: dict[Block, Trigrams]) -> BlockElement | None:
+def _root(prose: list[Block]) -> BlockElement | None:
     """Returns the deepest element with most of the distinct trigrams (a page may have its article twice)."""
     held: dict[BlockElement, Trigrams] = {}
     for block in prose:
         for element in block.element.upwards():
-            held.setdefault(element, set()).update(words[block])
+            held.setdefault(element, set()).update(block.trigrams)
     enough = MAIN * max(map(len, held.values()), default=0)  # the outermost element holds all
     wide = [element for element, words in held.items() if len(words) >= enough]
     best = max(wide, key=lambda element: element.depth, default=None)

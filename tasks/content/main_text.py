@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from tasks.content.block_features import BlockFeatures, block_features, shares_found
+from tasks.content.block_features import BlockFeatures, block_features
 from tasks.content.consensus import consensus_blocks
 from tasks.content.page_kind import page_kind, page_shape
-from tasks.content.text_blocks import HEADINGS, Block, BlockElement
+from tasks.content.text_blocks import HEADINGS, Block, BlockElement, shares_found
 from tasks.content.weights import Tables, learned
 
 VERSION = 4  # raise it with every change that can change a text, weights included

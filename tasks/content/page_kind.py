@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from tasks.content.block_features import Scale
+from tasks.content.content_edges import PARAGRAPH_LINKS, PARAGRAPH_WORDS
 from tasks.content.text_blocks import HEADINGS, Block
 from tasks.content.weights import Tables
 
@@ -64,7 +65,6 @@ SOURCE = 300_000  # characters of a page in which programs are searched
 SCRIPT = 200_000  # characters of a JSON-LD script
 JSON_LD_TYPE = re.compile(r'"@type"\s*:\s*"(\w{3,30})"')
 WORD, PATH_DATE, LONG_NUMBER = re.compile(r"[a-z]{2,}"), re.compile(r"/(?:19|20)\d\d/"), re.compile(r"\d{4,}")
-PARAGRAPH_WORDS = 15
 SHAPE = {
     "words": Scale("words", 127, 255, 511, 1023, 3000),
     "links": Scale("links", 0.1, 0.2, 0.35, 0.5, 0.7),
@@ -106,7 +106,7 @@ def page_shape(tree: Any, blocks: Sequence[Block], found: Sequence[float]) -> li
         "found words": found_words,
         "words of a block": words / (len(blocks) or 1),
         "short": short / words,
-        "paragraphs": sum(block.size >= PARAGRAPH_WORDS and block.link_share < 0.3 for block in blocks),
+        "paragraphs": sum(block.size >= PARAGRAPH_WORDS and block.link_share < PARAGRAPH_LINKS for block in blocks),
         "of one template": max(templates.values(), default=0),
         "headings": sum(block.tag in HEADINGS for block in blocks),
         "prices": sum(any(sign in block.text for sign in "$€£¥₹") for block in blocks),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,6 +36,8 @@ DATA_CELL_WORDS, DATA_ROW_WORDS = 100, 250  # the same where the table has a hea
 # Scripts without spaces between words: two characters count as a word.
 TOKEN = re.compile(rf"[{UNSPACED}]|[^\W{UNSPACED}]+")
 UNSPACED_CHARACTER = re.compile(f"[{UNSPACED}]")
+
+SHORT_TOKENS = 5  # a block with fewer has too few trigrams to be looked up
 
 Trigrams = set[tuple[str, str, str]]
 
@@ -77,6 +79,7 @@ class Block:
     link: int  # characters in links
     strong: int  # characters in bold
     tokens: list[str] = field(default_factory=list)  # lower case, no punctuation
+    trigrams: Trigrams = field(default_factory=set)  # of the tokens
     size: int = 0  # in words
 
     @property
@@ -102,6 +105,19 @@ def trigrams(tokens: list[str]) -> Trigrams:
     return set(zip(tokens, tokens[1:], tokens[2:], strict=False))
 
 
+def shares_found(blocks: Sequence[Block], reference: str) -> list[float]:
+    """Returns the share of each block's word trigrams that stand in a text; short blocks must be one of its lines."""
+    lines = {" ".join(tokens_of(line)) for line in reference.splitlines()}
+    known = trigrams(tokens_of(reference))
+
+    def share(block: Block) -> float:
+        if len(block.tokens) < SHORT_TOKENS:
+            return float(bool(block.tokens) and " ".join(block.tokens) in lines)
+        return len(block.trigrams & known) / len(block.trigrams)
+
+    return [share(block) for block in blocks]
+
+
 def page_blocks(tree: Any) -> list[Block]:
     """Returns all visible text of the tree, in document order. Does not change the tree."""
     reader = _Reader(_data_tables(tree))
@@ -117,6 +133,7 @@ def page_blocks(tree: Any) -> list[Block]:
     reader.flush()
     for block in reader.blocks:
         block.tokens = tokens_of(block.text)
+        block.trigrams = trigrams(block.tokens)
         block.size = len(block.tokens)
         if not block.text.isascii():
             block.size -= len(UNSPACED_CHARACTER.findall(block.text)) // 2
