@@ -398,10 +398,14 @@ def test_a_worker_that_was_away_catches_up_with_one_night(stand: Stand, first_ni
     assert len(coming) > 4  # nights and weekly checks
     with closing(sqlite3.connect(stand.home / ".prefect" / "prefect.db", timeout=60)) as db, db:  # days go by
         for number, run in enumerate(coming, 1):
-            then = (datetime.now(UTC) - timedelta(days=number)).strftime("%Y-%m-%d %H:%M:%S.%f")
-            values = (then, then, UUID(run["id"]).hex)
+            past = datetime.now(UTC) - timedelta(days=number)
+            then, run_id = past.strftime("%Y-%m-%d %H:%M:%S.%f"), UUID(run["id"]).hex
             change = "UPDATE flow_run SET expected_start_time = ?, next_scheduled_start_time = ?"
-            assert db.execute(f"{change} WHERE replace(id, '-', '') = ?", values).rowcount == 1
+            assert db.execute(f"{change} WHERE replace(id, '-', '') = ?", (then, then, run_id)).rowcount == 1
+            # A run that begins waits for the time that its state names.
+            change = "UPDATE flow_run_state SET state_details = json_set(state_details, '$.scheduled_time', ?)"
+            values = (past.isoformat(), run_id)
+            assert db.execute(f"{change} WHERE replace(flow_run_id, '-', '') = ?", values).rowcount == 1
     said = stand.shell(". deployments/environment.sh; python -m deployments.worker --background")
     assert f"{len(coming) - 1} run(s) were missed" in said
     ids = [run["id"] for run in coming]
