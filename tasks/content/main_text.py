@@ -2,33 +2,34 @@
 
 A table of weights, learned from pages with their truth, gives each block a probability (`block_features.py`). The
 blocks that are taken are those for which the expected F1 of the page is highest, so that a page with few sure blocks
-loses little, and one with many unsure blocks takes not all of them. What one template made is taken or left together:
-no post of a thread, no row, no name in a list is missing. What stands on a page twice is taken once.
+loses little, and one with many unsure blocks takes not all of them. What one template made is taken or left together
+(`block_odds.py`): no post of a thread, no row, no name in a list is missing. What stands on a page twice is taken once.
 
 On an article, the consensus (`consensus.py`) stands as long as it is worth nearly as much: it knows better where an
-article ends. The expected F1 is how sure we are.
+article ends. What it left out of the middle comes back if it is likely. In a thread, the lines come back that say who
+speaks (`speakers.py`). The expected F1 is how sure we are.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 from tasks.content.block_features import BlockFeatures, block_features
+from tasks.content.block_odds import block_odds, holder_of, template
 from tasks.content.consensus import consensus_blocks
 from tasks.content.page_kind import page_kind, page_shape
-from tasks.content.text_blocks import HEADINGS, Block, BlockElement, shares_found
+from tasks.content.speakers import speakers
+from tasks.content.text_blocks import HEADINGS, Block, shares_found
 from tasks.content.weights import Tables, learned
 
-VERSION = 4  # raise it with every change that can change a text, weights included
+VERSION = 5  # raise it with every change that can change a text, weights included
 
 STANDS = 0.5  # share of the best choice's worth from which on the consensus stands, on an article
-CAUTION = 1.1  # times the expected words of the truth: above 1, a block must be a little less likely to be taken
+LIKELY_BESIDE, LIKELY_BETWEEN, LIKELY_OUTSIDE = 0.5, 0.9, 0.95  # probabilities; see `with_likely`
+CAUTION = 1.3  # times the expected words of the truth: the higher, the less likely a block may be that is taken
 NOTHING = 0.2  # worth of a choice, below which a page has no text
-LEAST = 1e-6  # probability
 REPEATED_WORDS = 5  # a shorter block may stand on a page several times
 REPEATS = frozenset(("documentation", "reference", "wiki"))  # kinds of pages that say the same of each of many things
 MAY_REPEAT = HEADINGS | {"pre", "td", "th", "dt"}
@@ -76,59 +77,52 @@ def main_text(seen: Seen, tables: Tables | None = None) -> MainText:
     tables = tables or learned()
     kind = page_kind(seen.about, tables)
     once = candidates(seen.blocks, may_repeat=kind in REPEATS)
-    odds = together(seen.blocks, probabilities(seen.features, tables.blocks))
+    odds = block_odds(seen.blocks, seen.features, tables.blocks)
     sizes = [block.size for block in seen.blocks]
     expected = sum(odds[at] * sizes[at] for at in once)
 
-    def worth(chosen: Sequence[int]) -> float:
-        """Returns the expected F1 of a choice."""
+    def worth(chosen: Sequence[int], caution: float = CAUTION) -> float:
+        """Returns the expected F1 of a choice, where caution is 1."""
         taken = sum(sizes[at] for at in chosen)
-        return 2 * sum(odds[at] * sizes[at] for at in chosen) / (taken + CAUTION * expected) if taken else 0.0
+        return 2 * sum(odds[at] * sizes[at] for at in chosen) / (taken + caution * expected) if taken else 0.0
 
     best = best_choice(odds, sizes, once)
-    value = worth(best)
     consensus = [at for at, block in enumerate(seen.blocks) if block in seen.consensus]
-    if kind == "article" and consensus and worth(consensus) >= STANDS * value:
-        best, value = consensus, worth(consensus)
-    if value < NOTHING:
+    if kind == "article" and consensus and worth(consensus) >= STANDS * worth(best):
+        best = with_likely(seen.blocks, odds, consensus, once)
+    if worth(best) < NOTHING:
         best = []
-    return MainText([seen.blocks[at] for at in best], kind, round(min(1.0, value), 2))
+    confidence = min(1.0, worth(best, caution=1.0))
+    if kind == "forum":
+        best = sorted([*best, *speakers(seen.blocks, best)])
+    return MainText([seen.blocks[at] for at in best], kind, round(confidence, 2))
 
 
-def probabilities(features: Sequence[BlockFeatures], weights: dict[str, float]) -> list[float]:
-    """Returns the probability of each block that it belongs to the text. The order of its names does not count."""
-    shared: dict[int, float] = {}
-    result = []
-    for block in features:
-        key = id(block.shared)
-        if key not in shared:
-            shared[key] = math.fsum(weights.get(name, 0.0) for name in block.shared)
-        total = shared[key] + math.fsum(weights.get(name, 0.0) for name in block.own)
-        result.append(1 / (1 + math.exp(-total)))
-    return result
+def with_likely(
+    blocks: Sequence[Block], odds: Sequence[float], chosen: Sequence[int], places: Sequence[int]
+) -> list[int]:
+    """Returns the consensus and what it left out, in order.
 
+    Between its first and last block that is what is likely, with less needed beside its blocks, in the same element;
+    outside, what is nearly sure and of a template with one of its blocks.
 
-def together(blocks: Sequence[Block], odds: Sequence[float]) -> list[float]:
-    """Returns one probability for all blocks of a template: that of the mean of their log odds."""
-    sums: dict[str, list[float]] = {}
-    templates = [_template(block.element) for block in blocks]
-    for template, block, probability in zip(templates, blocks, odds, strict=True):
-        if block.size:
-            bounded = min(max(probability, LEAST), 1 - LEAST)
-            sums.setdefault(template, []).append(math.log(bounded / (1 - bounded)))
-    means = {template: 1 / (1 + math.exp(-math.fsum(logs) / len(logs))) for template, logs in sums.items()}
-    return [means.get(template, 0.0) for template in templates]
-
-
-def _template(element: BlockElement) -> str:
-    """Returns tag and first class of an element and of three around it. Other classes, and those with a digit, say what
-    is in one of them: `post-331 post category-recipes`."""
-    labels = []
-    for one in islice(element.upwards(), 4):
-        tag, _, classes = one.kind.partition(".")
-        first = next((name for name in classes.split() if not any(map(str.isdigit, name))), "")
-        labels.append(f"{tag}.{first}")
-    return "/".join(labels)
+    Args:
+        blocks: all blocks of the page.
+        odds: the probability of each.
+        chosen: places of the consensus.
+        places: of the blocks that may be taken.
+    """
+    beside = {holder_of(blocks[at]) for at in chosen}
+    templates = {template(blocks[at].element) for at in chosen}
+    taken = set(chosen)
+    for at in places:
+        if chosen[0] < at < chosen[-1]:
+            needed = LIKELY_BESIDE if holder_of(blocks[at]) in beside else LIKELY_BETWEEN
+        else:
+            needed = LIKELY_OUTSIDE if template(blocks[at].element) in templates else 1.0
+        if odds[at] >= needed:
+            taken.add(at)
+    return sorted(taken)
 
 
 def best_choice(odds: Sequence[float], sizes: Sequence[int], places: Sequence[int]) -> list[int]:

@@ -26,11 +26,13 @@ SIGNATURE = re.compile(r"(?:^|\s)memname(?:\s|$)")  # Doxygen lays a signature o
 NOSCRIPT_WORDS = 50  # with fewer, it says only that a script is wanted
 # Where a button that shows and hides something is a menu, or one beside a heading.
 NO_LABELS = frozenset((*HEADINGS, "summary", "dt", "nav", "header", "footer", "form", "menu", "aside", "dialog"))
+PLACE_OF_PART = re.compile(r"[BP]:(?=.)")
 
 
 def prepare(tree: Any) -> None:
     """Changes the tree, so that code, formulas, headings and signatures stand in it as a reader sees them."""
     _show_text_for_robots(tree)
+    _place_streamed_parts(tree)
     etree.strip_elements(tree, "rt", "rp", "rtc", with_tail=False)  # ruby: how the characters before are spoken
     _remove_edit_links(tree)
     _remove_permalinks(tree)
@@ -49,6 +51,18 @@ def _show_text_for_robots(tree: Any) -> None:
         words = len("".join(noscript.itertext()).split())
         if words >= NOSCRIPT_WORDS and next(noscript.iterancestors("head"), None) is None:
             noscript.tag = "div"
+
+
+def _place_streamed_parts(tree: Any) -> None:
+    """React sends what takes time behind the page, hidden, and a script puts part `S:1` in the place of `B:1`."""
+    parts = {part.get("id"): part for part in tree.iter("div") if (part.get("id") or "").startswith("S:")}
+    for place in list(tree.iter("template")) if parts else ():
+        part = parts.get(PLACE_OF_PART.sub("S:", place.get("id") or "", count=1))
+        if part is not None and part not in place.iterancestors():
+            place.tag = "div"
+            place.text = part.text
+            place.extend(list(part))
+            become_text(part)
 
 
 def _remove_edit_links(tree: Any) -> None:

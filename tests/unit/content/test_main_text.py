@@ -8,8 +8,10 @@ from itertools import combinations
 import pytest
 
 from tasks.content.block_features import BlockFeatures, Scale, block_features
-from tasks.content.main_text import CAUTION, best_choice, candidates, probabilities, together
+from tasks.content.block_odds import probabilities, together, with_text_around
+from tasks.content.main_text import CAUTION, best_choice, candidates, with_likely
 from tasks.content.page_kind import page_kind
+from tasks.content.speakers import speakers
 from tasks.content.text_blocks import page_blocks
 from tasks.content.weights import Tables, learned, read_weights, write_weights
 from tasks.extract.worker import parse_page, read_page
@@ -54,6 +56,43 @@ def test_classes_that_only_one_member_has_do_not_part_a_list() -> None:
     )
     odds = together(blocks_of(cards), [0.9, 0.1])
     assert odds == pytest.approx([0.5, 0.5])
+
+
+def test_a_list_is_as_likely_as_the_sentences_around_it() -> None:
+    post = f"<div class=post><p>{BOATS}</p><ul><li>A rope</li><li><p>A bucket of tar</p></li></ul></div>"
+    blocks = blocks_of(f"{post}<nav><p>Boats</p><ul><li>Home</li></ul></nav>")
+    odds = with_text_around(blocks, [0.9, 0.2, 0.2, 0.1, 0.2])
+    assert odds[1] == odds[2] == pytest.approx(0.7544, abs=1e-4)
+    # One word is too little to judge by, and sentences are not drawn to each other.
+    assert [odds[0], *odds[3:]] == [0.9, 0.1, 0.2]
+
+
+def test_a_list_counts_the_text_around_others_of_its_template() -> None:
+    blocks = blocks_of(f"<div class=post>{BOATS}</div><div class=post><ol><li>Is there tar left?</li></ol></div>")
+    assert with_text_around(blocks, [0.9, 0.2])[1] > 0.7
+
+
+def test_what_the_consensus_left_out_of_an_article_comes_back_if_it_is_likely() -> None:
+    body = f"<div class=text><p>{NETS}</p><p>{BOATS}</p><ul><li>A rope</li></ul><p>And so on.</p></div>"
+    between = "<aside><p>Subscribe to our letter</p></aside>"
+    blocks = blocks_of(f"{body}{between}<div class=text><p>{BOATS}</p><p>Share this</p></div>")
+    chosen = [1, 3, 5]
+    assert with_likely(blocks, [0.96, 0.9, 0.6, 0.9, 0.6, 0.9, 0.9], chosen, range(7)) == [0, 1, 2, 3, 5]
+    assert with_likely(blocks, [0.94, 0.9, 0.4, 0.9, 0.95, 0.9, 0.2], chosen, range(7)) == [1, 3, 4, 5]
+    assert with_likely(blocks, [0.99, 0.9, 0.9, 0.9, 0.9, 0.9, 0.9], chosen, [1, 3, 5]) == chosen
+
+
+def test_a_thread_says_who_speaks() -> None:
+    posts = "".join(
+        f"<div class=post><div class=post-author>{name}</div><div class=user-badge>Member</div><p>{text}</p></div>"
+        for name, text in (("Ada", BOATS), ("Ben", NETS), ("Ada", "So it is."))
+    )
+    online = "".join(f"<div class=online><span class=author>{name}</span></div>" for name in ("Cleo", "Dan"))
+    blocks = blocks_of(posts + online)
+    texts = [block.text for block in blocks]
+    places = [texts.index(text) for text in (BOATS, NETS, "So it is.")]
+    assert [texts[at] for at in speakers(blocks, places)] == ["Ada", "Ben", "Ada"]
+    assert speakers(blocks, places[:1]) == []  # of three lines, one has a post
 
 
 def test_documentation_may_repeat_itself() -> None:

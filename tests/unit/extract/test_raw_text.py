@@ -186,3 +186,13 @@ def test_long_pages_cost_what_they_weigh(many: str) -> None:
     """Each of these took minutes in a first version, whose edits copied the text before them."""
     around, one = many.split("|", 1)
     assert text_of(around.format(one * 20_000)) is not None
+
+
+def test_parts_that_react_sends_later_stand_in_their_place() -> None:
+    page = (
+        "<h1>Tides</h1><p>Before the code.</p><template id='B:0'></template><p>After the code.</p>"
+        "<div hidden id='S:0'><pre>tide()</pre><template id='P:1'></template></div>"
+        "<div hidden id='S:1'><p>Inner.</p></div>"
+    )
+    assert text_of(page) == "Tides\nBefore the code.\n\ntide()\n\nInner.\nAfter the code."
+    assert text_of("<p>One.</p><template id='B:0'></template><div hidden id='S:9'>Late.</div>").startswith("One.")

@@ -22,7 +22,7 @@ def test_text_title_and_licence() -> None:
 
 
 def test_the_extractor_is_named_with_its_version() -> None:
-    assert read(article()).extractor.startswith("blocks 4 (trafilatura ")
+    assert read(article()).extractor.startswith("blocks 5 (trafilatura ")
     alone = read_page(article(), URL, None, "text/html", consensus=False)
     assert alone.extractor.startswith("trafilatura ") and alone.metadata.title == "The harbour"
     assert read_page(b"plain", URL, None, "text/plain").extractor == "as it is"
