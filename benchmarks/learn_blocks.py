@@ -177,7 +177,7 @@ def learn_blocks(examples: Sequence[Example]) -> dict[str, float]:
     for example in examples:
         sizes = [block.size for block in example.seen.blocks]
         true = max(MIN_TRUE_WORDS, sum(size * share for size, share in zip(sizes, example.right, strict=True)))
-        for at in candidates(example.seen.blocks):
+        for at in candidates(example.seen.blocks, example.right):
             block = example.seen.features[at]
             rows.append([known[name] for name in (*block.shared, *block.own) if name in known])
             right.append(example.right[at])

@@ -6,8 +6,9 @@ loses little, and one with many unsure blocks takes not all of them. What one te
 (`block_odds.py`): no post of a thread, no row, no name in a list is missing. What stands on a page twice is taken once.
 
 On an article, the consensus (`consensus.py`) stands as long as it is worth nearly as much: it knows better where an
-article ends. What it left out of the middle comes back if it is likely. In a thread, the lines come back that say who
-speaks (`speakers.py`). The expected F1 is how sure we are.
+article ends. What it left out comes back if it is likely, and so do headings, what they lead to, and code
+(`completion.py`). In a thread, the lines come back that say who speaks (`speakers.py`). The expected F1 is how sure we
+are.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from tasks.content.block_features import BlockFeatures, block_features
-from tasks.content.block_odds import block_odds, holder_of, template
+from tasks.content.block_odds import block_odds
+from tasks.content.completion import whole_article, with_gaps_filled
 from tasks.content.consensus import consensus_blocks
 from tasks.content.page_kind import page_kind, page_shape
 from tasks.content.speakers import speakers
@@ -27,7 +29,6 @@ from tasks.content.weights import Tables, learned
 VERSION = 5  # raise it with every change that can change a text, weights included
 
 STANDS = 0.5  # share of the best choice's worth from which on the consensus stands, on an article
-LIKELY_BESIDE, LIKELY_BETWEEN, LIKELY_OUTSIDE = 0.5, 0.9, 0.95  # probabilities; see `with_likely`
 CAUTION = 1.3  # times the expected words of the truth: the higher, the less likely a block may be that is taken
 NOTHING = 0.2  # worth of a choice, below which a page has no text
 REPEATED_WORDS = 5  # a shorter block may stand on a page several times
@@ -76,8 +77,8 @@ def main_text(seen: Seen, tables: Tables | None = None) -> MainText:
     """Returns the blocks of the page's text; none where nothing on it is a text."""
     tables = tables or learned()
     kind = page_kind(seen.about, tables)
-    once = candidates(seen.blocks, may_repeat=kind in REPEATS)
     odds = block_odds(seen.blocks, seen.features, tables.blocks)
+    once = candidates(seen.blocks, odds, may_repeat=kind in REPEATS)
     sizes = [block.size for block in seen.blocks]
     expected = sum(odds[at] * sizes[at] for at in once)
 
@@ -88,41 +89,18 @@ def main_text(seen: Seen, tables: Tables | None = None) -> MainText:
 
     best = best_choice(odds, sizes, once)
     consensus = [at for at, block in enumerate(seen.blocks) if block in seen.consensus]
-    if kind == "article" and consensus and worth(consensus) >= STANDS * worth(best):
-        best = with_likely(seen.blocks, odds, consensus, once)
+    stands = kind == "article" and consensus and worth(consensus) >= STANDS * worth(best)
+    if stands:
+        best = whole_article(seen.blocks, odds, consensus, once)
     if worth(best) < NOTHING:
-        best = []
+        return MainText([], kind, 0.0)
     confidence = min(1.0, worth(best, caution=1.0))
+    # What an article's headings lead to, the consensus has seen; a product's lead to reviews and to other products.
+    texts = [] if stands or kind == "product" else once
+    best = with_gaps_filled(seen.blocks, odds, best, texts, first=best[0] if stands else 0)
     if kind == "forum":
         best = sorted([*best, *speakers(seen.blocks, best)])
     return MainText([seen.blocks[at] for at in best], kind, round(confidence, 2))
-
-
-def with_likely(
-    blocks: Sequence[Block], odds: Sequence[float], chosen: Sequence[int], places: Sequence[int]
-) -> list[int]:
-    """Returns the consensus and what it left out, in order.
-
-    Between its first and last block that is what is likely, with less needed beside its blocks, in the same element;
-    outside, what is nearly sure and of a template with one of its blocks.
-
-    Args:
-        blocks: all blocks of the page.
-        odds: the probability of each.
-        chosen: places of the consensus.
-        places: of the blocks that may be taken.
-    """
-    beside = {holder_of(blocks[at]) for at in chosen}
-    templates = {template(blocks[at].element) for at in chosen}
-    taken = set(chosen)
-    for at in places:
-        if chosen[0] < at < chosen[-1]:
-            needed = LIKELY_BESIDE if holder_of(blocks[at]) in beside else LIKELY_BETWEEN
-        else:
-            needed = LIKELY_OUTSIDE if template(blocks[at].element) in templates else 1.0
-        if odds[at] >= needed:
-            taken.add(at)
-    return sorted(taken)
 
 
 def best_choice(odds: Sequence[float], sizes: Sequence[int], places: Sequence[int]) -> list[int]:
@@ -146,15 +124,16 @@ def best_choice(odds: Sequence[float], sizes: Sequence[int], places: Sequence[in
     return sorted(ranked[:number])
 
 
-def candidates(blocks: Sequence[Block], *, may_repeat: bool = False) -> list[int]:
-    """Returns the places of the blocks; unless they may repeat, without those whose text stands further up already."""
+def candidates(blocks: Sequence[Block], odds: Sequence[float], *, may_repeat: bool = False) -> list[int]:
+    """Returns the places of the blocks; unless they may repeat, of those with one text only that of the likeliest."""
     if may_repeat:
         return list(range(len(blocks)))
-    known = set[tuple[str, ...]]()
-    places = []
+    likeliest: dict[tuple[str, ...], int] = {}
     for at, block in enumerate(blocks):
         text = tuple(block.tokens)
-        if block.size < REPEATED_WORDS or block.tag in MAY_REPEAT or text not in known:
-            known.add(text)
-            places.append(at)
-    return places
+        if text not in likeliest or odds[at] > odds[likeliest[text]]:
+            likeliest[text] = at
+    kept = set(likeliest.values())
+    return [
+        at for at, block in enumerate(blocks) if at in kept or block.size < REPEATED_WORDS or block.tag in MAY_REPEAT
+    ]

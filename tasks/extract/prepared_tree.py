@@ -26,6 +26,9 @@ SIGNATURE = re.compile(r"(?:^|\s)memname(?:\s|$)")  # Doxygen lays a signature o
 NOSCRIPT_WORDS = 50  # with fewer, it says only that a script is wanted
 # Where a button that shows and hides something is a menu, or one beside a heading.
 NO_LABELS = frozenset((*HEADINGS, "summary", "dt", "nav", "header", "footer", "form", "menu", "aside", "dialog"))
+NOTE = re.compile(
+    r"(?:^|\s)(?:footnotes?(?:-list)?|admonition|note|callout)(?:\s|$)"
+)  # an `aside` that is part of the text
 PLACE_OF_PART = re.compile(r"[BP]:(?=.)")
 
 
@@ -38,6 +41,9 @@ def prepare(tree: Any) -> None:
     _remove_permalinks(tree)
     _keep_labels(tree)
     _join_signatures(tree)
+    for aside in list(tree.iter("aside")):
+        if NOTE.search(aside.get("class") or "") or aside.get("role") in ("note", "doc-footnote"):
+            aside.tag = "div"
     write_formulas(tree)
     make_code_plain(tree)
     for figure in list(tree.iter("figure")):  # of text, not a picture beside it

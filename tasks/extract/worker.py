@@ -38,6 +38,7 @@ BLOCKS = f"blocks {main_text.VERSION} ({WITNESS})"
 UNTOUCHED = "as it is"
 MAX_BYTES = 64_000_000  # of a file that nobody bounded before
 MAX_LINKS = 5000
+END_OF_PAGE = re.compile(r"</(?:body|html)\s*>", re.IGNORECASE)  # browsers go on behind it, the parser does not
 LIST_MARKER = re.compile(r"^\s*(?:-|\d+\.) ")
 LEAN_BYTES = 80_000_000  # of memory; with more, what the last page took is given back to the system
 # What a body is that begins like this, whatever its label says.
@@ -114,6 +115,7 @@ def _writable(text: str) -> str:
 
 def parse_page(text: str) -> Any:
     """trafilatura's own tree; it gives None also where memory ran out, which must not pass for a page without text."""
+    text = END_OF_PAGE.sub("", text)
     tree = load_html(text)
     if tree is not None:
         return tree

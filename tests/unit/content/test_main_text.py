@@ -9,7 +9,8 @@ import pytest
 
 from tasks.content.block_features import BlockFeatures, Scale, block_features
 from tasks.content.block_odds import probabilities, together, with_text_around
-from tasks.content.main_text import CAUTION, best_choice, candidates, with_likely
+from tasks.content.completion import whole_article, with_gaps_filled
+from tasks.content.main_text import CAUTION, best_choice, candidates
 from tasks.content.page_kind import page_kind
 from tasks.content.speakers import speakers
 from tasks.content.text_blocks import page_blocks
@@ -77,9 +78,27 @@ def test_what_the_consensus_left_out_of_an_article_comes_back_if_it_is_likely() 
     between = "<aside><p>Subscribe to our letter</p></aside>"
     blocks = blocks_of(f"{body}{between}<div class=text><p>{BOATS}</p><p>Share this</p></div>")
     chosen = [1, 3, 5]
-    assert with_likely(blocks, [0.96, 0.9, 0.6, 0.9, 0.6, 0.9, 0.9], chosen, range(7)) == [0, 1, 2, 3, 5]
-    assert with_likely(blocks, [0.94, 0.9, 0.4, 0.9, 0.95, 0.9, 0.2], chosen, range(7)) == [1, 3, 4, 5]
-    assert with_likely(blocks, [0.99, 0.9, 0.9, 0.9, 0.9, 0.9, 0.9], chosen, [1, 3, 5]) == chosen
+    assert whole_article(blocks, [0.96, 0.9, 0.6, 0.9, 0.6, 0.9, 0.9], chosen, range(7)) == [0, 1, 2, 3, 5]
+    assert whole_article(blocks, [0.94, 0.9, 0.4, 0.9, 0.95, 0.9, 0.2], chosen, range(7)) == [1, 3, 4, 5]
+    assert whole_article(blocks, [0.99, 0.9, 0.9, 0.9, 0.9, 0.9, 0.9], chosen, [1, 3, 5]) == chosen
+
+
+def test_an_article_keeps_what_stands_in_it_before_its_first_sure_block() -> None:
+    body = f"<section><p>{NETS}</p></section><section><div><p>{BOATS}</p></div></section>"
+    blocks = blocks_of(f"<article>{body}</article><p>A letter to the editor</p>")
+    assert whole_article(blocks, [0.93, 0.9, 0.93], [1], range(3)) == [0, 1]
+    assert whole_article(blocks, [0.8, 0.9, 0.93], [1], range(3)) == [1]
+
+
+def test_headings_what_they_lead_to_and_code_inside_come_back() -> None:
+    page = f"<h1>Tides</h1><p>{BOATS}</p><h2>Nets</h2><p>{NETS}</p><div>Copy</div><pre>mend()</pre><p>{BOATS}</p>"
+    blocks = blocks_of(
+        f"<h2>Elsewhere</h2><p>Subscribe to our letter of the harbour now and here</p>{page}<h2>Share</h2>"
+    )
+    odds = [0.1, 0.1, 0.9, 0.9, 0.1, 0.3, 0.1, 0.1, 0.9, 0.1]
+    assert with_gaps_filled(blocks, odds, [3, 8], range(10)) == [2, 3, 8]
+    assert with_gaps_filled(blocks, odds, [3, 4, 8], range(10)) == [2, 3, 4, 5, 7, 8]
+    assert with_gaps_filled(blocks, odds, [3, 4, 8], [], first=3) == [3, 4, 7, 8]
 
 
 def test_a_thread_says_who_speaks() -> None:
@@ -97,7 +116,13 @@ def test_a_thread_says_who_speaks() -> None:
 
 def test_documentation_may_repeat_itself() -> None:
     blocks = blocks_of(f"<p>{BOATS}</p><p>{BOATS}</p>")
-    assert candidates(blocks) == [0] and candidates(blocks, may_repeat=True) == [0, 1]
+    odds = [0.5, 0.5]
+    assert candidates(blocks, odds) == [0] and candidates(blocks, odds, may_repeat=True) == [0, 1]
+
+
+def test_of_two_copies_the_likelier_is_a_candidate() -> None:
+    blocks = blocks_of(f"<div hidden><p>{BOATS}</p></div><p>{BOATS}</p>")
+    assert candidates(blocks, [0.2, 0.9]) == [1]
 
 
 def test_nothing_is_chosen_of_nothing() -> None:
@@ -109,7 +134,7 @@ def test_what_stands_twice_is_a_candidate_once_but_not_code_headings_cells_and_s
     heading = "<h2>What the harbour master has to say</h2>"
     body = f"<p>{BOATS}</p>{code}{heading}<p>Read on here</p>"
     blocks = blocks_of(body + body)
-    kept = [blocks[at].text for at in candidates(blocks)]
+    kept = [blocks[at].text for at in candidates(blocks, [0.5] * len(blocks))]
     assert kept.count(BOATS) == 1
     assert [kept.count(block.text) for block in blocks[1:4]] == [2, 2, 2]
 

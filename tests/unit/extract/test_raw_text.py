@@ -196,3 +196,12 @@ def test_parts_that_react_sends_later_stand_in_their_place() -> None:
     )
     assert text_of(page) == "Tides\nBefore the code.\n\ntide()\n\nInner.\nAfter the code."
     assert text_of("<p>One.</p><template id='B:0'></template><div hidden id='S:9'>Late.</div>").startswith("One.")
+
+
+def test_footnotes_and_admonitions_are_part_of_the_text_and_other_asides_stay_so() -> None:
+    tree = lxml.html.document_fromstring(
+        "<aside class='footnote-list brackets'><aside class='footnote brackets'><p>1. Of tides.</p></aside></aside>"
+        "<aside role='note'>Mind the mud.</aside><aside class='related'>Also read</aside>"
+    )
+    prepare(tree)
+    assert [aside.text for aside in tree.iter("aside")] == ["Also read"]

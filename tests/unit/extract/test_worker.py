@@ -67,6 +67,11 @@ def test_links_are_absolute_in_order_and_each_once() -> None:
     )
 
 
+def test_what_stands_behind_an_early_end_of_the_page_is_read() -> None:
+    early = article().replace(b"<p>2. ", b"</header></body></html><p>2. ")
+    assert early != article() and read(early).text == read(article()).text
+
+
 def test_base_changes_where_links_lead() -> None:
     found = read(article(head='<base href="https://b.example/x/">', extra="<a href=y>y</a>"))
     assert found.links == ("https://b.example/x/y",)
