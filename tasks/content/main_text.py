@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache, lru_cache
 from itertools import islice
 from typing import Any
 
@@ -65,8 +66,9 @@ def look_at(
         claims: what it says of its kind (`page_claims`).
         reference: returns trafilatura's text of the page; True asks for its fast run, False for its slow fallbacks.
     """
-    chosen = set(consensus_blocks(list(blocks), titles, reference))
-    found = shares_found(blocks, reference(True))
+    shares = cache(lambda fast: shares_found(blocks, reference(fast)))
+    chosen = set(consensus_blocks(list(blocks), titles, shares))
+    found = shares(True)
     features = block_features(blocks, found, chosen, titles)
     return Seen(blocks, chosen, features, [*claims, *page_shape(tree, blocks, found)])
 
@@ -102,8 +104,8 @@ def probabilities(features: Sequence[BlockFeatures], weights: dict[str, float]) 
     for block in features:
         key = id(block.shared)
         if key not in shared:
-            shared[key] = math.fsum(weights.get(name, 0.0) for name in block.shared)
-        total = shared[key] + math.fsum(weights.get(name, 0.0) for name in block.own)
+            shared[key] = math.fsum(filter(None, map(weights.get, block.shared)))
+        total = shared[key] + math.fsum(filter(None, map(weights.get, block.own)))
         result.append(1 / (1 + math.exp(-total)))
     return result
 
@@ -123,12 +125,14 @@ def together(blocks: Sequence[Block], odds: Sequence[float]) -> list[float]:
 def _template(element: BlockElement) -> str:
     """Returns tag and first class of an element and of three around it. Other classes, and those with a digit, say what
     is in one of them: `post-331 post category-recipes`."""
-    labels = []
-    for one in islice(element.upwards(), 4):
-        tag, _, classes = one.kind.partition(".")
-        first = next((name for name in classes.split() if not any(map(str.isdigit, name))), "")
-        labels.append(f"{tag}.{first}")
-    return "/".join(labels)
+    return "/".join([_label(one.kind) for one in islice(element.upwards(), 4)])
+
+
+@lru_cache(maxsize=10_000)  # sites repeat their classes on every page
+def _label(kind: str) -> str:
+    tag, _, classes = kind.partition(".")
+    first = next((name for name in classes.split() if not any(map(str.isdigit, name))), "")
+    return f"{tag}.{first}"
 
 
 def best_choice(odds: Sequence[float], sizes: Sequence[int], places: Sequence[int]) -> list[int]:

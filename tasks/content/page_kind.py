@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from tasks.content.block_features import Scale
+from tasks.content.block_features import PRICES, Scale
 from tasks.content.content_edges import PARAGRAPH_LINKS, PARAGRAPH_WORDS
 from tasks.content.text_blocks import HEADINGS, Block
 from tasks.content.weights import Tables
@@ -84,6 +84,8 @@ SHAPE = {
     "table": Scale("table", 1, 3, 8),
     "img": Scale("img", 3, 8, 20, 50),
 }
+INPUTS = ("input", "select", "textarea")
+COUNTED = (*INPUTS, "pre", "code", "time", "article", "table", "img")
 PATH_PARTS, SLUG_WORDS = Scale("path parts", 1, 2, 3, 4, 5), Scale("slug words", 1, 2, 4, 6)
 
 
@@ -96,7 +98,7 @@ def page_shape(tree: Any, blocks: Sequence[Block], found: Sequence[float]) -> li
     """Returns the names of the page's shape. `found`: the share of each block in the reference."""
     words = sum(block.size for block in blocks) or 1
     found_words = sum(share * block.size for share, block in zip(found, blocks, strict=True))
-    tags = Counter(element.tag for element in tree.iter() if isinstance(element.tag, str))
+    tags = Counter(element.tag for element in tree.iter(*COUNTED))
     templates = Counter(block.element.template for block in blocks if block.size >= 5)
     short = sum(block.size for block in blocks if block.size < PARAGRAPH_WORDS)
     numbers = {
@@ -109,10 +111,10 @@ def page_shape(tree: Any, blocks: Sequence[Block], found: Sequence[float]) -> li
         "paragraphs": sum(block.size >= PARAGRAPH_WORDS and block.link_share < PARAGRAPH_LINKS for block in blocks),
         "of one template": max(templates.values(), default=0),
         "headings": sum(block.tag in HEADINGS for block in blocks),
-        "prices": sum(any(sign in block.text for sign in "$€£¥₹") for block in blocks),
-        "input": tags["input"] + tags["select"] + tags["textarea"],
+        "prices": sum(any(map(block.text.__contains__, PRICES)) for block in blocks),
+        "input": sum(tags[tag] for tag in INPUTS),
     }
-    numbers |= {tag: tags[tag] for tag in ("pre", "code", "time", "article", "table", "img")}
+    numbers |= {tag: tags[tag] for tag in COUNTED if tag not in INPUTS}
     return ["page", *(scale(numbers[name]) for name, scale in SHAPE.items())]
 
 

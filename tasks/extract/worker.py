@@ -13,7 +13,6 @@ import re
 import resource
 from collections.abc import Sequence
 from contextlib import suppress
-from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -97,9 +96,7 @@ def see(tree: Any, source: str, url: str, titles: Sequence[str]) -> main_text.Se
     """Prepares the tree; returns what the choice of the page's text rests on. `source`: the page as decoded."""
     claims = page_claims(tree, source, url)
     prepare(tree)
-    return main_text.look_at(
-        tree, page_blocks(tree), titles, claims, cache(lambda fast: witness_text(tree, url, fast=fast))
-    )
+    return main_text.look_at(tree, page_blocks(tree), titles, claims, lambda fast: witness_text(tree, url, fast=fast))
 
 
 def witness_text(tree: Any, url: str, *, fast: bool) -> str:
