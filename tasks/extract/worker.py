@@ -140,7 +140,8 @@ def page_links(tree: Any, url: str, codec: str = "utf-8") -> list[str]:
 
 def link_density(text: str, blocks: Sequence[Block], tree: Any) -> float:
     """Share of the extracted characters that were links on the page."""
-    linked = {" ".join("".join(anchor.itertext()).split()): 1.0 for anchor in tree.iter("a")}
+    texts = ("".join(anchor.itertext()) if len(anchor) else anchor.text or "" for anchor in tree.iter("a"))
+    linked = {" ".join(text.split()): 1.0 for text in texts}
     for block in blocks:
         for line in block.text.split("\n"):
             linked[line] = max(linked.get(line, 0.0), min(1.0, block.link_share))
