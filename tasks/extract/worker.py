@@ -1,6 +1,6 @@
 """One page's text, metadata and links, worked out in a child process that may be killed.
 
-Nothing is kept between pages.
+Nothing is kept between pages but addresses and class names, in caches that are bounded.
 """
 
 from __future__ import annotations
