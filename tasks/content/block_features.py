@@ -12,7 +12,9 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache, lru_cache
 from itertools import accumulate
+from operator import attrgetter
 
 from tasks.content.text_blocks import Block, BlockElement, tokens_of
 
@@ -59,6 +61,7 @@ WINDOW = 5  # neighbours on each side
 IN_REFERENCE = 0.6  # share of a block's trigrams
 ROOT = 0.7  # share of the reference that the root holds: the deepest such element
 HEAD = 400  # characters of a block that are searched for words
+PRICES = ("$", "€", "£", "¥", "₹")
 
 
 class Scale:
@@ -86,9 +89,9 @@ TEMPLATE_LINKS = Scale("template links", 0.01, 0.2, 0.5, 0.9)
 ABOVE_FOUND = {level: Scale(f"above {level} found", *SHARES) for level in LEVELS}
 ABOVE_SHARE = {level: Scale(f"above {level}", 0.005, 0.02, 0.1, 0.3, 0.6, 0.9) for level in LEVELS}  # of the page
 ABOVE_WORDS = Scale("above 2 words", 1.5, 3, 7, 15, 31)  # of a block, on average
-NEIGHBOUR_FOUND = {at: Scale(f"{at:+} found", 0.05, 0.6, 0.95) for at in (-2, -1, 1, 2)}
-NEIGHBOUR_WORDS = {at: Scale(f"{at:+} words", 2, 5, 12, 32, 90) for at in (-2, -1, 1, 2)}
-NEIGHBOUR_LINKS = {at: Scale(f"{at:+} links", 0.01, 0.5, 0.9) for at in (-2, -1, 1, 2)}
+STEPS = (-2, -1, 1, 2)  # from a block to the neighbours that are looked at
+NEIGHBOUR_FOUND, NEIGHBOUR_LINKS = Scale("found", 0.05, 0.6, 0.95), Scale("links", 0.01, 0.5, 0.9)
+NEIGHBOUR_WORDS = Scale("words", 2, 5, 12, 32, 90)
 NEAR_FOUND, NEAR_LINKS = Scale("near found", *SHARES), Scale("near links", 0.01, 0.1, 0.3, 0.6, 0.9)
 NEAR_WORDS = Scale("near words", 10, 31, 63, 127, 255)
 PAGE_WORDS, PAGE_LINKS = Scale("page words", 127, 255, 511, 1023, 3000), Scale("page links", 0.1, 0.2, 0.35, 0.5, 0.7)
@@ -98,7 +101,7 @@ PAGE_FOUND_WORDS = Scale("page found words", 7, 31, 90, 360, 1450)
 
 @dataclass(frozen=True, slots=True)
 class BlockFeatures:
-    """Names of what is seen of one block. `shared` is one list for all blocks of an element."""
+    """Names of what is seen of one block. `shared` is one list for all blocks that are alike."""
 
     shared: list[str]
     own: list[str]
@@ -113,8 +116,8 @@ class _Sums:
     found: float = 0.0
     links: float = 0.0
 
-    def add(self, words: int, found: float, links: float) -> None:
-        self.blocks += 1
+    def add(self, blocks: int, words: int, found: float, links: float) -> None:
+        self.blocks += blocks
         self.words += words
         self.found += found
         self.links += links
@@ -138,19 +141,13 @@ def block_features(
         return []
     page = _Page(blocks, found)
     known = {"".join(tokens_of(title)) for title in titles}
-    shared: dict[BlockElement, _OfElement] = {}
-    names = _Names()
+    alike = _Alike(page)
     result = []
     for at, block in enumerate(blocks):
-        element = block.element
-        if element not in shared:
-            shared[element] = _of_element(element, page, names)
-        own = _of_block(at, page, shared[element])
-        if chosen:
-            own += _of_choice(block in chosen, own[FOUND_AT], own[WORDS_AT])
+        shared, own = alike.names_of(at, block in chosen if chosen else None), _of_place(at, page)
         if "".join(block.tokens) in known:
             own.append("title")
-        result.append(BlockFeatures(shared[element].features, own))
+        result.append(BlockFeatures(shared, own))
     return result
 
 
@@ -159,8 +156,9 @@ class _Page:
 
     def __init__(self, blocks: Sequence[Block], found: Sequence[float]) -> None:
         self.blocks, self.found = blocks, found
+        self.links = [block.link_share for block in blocks]
         found_words = [share * block.size for share, block in zip(found, blocks, strict=True)]
-        link_words = [block.link_share * block.size for block in blocks]
+        link_words = [share * block.size for share, block in zip(self.links, blocks, strict=True)]
         self.words_before = list(accumulate((block.size for block in blocks), initial=0))
         self.found_before = list(accumulate(found_words, initial=0.0))
         self.links_before = list(accumulate(link_words, initial=0.0))
@@ -170,10 +168,13 @@ class _Page:
         for block, in_reference, in_links in zip(blocks, found_words, link_words, strict=True):
             for sums in (
                 self.templates.setdefault(block.element.template, _Sums()),
-                *(self.elements.setdefault(element, _Sums()) for element in block.element.upwards()),
+                self.elements.setdefault(block.element, _Sums()),
             ):
-                sums.add(block.size, in_reference, in_links)
-        self.repeats = Counter(tuple(block.tokens) for block in blocks)
+                sums.add(1, block.size, in_reference, in_links)
+        self._add_to_ancestors()
+        texts = [tuple(block.tokens) for block in blocks]
+        numbers = Counter(texts)
+        self.repeats = [numbers[text] - 1 for text in texts]
         enough = ROOT * self.found_words
         wide = [element for element, sums in self.elements.items() if sums.found >= enough > 0]
         self.root = max(wide, key=lambda element: element.depth, default=None)
@@ -183,33 +184,58 @@ class _Page:
         self.page_found = PAGE_FOUND(self.found_words / self.words)
         links = PAGE_LINKS(self.links_before[-1] / self.words)
         self.features = ["page", PAGE_WORDS(self.words), links, self.page_found, PAGE_FOUND_WORDS(self.found_words)]
+        self.beside = [
+            _beside(NEIGHBOUR_FOUND(share), NEIGHBOUR_WORDS(block.size), NEIGHBOUR_LINKS(links))
+            for block, share, links in zip(blocks, found, self.links, strict=True)
+        ]
+
+    def _add_to_ancestors(self) -> None:
+        """Adds the sums of each element to those of the element around it, from the innermost outwards."""
+        for element in list(self.elements):
+            above = element.parent
+            while above is not None and above not in self.elements:
+                self.elements[above] = _Sums()
+                above = above.parent
+        for element in sorted(self.elements, key=attrgetter("place"), reverse=True):
+            if element.parent is not None:
+                own = self.elements[element]
+                self.elements[element.parent].add(own.blocks, own.words, own.found, own.links)
+
+
+@cache  # of some hundred names
+def _beside(found: str, words: str, links: str) -> dict[int, list[str]]:
+    """Returns the names of a neighbour, by the step that leads to it."""
+    return {step: [f"{step:+} {name}" for name in (found, words, links)] for step in STEPS}
 
 
 class _Names:
     """The parts of a page that names and tags of an element and of those around it speak of."""
 
     def __init__(self) -> None:
-        self._known: dict[BlockElement, tuple[tuple[frozenset[str], ...], frozenset[str], frozenset[str], bool]] = {}
-        self._parts: dict[str, frozenset[str]] = {}  # by the names of an element
+        self._known: dict[BlockElement, tuple[tuple[frozenset[str], ...], set[str]]] = {}
 
-    def of(self, element: BlockElement) -> tuple[tuple[frozenset[str], ...], frozenset[str], frozenset[str], bool]:
-        """Returns the parts of the nearest elements, one set each; of all; the tags of all; whether one is hidden."""
+    def of(self, element: BlockElement) -> tuple[tuple[frozenset[str], ...], set[str]]:
+        """Returns the parts of the nearest elements, one set each, and what is said of all of them: `in footer`."""
         known = self._known.get(element)
         if known is None:
-            own = self._parts_of(element.names)
+            own = frozenset[str]().union(*map(_parts_of, element.names.split(" ")))
             near: tuple[frozenset[str], ...] = (own,)
-            parts, tags, hidden = own, frozenset((element.tag,)) & AROUND, element.hidden
+            said = {f"in{part}" for part in own}
+            if element.tag in AROUND:
+                said.add(f"in <{element.tag}>")
+            if element.hidden:
+                said.add("hidden")
             if element.parent is not None:
                 above = self.of(element.parent)
-                near, parts = (own, *above[0][: NEAR - 1]), own | above[1]
-                tags, hidden = tags | above[2], hidden or above[3]
-            known = self._known[element] = (near, parts, tags, hidden)
+                near, said = (own, *above[0][: NEAR - 1]), said | above[1]
+            known = self._known[element] = (near, said)
         return known
 
-    def _parts_of(self, names: str) -> frozenset[str]:
-        if names not in self._parts:
-            self._parts[names] = frozenset(part for part, pattern in NAME_PATTERNS if pattern.search(names))
-        return self._parts[names]
+
+@lru_cache(maxsize=10_000)  # sites repeat their names on every page
+def _parts_of(name: str) -> frozenset[str]:
+    """Returns the parts of a page that one class or id speaks of."""
+    return frozenset(part for part, pattern in NAME_PATTERNS if pattern.search(name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,19 +246,46 @@ class _OfElement:
     template_found: str
     parent_found: str
     words_above: str
-    in_root: bool
 
 
-def _of_element(element: BlockElement, page: _Page, names: _Names) -> _OfElement:
-    near, parts, tags, hidden = names.of(element)
-    features = [*page.features, *(f"near{part}" for part in frozenset().union(*near))]
-    features += [*(f"in{part}" for part in parts), *(f"in <{tag}>" for tag in tags)]
-    features += ["hidden"] * hidden + ["quoted"] * element.quoted
-    template = page.templates[element.template]
-    template_found = TEMPLATE_FOUND(template.share(template.found))
-    number, words = TEMPLATE_BLOCKS(template.blocks), TEMPLATE_WORDS(template.words / template.blocks)
-    features += [number, words, f"{number}, {words}", template_found, TEMPLATE_SHARE(template.words / page.words)]
-    features.append(TEMPLATE_LINKS(template.share(template.links)))
+class _Alike:
+    """The names that blocks have in common: those of their element and those around it, and of their own measures."""
+
+    def __init__(self, page: _Page) -> None:
+        self._page = page
+        self._named = _Names()
+        self._of_templates = {template: _of_template(sums, page) for template, sums in page.templates.items()}
+        self._of_elements: dict[tuple[BlockElement | None, str, str, bool], _OfElement] = {}
+        self._of_blocks: dict[tuple[int, str, str, str, str, bool, bool | None], list[str]] = {}
+
+    def names_of(self, at: int, is_chosen: bool | None) -> list[str]:
+        """Returns the names of a block. `is_chosen`: whether it is in the consensus; None where there is none."""
+        page, block = self._page, self._page.blocks[at]
+        around = self._around(block.element)
+        found, words, links = FOUND(page.found[at]), WORDS(block.size), LINKS(page.links[at])
+        in_root = page.root is not None and page.root.holds(block.element)
+        key = (id(around), block.tag, found, words, links, in_root, is_chosen)
+        if key not in self._of_blocks:
+            own = _of_measures(block.tag, found, words, links, around)
+            own += [f"in root, {words}", f"in root, {found}"] * in_root
+            own.append(f"{found}, {page.page_found}")
+            if is_chosen is not None:
+                own += _of_choice(is_chosen, found, words)
+            self._of_blocks[key] = around.features + own
+        return self._of_blocks[key]
+
+    def _around(self, element: BlockElement) -> _OfElement:
+        key = (element.parent, element.template, element.names, element.hidden)
+        if key not in self._of_elements:
+            self._of_elements[key] = _of_element(element, self._page, self._named, self._of_templates[element.template])
+        return self._of_elements[key]
+
+
+def _of_element(element: BlockElement, page: _Page, names: _Names, of_template: list[str]) -> _OfElement:
+    near, said = names.of(element)
+    features = [*page.features, *(f"near{part}" for part in frozenset().union(*near)), *said, *of_template]
+    if element.quoted:
+        features.append("quoted")
     above, levels = element, []
     for level in LEVELS:
         above = above.parent or above
@@ -242,27 +295,34 @@ def _of_element(element: BlockElement, page: _Page, names: _Names) -> _OfElement
     parent_found = levels[0][0]
     features.append(f"{parent_found}, {page.page_found}")
     words_above = ABOVE_WORDS(levels[1][1].words / levels[1][1].blocks)
-    in_root = page.root is not None and page.root.holds(element)
-    return _OfElement(features, template_found, parent_found, words_above, in_root)
+    return _OfElement(features, of_template[0], parent_found, words_above)
 
 
-FOUND_AT, WORDS_AT = 0, 1  # in the names of a block
+def _of_template(sums: _Sums, page: _Page) -> list[str]:
+    number, words = TEMPLATE_BLOCKS(sums.blocks), TEMPLATE_WORDS(sums.words / sums.blocks)
+    features = [TEMPLATE_FOUND(sums.share(sums.found)), number, words, f"{number}, {words}"]
+    return [*features, TEMPLATE_SHARE(sums.words / page.words), TEMPLATE_LINKS(sums.share(sums.links))]
 
 
-def _of_block(at: int, page: _Page, around: _OfElement) -> list[str]:
-    block = page.blocks[at]
-    found, words, links = FOUND(page.found[at]), WORDS(block.size), LINKS(block.link_share)
-    tag = ALIKE.get(block.tag, block.tag)
+def _of_measures(tag: str, found: str, words: str, links: str, around: _OfElement) -> list[str]:
+    tag = ALIKE.get(tag, tag)
     tag = f"<{tag if tag in TAGS else 'other'}>"
-    last = LAST(at - page.last)
-    features = [found, words, links, tag, last, FIRST(at - page.first), STRONG(block.strong_share)]
-    features += [f"{found}, {words}", f"{found}, {around.parent_found}", f"{found}, {around.template_found}"]
-    features += [f"{found}, {page.page_found}", f"{found}, {last}", f"{tag}, {found}", f"{tag}, {words}"]
-    features += [f"{words}, {links}", f"{around.words_above}, {words}"]
+    features = [found, words, links, tag, f"{found}, {words}", f"{tag}, {found}", f"{tag}, {words}"]
+    features += [f"{found}, {around.parent_found}", f"{found}, {around.template_found}"]
+    return [*features, f"{words}, {links}", f"{around.words_above}, {words}"]
+
+
+def _of_choice(is_chosen: bool, found: str, words: str) -> list[str]:
+    if is_chosen:
+        return ["chosen", f"chosen, {words}", f"chosen, {found}"]
+    return [f"not chosen, {found}", f"not chosen, {words}"]
+
+
+def _of_place(at: int, page: _Page) -> list[str]:
+    """Returns the names that a block has of its place on the page, of its text and of its neighbours."""
+    block, found, last = page.blocks[at], FOUND(page.found[at]), LAST(at - page.last)
+    features = [last, FIRST(at - page.first), f"{found}, {last}", STRONG(block.strong_share), REPEATS(page.repeats[at])]
     features.append(H1(at - page.h1) if page.h1 is not None else "no h1")
-    features.append(REPEATS(page.repeats[tuple(block.tokens)] - 1))
-    if around.in_root:
-        features += [f"in root, {words}", f"in root, {found}"]
     if page.first <= at <= page.last:
         features += ["between", f"between, {found}"]
     return features + _of_text(block.text) + _of_neighbours(at, page)
@@ -275,20 +335,18 @@ def _of_text(text: str) -> list[str]:
         features.append("copyright")
     if "cookie" in head:
         features.append("cookie")
-    if any(sign in head for sign in "$€£¥₹"):
+    if any(map(head.__contains__, PRICES)):
         features.append("price")
     return features
 
 
 def _of_neighbours(at: int, page: _Page) -> list[str]:
     blocks, features = page.blocks, []
-    for step, name in NEIGHBOUR_FOUND.items():
+    for step in STEPS:
         other = at + step
         if 0 <= other < len(blocks):
-            neighbour = blocks[other]
-            features += [name(page.found[other]), NEIGHBOUR_WORDS[step](neighbour.size)]
-            features.append(NEIGHBOUR_LINKS[step](neighbour.link_share))
-            if abs(step) == 1 and neighbour.element.template == blocks[at].element.template:
+            features += page.beside[other][step]
+            if abs(step) == 1 and blocks[other].element.template == blocks[at].element.template:
                 features.append(f"{step:+} same template")
         else:
             features.append(f"{step:+} none")
@@ -297,9 +355,3 @@ def _of_neighbours(at: int, page: _Page) -> list[str]:
     features.append(NEAR_FOUND((page.found_before[stop] - page.found_before[start]) / words))
     features.append(NEAR_LINKS((page.links_before[stop] - page.links_before[start]) / words))
     return [*features, NEAR_WORDS(words)]
-
-
-def _of_choice(is_chosen: bool, found: str, words: str) -> list[str]:
-    if is_chosen:
-        return ["chosen", f"chosen, {words}", f"chosen, {found}"]
-    return [f"not chosen, {found}", f"not chosen, {words}"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import islice
 
 from tasks.content.block_features import BlockFeatures
@@ -29,8 +30,8 @@ def probabilities(features: Sequence[BlockFeatures], weights: dict[str, float]) 
     for block in features:
         key = id(block.shared)
         if key not in shared:
-            shared[key] = math.fsum(weights.get(name, 0.0) for name in block.shared)
-        result.append(_probability(shared[key] + math.fsum(weights.get(name, 0.0) for name in block.own)))
+            shared[key] = math.fsum(filter(None, map(weights.get, block.shared)))
+        result.append(_probability(shared[key] + math.fsum(filter(None, map(weights.get, block.own)))))
     return result
 
 
@@ -89,12 +90,14 @@ def _is_inserted(block: Block) -> bool:
 def template(element: BlockElement) -> str:
     """Returns tag and first class of an element and of three around it. Other classes, and those with a digit, say what
     is in one of them: `post-331 post category-recipes`."""
-    labels = []
-    for one in islice(element.upwards(), 4):
-        tag, _, classes = one.kind.partition(".")
-        first = next((name for name in classes.split() if not any(map(str.isdigit, name))), "")
-        labels.append(f"{tag}.{first}")
-    return "/".join(labels)
+    return "/".join([_label(one.kind) for one in islice(element.upwards(), 4)])
+
+
+@lru_cache(maxsize=10_000)  # sites repeat their classes on every page
+def _label(kind: str) -> str:
+    tag, _, classes = kind.partition(".")
+    first = next((name for name in classes.split() if not any(map(str.isdigit, name))), "")
+    return f"{tag}.{first}"
 
 
 def _log_odds(probability: float) -> float:

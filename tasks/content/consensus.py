@@ -17,11 +17,11 @@ numbers; on real pages the result hardly depends on them (docs/log.md).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from tasks.content.content_edges import is_paragraph, is_set_apart, trimmed
-from tasks.content.text_blocks import HEADINGS, Block, BlockElement, Trigrams, shares_found
+from tasks.content.text_blocks import HEADINGS, Block, BlockElement, Trigrams
 
 COVERED = 0.6  # a block is in the reference if this share of its word trigrams is
 PROSE_WORDS = 10  # a block with fewer words is no prose
@@ -47,26 +47,28 @@ class Found:
         return sum(block.size for block in self.blocks if is_paragraph(block))
 
 
-def consensus_blocks(blocks: list[Block], titles: Iterable[str], reference: Callable[[bool], str]) -> list[Block]:
+def consensus_blocks(
+    blocks: list[Block], titles: Iterable[str], shares: Callable[[bool], Sequence[float]]
+) -> list[Block]:
     """Returns the blocks of the article; none where the page has no prose.
 
     Args:
         blocks: all blocks of the page.
         titles: all titles of the page.
-        reference: returns trafilatura's text of the page; True asks for its fast run, False for its slow fallbacks.
+        shares: returns the share of each block in trafilatura's text of the page (`shares_found`); True asks for its
+            fast run, False for its slow fallbacks.
     """
-    found = _locate(blocks, reference(True))
+    found = _locate(blocks, shares(True))
     prose = sum({block.text: block.size for block in blocks if is_paragraph(block)}.values())
     if found is None or found.prose < LITTLE * prose:
-        other = _locate(blocks, reference(False))
+        other = _locate(blocks, shares(False))
         if other is not None and (found is None or other.prose >= MUCH_MORE * found.prose):
             found = other
     return trimmed(_completed(found, blocks), found.root, titles) if found is not None else []
 
 
-def _locate(blocks: list[Block], reference: str) -> Found | None:
+def _locate(blocks: list[Block], shares: Sequence[float]) -> Found | None:
     """Steps 1 and 2: the blocks in the reference or from the article's templates, and the root that holds them."""
-    shares = shares_found(blocks, reference)
     in_reference = {block for block, share in zip(blocks, shares, strict=True) if share >= COVERED}
     prose = [block for block in blocks if block.size >= PROSE_WORDS and block.link_share < PROSE_LINKS]
     words_by_template = Counter[str]()

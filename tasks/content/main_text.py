@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from tasks.content.block_features import BlockFeatures, block_features
@@ -67,8 +68,9 @@ def look_at(
         claims: what it says of its kind (`page_claims`).
         reference: returns trafilatura's text of the page; True asks for its fast run, False for its slow fallbacks.
     """
-    chosen = set(consensus_blocks(list(blocks), titles, reference))
-    found = shares_found(blocks, reference(True))
+    shares = cache(lambda fast: shares_found(blocks, reference(fast)))
+    chosen = set(consensus_blocks(list(blocks), titles, shares))
+    found = shares(True)
     features = block_features(blocks, found, chosen, titles)
     return Seen(blocks, chosen, features, [*claims, *page_shape(tree, blocks, found)])
 

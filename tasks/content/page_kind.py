@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from tasks.content.block_features import Scale
+from tasks.content.block_features import PRICES, Scale
 from tasks.content.content_edges import PARAGRAPH_LINKS, PARAGRAPH_WORDS
 from tasks.content.text_blocks import HEADINGS, Block
 from tasks.content.weights import Tables
@@ -61,6 +61,7 @@ PROGRAMS = {
 }
 OF_DOCUMENTATION = {"mediawiki": "wiki", "dokuwiki": "wiki"}
 OF_DOCUMENTATION |= dict.fromkeys(("javadoc", "doxygen", "rustdoc"), "reference")
+RARE = "uxmkjhpvw"  # each sign has one of these letters, which together are a ninth of a page
 SOURCE = 300_000  # characters of a page in which programs are searched
 SCRIPT = 200_000  # characters of a JSON-LD script
 JSON_LD_TYPE = re.compile(r'"@type"\s*:\s*"(\w{3,30})"')
@@ -84,7 +85,33 @@ SHAPE = {
     "table": Scale("table", 1, 3, 8),
     "img": Scale("img", 3, 8, 20, 50),
 }
+INPUTS = ("input", "select", "textarea")
+COUNTED = (*INPUTS, "pre", "code", "time", "article", "table", "img")
 PATH_PARTS, SLUG_WORDS = Scale("path parts", 1, 2, 3, 4, 5), Scale("slug words", 1, 2, 4, 6)
+
+
+def _rare(sign: str) -> int:
+    """Returns the place of a rare letter in a sign."""
+    return next(sign.index(letter) for letter in RARE if letter in sign)
+
+
+# In the order of the groups in SIGN.
+SIGNS = sorted(
+    ((sign, program) for program, signs in PROGRAMS.items() for sign in signs), key=lambda pair: pair[0][_rare(pair[0])]
+)
+
+
+def _sign_pattern() -> re.Pattern[str]:
+    """Returns a pattern for all signs, an empty group for each. It looks for them where their rare letters are: that
+    takes half the time of looking for one sign after the other."""
+    branches: dict[str, list[str]] = {}
+    for sign, _ in SIGNS:
+        before, letter, after = sign[: _rare(sign)], sign[_rare(sign)], sign[_rare(sign) + 1 :]
+        branches.setdefault(letter, []).append(f"(?<={re.escape(before + letter)})(?={re.escape(after)})()")
+    return re.compile("|".join(f"{letter}(?:{'|'.join(rests)})" for letter, rests in branches.items()))
+
+
+SIGN = _sign_pattern()
 
 
 def page_claims(tree: Any, source: str, url: str) -> list[str]:
@@ -96,7 +123,7 @@ def page_shape(tree: Any, blocks: Sequence[Block], found: Sequence[float]) -> li
     """Returns the names of the page's shape. `found`: the share of each block in the reference."""
     words = sum(block.size for block in blocks) or 1
     found_words = sum(share * block.size for share, block in zip(found, blocks, strict=True))
-    tags = Counter(element.tag for element in tree.iter() if isinstance(element.tag, str))
+    tags = Counter(element.tag for element in tree.iter(*COUNTED))
     templates = Counter(block.element.template for block in blocks if block.size >= 5)
     short = sum(block.size for block in blocks if block.size < PARAGRAPH_WORDS)
     numbers = {
@@ -109,10 +136,10 @@ def page_shape(tree: Any, blocks: Sequence[Block], found: Sequence[float]) -> li
         "paragraphs": sum(block.size >= PARAGRAPH_WORDS and block.link_share < PARAGRAPH_LINKS for block in blocks),
         "of one template": max(templates.values(), default=0),
         "headings": sum(block.tag in HEADINGS for block in blocks),
-        "prices": sum(any(sign in block.text for sign in "$€£¥₹") for block in blocks),
-        "input": tags["input"] + tags["select"] + tags["textarea"],
+        "prices": sum(any(map(block.text.__contains__, PRICES)) for block in blocks),
+        "input": sum(tags[tag] for tag in INPUTS),
     }
-    numbers |= {tag: tags[tag] for tag in ("pre", "code", "time", "article", "table", "img")}
+    numbers |= {tag: tags[tag] for tag in COUNTED if tag not in INPUTS}
     return ["page", *(scale(numbers[name]) for name, scale in SHAPE.items())]
 
 
@@ -151,10 +178,9 @@ def _of_metadata(tree: Any) -> Iterator[str]:
 
 
 def _of_program(source: str) -> Iterator[str]:
-    lowered = source[:SOURCE].lower()
-    for program, signs in PROGRAMS.items():
-        if any(sign in lowered for sign in signs):
-            yield f"program {program}"
+    matches = SIGN.finditer(source[:SOURCE].lower())
+    found = {SIGNS[match.lastindex - 1][1] for match in matches if match.lastindex}
+    return (f"program {program}" for program in PROGRAMS if program in found)
 
 
 def _of_address(url: str) -> Iterator[str]:

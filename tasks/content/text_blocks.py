@@ -218,6 +218,8 @@ class _Reader:
     def add(self, text: str | None) -> None:
         if not text or not self._open:
             return
+        if not self._pieces and text.isspace() and self._open[-1].tag != "pre":
+            return
         self._pieces.append(text)
         if (self._links or self._bolds or self._after_break) and not text.isspace():
             self._after_break = False
@@ -308,7 +310,7 @@ def _verbatim(pieces: list[str]) -> str:
 
 def _block_element(element: Any, parent: BlockElement | None, place: int) -> BlockElement:
     kind, name = element.get("class") or "", element.get("id") or ""
-    names = CAMEL.sub("-", f"{kind[:300]} {name[:100]}").lower() if kind or name else ""
+    names = _hyphenated(f"{kind[:300]} {name[:100]}") if kind or name else ""
     above = parent.template.split("/", 3)[:3] if parent else []
     label = f"{element.tag}.{kind[:300].replace('/', ' ')}" if kind else element.tag
     return BlockElement(
@@ -324,9 +326,16 @@ def _block_element(element: Any, parent: BlockElement | None, place: int) -> Blo
     )
 
 
+def _hyphenated(names: str) -> str:
+    """Returns names in lower case, camelCase split by hyphens."""
+    lowered = names.lower()
+    return lowered if lowered == names else CAMEL.sub("-", names).lower()
+
+
 def _hidden(element: Any) -> bool:
-    attributes = element.attrib
-    return "hidden" in attributes or attributes.get("aria-hidden") == "true" or _has_no_display(element)
+    if element.get("hidden") is not None or element.get("aria-hidden") == "true":
+        return True
+    return _has_no_display(element)
 
 
 def _has_no_display(element: Any) -> bool:
@@ -335,12 +344,10 @@ def _has_no_display(element: Any) -> bool:
 
 
 def _on_demand(element: Any) -> bool:
-    if not element.attrib:
-        return False
-    kind = element.get("class")
-    if "hidden" in element.attrib or _has_no_display(element):
+    if element.get("hidden") is not None or _has_no_display(element):
         return True
-    return kind is not None and ON_DEMAND.search(CAMEL.sub("-", kind[:300]).lower()) is not None
+    kind = element.get("class")
+    return kind is not None and ON_DEMAND.search(_hyphenated(kind[:300])) is not None
 
 
 def _integer(text: str | None, default: int) -> int:

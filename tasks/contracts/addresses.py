@@ -9,6 +9,8 @@ from urllib.parse import quote, urljoin, urlsplit
 CONTROLS_AND_SPACE = "".join(map(chr, range(0x21)))
 LINE_BREAKS = re.compile(r"[\t\n\r]")
 SCHEME = re.compile(r"(https?):([/\\]*)", re.IGNORECASE)
+# Most addresses: nothing in them has more than one way to be written.
+PLAIN = re.compile(r"https?://[a-z0-9](?:[a-z0-9.-]{0,250}[a-z0-9])?(?:/(?:[A-Za-z0-9_~-][A-Za-z0-9._~-]*)?)+")
 NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
 STAY_IN_QUERY = "!$()*+,-./:=?@[\\]^_`{|}~"  # of the bytes that a legacy encoding may use
 
@@ -31,6 +33,8 @@ def join_web_address(base: str, address: str, codec: str = "utf-8") -> str | Non
     in which browsers write the query; all else is UTF-8.
     """
     address = LINE_BREAKS.sub("", address.strip(CONTROLS_AND_SPACE)).partition("#")[0]
+    if PLAIN.fullmatch(address):
+        return address
     head, mark, query = address.partition("?")
     try:
         scheme = urlsplit(base).scheme

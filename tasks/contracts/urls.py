@@ -9,11 +9,11 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from w3lib.url import canonicalize_url
 
+from tasks.contracts.addresses import PLAIN
+
 # What campaigns add to a link; the page is the same without it.
 LOCAL = "local"  # the site of files from the user's own disk
 TRACKERS = re.compile(r"^(utm_\w+|gclid|dclid|fbclid|msclkid|mc_cid|mc_eid|igshid|yclid|_ga|ref_src)$", re.IGNORECASE)
-# Most addresses: nothing in them has more than one way to be written.
-PLAIN = re.compile(r"https?://[a-z0-9](?:[a-z0-9.-]{0,250}[a-z0-9])?(?:/(?:[A-Za-z0-9_~-][A-Za-z0-9._~-]*)?)+")
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 

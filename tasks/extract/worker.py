@@ -1,6 +1,6 @@
 """One page's text, metadata and links, worked out in a child process that may be killed.
 
-Nothing is kept between pages.
+Nothing is kept between pages but addresses and class names, in caches that are bounded.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import re
 import resource
 from collections.abc import Sequence
 from contextlib import suppress
-from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -98,9 +97,7 @@ def see(tree: Any, source: str, url: str, titles: Sequence[str]) -> main_text.Se
     """Prepares the tree; returns what the choice of the page's text rests on. `source`: the page as decoded."""
     claims = page_claims(tree, source, url)
     prepare(tree)
-    return main_text.look_at(
-        tree, page_blocks(tree), titles, claims, cache(lambda fast: witness_text(tree, url, fast=fast))
-    )
+    return main_text.look_at(tree, page_blocks(tree), titles, claims, lambda fast: witness_text(tree, url, fast=fast))
 
 
 def witness_text(tree: Any, url: str, *, fast: bool) -> str:
@@ -145,7 +142,8 @@ def page_links(tree: Any, url: str, codec: str = "utf-8") -> list[str]:
 
 def link_density(text: str, blocks: Sequence[Block], tree: Any) -> float:
     """Share of the extracted characters that were links on the page."""
-    linked = {" ".join("".join(anchor.itertext()).split()): 1.0 for anchor in tree.iter("a")}
+    texts = ("".join(anchor.itertext()) if len(anchor) else anchor.text or "" for anchor in tree.iter("a"))
+    linked = {" ".join(text.split()): 1.0 for text in texts}
     for block in blocks:
         for line in block.text.split("\n"):
             linked[line] = max(linked.get(line, 0.0), min(1.0, block.link_share))

@@ -8,7 +8,7 @@ import lxml.html
 import pytest
 
 from tasks.content.consensus import consensus_blocks
-from tasks.content.text_blocks import page_blocks
+from tasks.content.text_blocks import page_blocks, shares_found
 from tasks.extract.metadata import read_metadata
 from tasks.extract.prepared_tree import prepare
 from tasks.extract.worker import parse_page, witness_text
@@ -25,8 +25,9 @@ def page(body: str, head: str = "<title>Low tide at the old harbour</title>") ->
     tree = parse_page(f"<html><head>{head}</head><body>{body}</body></html>")
     titles = read_metadata(tree, URL).titles
     prepare(tree)
-    reference = cache(lambda fast: witness_text(tree, URL, fast=fast))
-    return written(consensus_blocks(page_blocks(tree), titles, reference)) or reference(False)
+    reference, blocks = cache(lambda fast: witness_text(tree, URL, fast=fast)), page_blocks(tree)
+    found = consensus_blocks(blocks, titles, lambda fast: shares_found(blocks, reference(fast)))
+    return written(found) or reference(False)
 
 
 def paragraphs(*texts: str) -> str:
@@ -123,7 +124,8 @@ def test_another_story_below_the_article_is_left_out() -> None:
 
 def test_a_page_without_prose_has_no_consensus() -> None:
     tree = parse_page("<html><body><main>" + "<p>Short line.</p>" * 20 + "</main></body></html>")
-    assert consensus_blocks(page_blocks(tree), [], lambda fast: "\n".join(["Short line."] * 20)) == []
+    blocks = page_blocks(tree)
+    assert consensus_blocks(blocks, [], lambda fast: shares_found(blocks, "\n".join(["Short line."] * 20))) == []
 
 
 def test_text_without_spaces_between_words_counts_too() -> None:

@@ -11,7 +11,7 @@ from tasks.content.block_features import BlockFeatures, Scale, block_features
 from tasks.content.block_odds import probabilities, together, with_text_around
 from tasks.content.completion import whole_article, with_gaps_filled
 from tasks.content.main_text import CAUTION, best_choice, candidates
-from tasks.content.page_kind import page_kind
+from tasks.content.page_kind import PROGRAMS, page_claims, page_kind
 from tasks.content.speakers import speakers
 from tasks.content.text_blocks import page_blocks
 from tasks.content.weights import Tables, learned, read_weights, write_weights
@@ -196,6 +196,20 @@ def test_a_kind_is_said_where_it_is_likelier_than_all_others_together() -> None:
 def test_the_program_tells_wikis_and_references_from_other_documentation(program: str, kind: str) -> None:
     tables = Tables({}, ("documentation", "forum"), {"page": (3.0, 0.0)})
     assert page_kind(["page", f"program {program}"], tables) == kind
+
+
+def test_each_sign_of_a_program_is_found_wherever_it_stands() -> None:
+    tree = parse_page("<html><body><p>x</p></body></html>")
+    for program, signs in PROGRAMS.items():
+        for sign in signs:
+            assert f"program {program}" in page_claims(tree, f"<p>x{sign.upper()}y</p>", "")
+    draw = random.Random(3)
+    known = [sign for signs in PROGRAMS.values() for sign in signs]
+    for _ in range(200):
+        source = "".join(draw.choice(known)[draw.choice((0, 0, 1)) :] for _ in range(20))
+        expected = [f"program {name}" for name, signs in PROGRAMS.items() if any(sign in source for sign in signs)]
+        claims = page_claims(tree, source, "")
+        assert [claim for claim in claims if claim.startswith("program")] == expected
 
 
 def read(body: str):  # type: ignore[no-untyped-def]

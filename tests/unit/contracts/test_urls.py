@@ -5,16 +5,25 @@ import re
 
 import pytest
 
-from tasks.contracts import urls
+from tasks.contracts import addresses, urls
 
 
 def test_a_plain_address_is_its_own_key_as_the_long_way_finds_too(monkeypatch: pytest.MonkeyPatch) -> None:
     generator = random.Random(1)
     made = (f"http{generator.choice(('', 's'))}://{draw(generator, 1)}/{draw(generator, 0)}" for _ in range(20_000))
-    plain = [url for url in made if urls.PLAIN.fullmatch(url)]
+    plain = [url for url in made if addresses.PLAIN.fullmatch(url)]
     assert len(plain) > 1000
     monkeypatch.setattr(urls, "PLAIN", re.compile("(?!)"))
     assert [urls.url_key(url) for url in plain] == plain
+
+
+def test_a_plain_address_is_the_page_it_leads_to_as_the_long_way_finds_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = random.Random(2)
+    made = (f"http{generator.choice(('', 's'))}://{draw(generator, 1)}/{draw(generator, 0)}" for _ in range(20_000))
+    plain = [url for url in made if addresses.PLAIN.fullmatch(url)]
+    monkeypatch.setattr(addresses, "PLAIN", re.compile("(?!)"))
+    for base in ("https://a.example/b/c", "http://a.example", "file:///home/page.html"):
+        assert [addresses.join_web_address(base, url) for url in plain] == plain
 
 
 def draw(generator: random.Random, least: int) -> str:
