@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from urllib.parse import quote, urljoin, urlsplit
+import unicodedata
+from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
 CONTROLS_AND_SPACE = "".join(map(chr, range(0x21)))
+IN_BRACKETS = re.compile(r"(?:[^\[\]@]*@)?\[[0-9A-Fa-f:.]+\](?::[0-9]*)?")
+NOT_IN_HOST = re.compile(r"[\0-\x20\x7f-\xa0#/:?@]")
 LINE_BREAKS = re.compile(r"[\t\n\r]")
 SCHEME = re.compile(r"(https?):([/\\]*)", re.IGNORECASE)
 NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
@@ -14,13 +17,26 @@ STAY_IN_QUERY = "!$()*+,-./:=?@[\\]^_`{|}~"  # of the bytes that a legacy encodi
 
 
 def is_web_address(url: str) -> bool:
-    """Whether a URL is absolute, http or https, with a host and a possible port."""
+    """Whether a URL is absolute, http or https, with a host and a possible port, and can be written in UTF-8.
+
+    Every other function of addresses takes what passes here; nothing that a stranger wrote goes further without it.
+    """
     try:
+        url.encode()
         parts = urlsplit(url)
-        host = parts.hostname or ""
-        return parts.scheme in ("http", "https") and bool(host) and " " not in host and parts.port != 0
-    except ValueError:  # an impossible port or IPv6 address
+        return parts.scheme in ("http", "https") and parts.port != 0 and _is_host(parts)
+    except ValueError:  # an impossible port or IPv6 address, half a character
         return False
+
+
+def _is_host(parts: SplitResult) -> bool:
+    """Whether all readers of an address take the same for its host."""
+    if "\\" in parts.netloc:
+        return False
+    if "[" in parts.netloc or "]" in parts.netloc:  # urlsplit lets anything stand in, before and behind the brackets
+        return bool(IN_BRACKETS.fullmatch(parts.netloc)) and is_ip_address(parts.hostname or "")
+    host = unicodedata.normalize("NFKC", parts.hostname or "")
+    return bool(host) and not NOT_IN_HOST.search(host)
 
 
 def join_web_address(base: str, address: str, codec: str = "utf-8") -> str | None:

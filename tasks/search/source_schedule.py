@@ -94,7 +94,7 @@ class SourceSchedule:
                 return new, self._record_engine_result(query, result, new, now)
             if query.source.kind == "listing":
                 return new, self._record_listing(query, result, now)
-        return new, None
+        return new, None if result.good else f"{query.source.name}: {_in_words(result)}"
 
     # -- search engines ----------------------------------------------------------------------------------
 

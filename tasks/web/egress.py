@@ -153,7 +153,7 @@ class EgressPolicy:
         def ask() -> None:
             try:
                 found.put(self._resolve(host, port))
-            except (OSError, UnicodeError) as error:
+            except Exception as error:
                 found.put(error)
 
         threading.Thread(target=ask, daemon=True, name="resolver").start()
@@ -161,6 +161,8 @@ class EgressPolicy:
             answer = found.get(timeout=max(seconds, 0.0))
         except queue.Empty as error:
             raise PageRejected("timeout", f"no answer from the name servers for {host}") from error
+        if isinstance(answer, Exception) and not isinstance(answer, OSError | ValueError):
+            raise answer
         if isinstance(answer, Exception) or not answer:
             raise PageRejected("dead_host", f"{host}: {answer or 'no address'}")
         return answer
