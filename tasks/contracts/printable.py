@@ -13,7 +13,7 @@ from typing import Any
 # and paragraphs; invisible operators, byte order marks, annotations and tags; lone surrogates. Joiners stay: emoji and
 # several scripts need them.
 CONTROLS = (
-    "\0-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff"
+    "\0-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff"
     "\U000e0000-\U000e007f"
 )
 CONTROL = re.compile(f"[{CONTROLS}]")
