@@ -7,6 +7,8 @@ import re
 import unicodedata
 from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
+from tasks.contracts.credentials import without_user
+
 CONTROLS_AND_SPACE = "".join(map(chr, range(0x21)))
 IN_BRACKETS = re.compile(r"(?:[^\[\]@]*@)?\[[0-9A-Fa-f:.]+\](?::[0-9]*)?")
 NOT_IN_HOST = re.compile(r"[\0-\x20\x7f-\xa0#/:?@]")
@@ -40,7 +42,7 @@ def _is_host(parts: SplitResult) -> bool:
 
 
 def join_web_address(base: str, address: str, codec: str = "utf-8") -> str | None:
-    """The absolute http or https address that a page at `base` means, without fragment; None for anything else.
+    """The absolute http or https address that a page at `base` means, without fragment and user; None for all else.
 
     Reads it as browsers do (WHATWG URL): around it, white space does not count, nor do line breaks within; backslashes
     before the query are slashes, and too many slashes before the host are two. `codec` is the encoding of the page,
@@ -58,7 +60,7 @@ def join_web_address(base: str, address: str, codec: str = "utf-8") -> str | Non
         found = urljoin(base, head + mark + _in_codec(query, codec)).partition("#")[0]
     except ValueError:
         return None
-    return found.replace(" ", "%20") if is_web_address(found) else None
+    return without_user(found.replace(" ", "%20")) if is_web_address(found) else None
 
 
 def _in_codec(query: str, codec: str) -> str:

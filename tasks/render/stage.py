@@ -91,8 +91,9 @@ class Renderer(AbstractContextManager["Renderer"]):
             suppressed.reject_host(url)
 
         egress = EgressPolicy(settings.search.allow_loopback, reject=reject_host)
-        self.client = HttpClient(self.settings.introduction, egress)
-        self.browser = browser or Browser(self.settings, layout, egress)
+        credentials = settings.search.credentials
+        self.client = HttpClient(self.settings.introduction, egress, credentials)
+        self.browser = browser or Browser(self.settings, layout, egress, credentials=credentials)
         self.browser_missing: str | None = None  # why, once it is known
         self._browser_free = threading.Lock()
         lock = threading.RLock()  # guards the database connection, which all threads share

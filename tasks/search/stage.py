@@ -12,6 +12,7 @@ from pkgutil import resolve_name
 from urllib.parse import urlsplit
 
 from tasks.contracts.addresses import is_web_address
+from tasks.contracts.credentials import without_user
 from tasks.contracts.outcomes import PageRejected
 from tasks.contracts.paths import Layout
 from tasks.contracts.providers import PROVIDERS
@@ -41,7 +42,10 @@ def search(question: SourceQuery, searcher: Searcher) -> SourceResult:
     try:
         with searcher.border.crossing(f"{question.source.name} {question.query}"):
             result: SourceResult = ask(question, searcher)
-            hits = _each_once(hit for hit in result.hits if _is_text(hit.url))
+            hits = _each_once(replace(hit, url=without_user(hit.url)) for hit in result.hits if _is_text(hit.url))
+            listings = tuple(
+                replace(one, url=without_user(one.url)) for one in result.listings if is_web_address(one.url)
+            )
     except PageRejected as rejected:
         return SourceResult.of(rejected)
     suppressed = searcher.frontier.suppressed
@@ -51,7 +55,7 @@ def search(question: SourceQuery, searcher: Searcher) -> SourceResult:
         hits=tuple(
             replace(hit, url=suppressed.pseudonym(hit.url)) if suppressed.covers(hit.url) else hit for hit in hits
         ),
-        listings=tuple(one for one in result.listings if is_web_address(one.url) and not suppressed.covers(one.url)),
+        listings=tuple(one for one in listings if not suppressed.covers(one.url)),
     )
 
 
@@ -74,7 +78,7 @@ class Searcher(AbstractContextManager["Searcher"]):
         self.border = border or Border()
         self.providers = providers or {}  # in place of those in the table
         self.schedule = SourceSchedule(frontier, settings.search, clock())
-        self._loopback = settings.search.allow_loopback
+        self._loopback, self._credentials = settings.search.allow_loopback, settings.search.credentials
         self._engines: dict[str, HttpClient] = {}
         self._opened = ExitStack()
 
@@ -94,7 +98,7 @@ class Searcher(AbstractContextManager["Searcher"]):
         return PolitenessPolicy(self.frontier.db, self.client, self.settings, self.clock, self.sleep, *lists)
 
     def _open_client(self, egress: EgressPolicy) -> HttpClient:
-        client = HttpClient(self.settings.introduction, egress)
+        client = HttpClient(self.settings.introduction, egress, self._credentials)
         self._opened.callback(client.close)
         return client
 

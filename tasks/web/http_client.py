@@ -20,6 +20,7 @@ import httpcore
 import httpx
 
 from tasks.contracts.addresses import join_web_address
+from tasks.contracts.credentials import Credentials, without_user
 from tasks.contracts.outcomes import PageRejected
 from tasks.web.content_encoding import decoded
 from tasks.web.egress import EgressPolicy
@@ -104,7 +105,8 @@ class Frame:
 class HttpClient:
     """GET with limits, one request at a time in each thread. Threads share connections, not deadlines or cookies."""
 
-    def __init__(self, user_agent: str, egress: EgressPolicy) -> None:
+    def __init__(self, user_agent: str, egress: EgressPolicy, credentials: Credentials | None = None) -> None:
+        self._credentials = credentials or Credentials()
         self._transport = RoutingTransport(egress)
         # Only gzip, since zlib is the decompressor that can stop at a size.
         self._headers = {"User-Agent": user_agent, "Accept-Encoding": "gzip", "Accept": "text/html, text/plain;q=0.8"}
@@ -149,7 +151,9 @@ class HttpClient:
             PageRejected: for every answer but a success or a redirect, with the name of the outcome.
         """
         self._transport.thread.deadline = deadline
+        url = without_user(url)  # a stranger's link must not have us log in
         try:
+            headers = {**(headers or {}), **self._credentials.authorization(url)}
             with self._client.stream("GET", url, headers=headers) as streamed:
                 response = Response(url, streamed.status_code, streamed.headers, b"")
                 if response.status in REDIRECTS:
