@@ -21,6 +21,7 @@ from tasks.render.stage import Renderer, render_again
 from tasks.run_context import RunContext
 from tasks.search.frontier import VisitResult
 from tasks.search.stage import Searcher, follow
+from tasks.search.times_ahead import mend_times_ahead
 from tasks.stages import Stages
 from tasks.tokenize import token_files
 from tasks.tokenize.encoder import Encoder
@@ -110,6 +111,8 @@ def ask_sources(run: RunContext, stages: Stages, border: Border) -> None:
     """Put tonight's questions to search engines, feeds, sitemaps, lists and sites; their hits go to the frontier."""
     record = run.record
     with record.stage("search"), Searcher(run.settings, run.layout, run.frontier, border=border) as searcher:
+        if ahead := mend_times_ahead(run.frontier.db, searcher.clock()):
+            record.say(ahead)
         for message in searcher.schedule.cooling_messages(searcher.clock()):
             record.say(message)
         while question := searcher.next():

@@ -166,7 +166,7 @@ class Renderer(AbstractContextManager["Renderer"]):
 
     def _unused(self, hit: Hit, view: str = "") -> Page | None:
         """Returns a page from the cache, checked against the blocklists again: they may have grown since."""
-        page = self.cache.unused(hit, view)
+        page = self.cache.unused(hit, self.clock(), view)
         for url in (hit.url, page.final_url) if page else ():
             self.politeness.reject_blocked(url)
         return page
