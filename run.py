@@ -14,6 +14,7 @@ import shutil
 import signal
 import sqlite3
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from pathlib import Path
@@ -21,11 +22,12 @@ from typing import Any
 
 from tasks.contracts.errors import DataDirectoryError, MiniatureMemoryError, SettingsError
 from tasks.contracts.paths import Layout, find_data_directory
+from tasks.contracts.printable import escaped
 from tasks.contracts.profiles import load_settings, parse_override
 from tasks.contracts.settings import Settings
 from tasks.processes.surroundings import give_home, open_standard_streams
 from tasks.report import ending
-from tasks.report.terminal import Terminal
+from tasks.report.terminal import Terminal, show, show_traceback
 from tasks.web.user_proxy import keep_loopback_direct
 
 INTERRUPTED, TERMINATED, READER_GONE = (128 + signum for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE))
@@ -62,20 +64,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _stopped(stop: KeyboardInterrupt) -> int:
-    print("stopped; the next run goes on from here", file=sys.stderr)
+    show("stopped; the next run goes on from here", file=sys.stderr)
     return TERMINATED if isinstance(stop, Terminated) else INTERRUPTED
 
 
 def _failed(error: Exception, options: argparse.Namespace) -> int:
     """Says in a line what went wrong, and returns the exit status. What nobody thought of is raised again."""
     if isinstance(error, MiniatureMemoryError):
-        print(f"error: {error}", file=sys.stderr)
+        show(f"error: {error}", file=sys.stderr)
         return error.exit_status
     if not isinstance(error, sqlite3.DatabaseError | OSError):
         raise error
     if isinstance(error, BrokenPipeError) and nobody_reads():
         return READER_GONE
-    print(f"error: {_explain(error, options.data_dir)}", file=sys.stderr)
+    show(f"error: {_explain(error, options.data_dir)}", file=sys.stderr)
     return 1
 
 
@@ -94,11 +96,10 @@ def drop_unwritten() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def escaped(error: UnicodeError) -> tuple[str, int]:
+def escape(error: UnicodeError) -> tuple[str, int]:
     """Writes what the terminal's encoding lacks as JSON writes it, such as \\u00e9: JSON stays JSON."""
     assert isinstance(error, UnicodeEncodeError)
-    units = error.object[error.start : error.end].encode("utf-16-be", "surrogatepass")
-    return "".join(f"\\u{high:02x}{low:02x}" for high, low in zip(units[::2], units[1::2], strict=True)), error.end
+    return escaped(error.object[error.start : error.end]), error.end
 
 
 def _explain(error: Exception, data_dir: str | None) -> str:
@@ -142,10 +143,10 @@ def _run(steps: list[str], options: argparse.Namespace, *, needs_prefect: bool) 
     with closing(Terminal()) as terminal:
         report, died = _run_steps(steps, options, settings, layout, terminal, needs_prefect)
     if options.json:
-        print(json.dumps(report, ensure_ascii=False))
+        show(json.dumps(report, ensure_ascii=False))
     else:
         width = shutil.get_terminal_size((ending.WIDEST, 24)).columns
-        print(ending.as_text(report, layout.reports / report["run"], width), end="")
+        show(ending.as_text(report, layout.reports / report["run"], width), end="")
     if died:  # Prefect's threads would try for minutes to tell it their last words
         sys.stdout.flush()
         os._exit(0)
@@ -256,7 +257,7 @@ def run_add(options: argparse.Namespace) -> None:
     settings, layout = _open(options)
     with closing(Terminal()) as terminal:
         counts = add_files(files, settings, layout, terminal)
-    print(", ".join(f"{number} {reason}" for reason, number in sorted(counts.items())) or "no files")
+    show(", ".join(f"{number} {reason}" for reason, number in sorted(counts.items())) or "no files")
 
 
 def _scan(options: argparse.Namespace) -> None:
@@ -264,7 +265,7 @@ def _scan(options: argparse.Namespace) -> None:
 
     settings, layout = _open(options)
     number = add_unregistered(settings, layout, Terminal())
-    print(f"added {number} file(s) found under {layout.raw} to the ledger")
+    show(f"added {number} file(s) found under {layout.raw} to the ledger")
 
 
 def run_stats(options: argparse.Namespace) -> None:
@@ -275,7 +276,7 @@ def run_stats(options: argparse.Namespace) -> None:
         for document in refused(layout, options.reason):
             where = f"raw/{document['path']}" if document["path"] else f"document {document['seq']}"
             line = f"{where}  {document['url']}  {document['detail'] or ''}".rstrip()
-            print(json.dumps(document, ensure_ascii=False) if options.json else line)
+            show(json.dumps(document, ensure_ascii=False) if options.json else line)
         return
     stats = collect_stats(layout)
     if options.plots is not None:
@@ -283,8 +284,8 @@ def run_stats(options: argparse.Namespace) -> None:
 
         written = draw_corpus(stats, Path(options.plots or layout.reports / "corpus"))
         plots = f"{len(written)} plots in {written[0].parent}" if written else "no documents yet, so no plots"
-        print(plots, file=sys.stderr)
-    print(json.dumps(stats, ensure_ascii=False, indent=2) if options.json else as_text(stats))
+        show(plots, file=sys.stderr)
+    show(json.dumps(stats, ensure_ascii=False, indent=2) if options.json else as_text(stats))
 
 
 def run_trace(options: argparse.Namespace) -> int:
@@ -293,7 +294,7 @@ def run_trace(options: argparse.Namespace) -> int:
     with _value_errors_as_ours():
         layout = find_data_directory(options.data_dir, to_read=True)
         found = trace(url_of_token(options.target, layout), layout)
-    print(json.dumps(found, ensure_ascii=False, indent=2) if options.json else as_text(found))
+    show(json.dumps(found, ensure_ascii=False, indent=2) if options.json else as_text(found))
     return 0 if found["known"] else 1
 
 
@@ -308,7 +309,7 @@ def run_verify(options: argparse.Namespace) -> int:
         _recover_ledger(layout)
         with closing(open_state_to_read(layout.database)) as db:
             problems = list(verify(layout, Catalog(layout, db)))
-    print("\n".join(problems) or "all is as it was written")
+    show("\n".join(problems) or "all is as it was written")
     return 1 if problems else 0
 
 
@@ -317,7 +318,7 @@ def _recover_ledger(layout: Layout) -> None:
 
     ledger.require_no_unfinished_erasure(layout)
     for message in ledger.recover(layout) if layout.is_writable() else ():
-        print(f"mended: {message}", file=sys.stderr)
+        show(f"mended: {message}", file=sys.stderr)
 
 
 def run_rebuild(options: argparse.Namespace) -> None:
@@ -329,7 +330,7 @@ def run_rebuild(options: argparse.Namespace) -> None:
         _recover_ledger(layout)
         meta = rebuild(settings, layout, Path(options.to))
     tokens = f"{meta.documents} documents, {meta.train_tokens + meta.val_tokens} tokens" if meta else "no tokens yet"
-    print(f"rebuilt into {options.to}: {tokens}")
+    show(f"rebuilt into {options.to}: {tokens}")
 
 
 def run_forget(options: argparse.Namespace) -> int:
@@ -345,7 +346,7 @@ def run_forget(options: argparse.Namespace) -> int:
 
     with closing(Terminal()) as terminal:
         result = forget(request, settings, layout, terminal, forget_in_prefect)
-    print(json.dumps(result.as_dict(), ensure_ascii=False) if options.json else as_text(result))
+    show(json.dumps(result.as_dict(), ensure_ascii=False) if options.json else as_text(result))
     return 1 if result.unreached else 0
 
 
@@ -374,8 +375,8 @@ def run_sample(options: argparse.Namespace) -> None:
         how = Sampling(options.tokens, options.temperature, options.top_k, options.seed, options.ignore_end)
         decoder, tokenizer = load_decoder(folder), load_tokenizer(folder / "tokenizer.json")
     for piece in sample(decoder, tokenizer, options.prompt, how):
-        print(piece, end="", flush=True)
-    print()
+        show(piece, end="", flush=True)
+    show()
 
 
 def run_export(options: argparse.Namespace) -> None:
@@ -386,20 +387,20 @@ def run_export(options: argparse.Namespace) -> None:
         from tasks.export.dataset import export_dataset
 
         number = export_dataset(layout, Path(options.to))
-        print(f"exported {number} documents to {options.to}: open it with pandas.read_parquet")
+        show(f"exported {number} documents to {options.to}: open it with pandas.read_parquet")
         return
     folder = _published(layout).resolve()  # one model, even if another one is published meanwhile
     if options.format == "gguf":
         from tasks.export.gguf import default_name, export_gguf
 
         target = export_gguf(folder, Path(options.to or default_name(folder, options.dtype)), options.dtype)
-        print(f"exported to {target}: run it with llama-cli -m {target} -no-cnv -p 'The '")
+        show(f"exported to {target}: run it with llama-cli -m {target} -no-cnv -p 'The '")
         return
     target = Path(options.to)
     if target.exists() and any(target.iterdir()):
         raise DataDirectoryError(f"{target} is not empty: give export --to a new folder.")
     shutil.copytree(folder, target, dirs_exist_ok=True)
-    print(f"exported to {target}: open it with transformers.AutoModelForCausalLM.from_pretrained({str(target)!r})")
+    show(f"exported to {target}: open it with transformers.AutoModelForCausalLM.from_pretrained({str(target)!r})")
 
 
 def _published(layout: Layout) -> Path:
@@ -420,7 +421,7 @@ def run_report(options: argparse.Namespace) -> None:
     if not name or not (folder / "report.json").is_file():
         known = f"Known: {', '.join(runs[-5:])}." if runs else "No run has been reported yet."
         raise DataDirectoryError(f"no report {name!r} in {layout.reports}. {known}")
-    print((folder / ("report.json" if options.json else "report.md")).read_text(encoding="utf-8"), end="")
+    show((folder / ("report.json" if options.json else "report.md")).read_text(encoding="utf-8"), end="")
 
 
 def run_init(options: argparse.Namespace) -> None:
@@ -428,7 +429,7 @@ def run_init(options: argparse.Namespace) -> None:
 
     path = Path(options.path)
     write_profile(path)
-    print(f"wrote {path}: change it as you like. Run a night of it with: python run.py --profile {path}")
+    show(f"wrote {path}: change it as you like. Run a night of it with: python run.py --profile {path}")
 
 
 def run_doctor(options: argparse.Namespace) -> int:
@@ -440,9 +441,9 @@ def run_doctor(options: argparse.Namespace) -> int:
         prepare_prefect(find_data_directory(options.data_dir, to_read=True))
         findings += examine_prefect()
     if options.json:
-        print(json.dumps([finding.as_dict() for finding in findings], indent=2))
+        show(json.dumps([finding.as_dict() for finding in findings], indent=2))
     else:
-        print("\n".join(f"{'ok  ' if one.fine else 'FIX '} {one.what}: {one.says}" for one in findings))
+        show("\n".join(f"{'ok  ' if one.fine else 'FIX '} {one.what}: {one.says}" for one in findings))
     return 0 if all(finding.fine for finding in findings) else 1
 
 
@@ -574,10 +575,12 @@ def _terminate(*_: object) -> None:
 
 if __name__ == "__main__":
     open_standard_streams()
+    sys.excepthook = lambda kind, error, trace: show_traceback(error)
+    threading.excepthook = lambda arguments: show_traceback(arguments.exc_value)
     signal.signal(signal.SIGTERM, _terminate)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a shell has it ignored in the background
         signal.signal(signal.SIGINT, _interrupt)
-    codecs.register_error("escaped", escaped)
+    codecs.register_error("escaped", escape)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="escaped")
     try:

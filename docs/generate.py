@@ -27,7 +27,7 @@ def settings_table() -> str:
 def _rows(kind: Any, prefix: str) -> list[str]:
     types = typing.get_type_hints(kind)
     rows = []
-    for one in dataclasses.fields(kind):
+    for one in (one for one in dataclasses.fields(kind) if one.repr):
         if dataclasses.is_dataclass(types[one.name]):
             rows += _rows(types[one.name], f"{prefix}{one.name}.")
             continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from tasks.contracts.errors import SettingsError
 from tasks.contracts.paths import Layout
+from tasks.contracts.printable import one_line
 from tasks.contracts.records import Document, as_text
 from tasks.contracts.run_record import Listener
 from tasks.contracts.settings import Settings
@@ -57,7 +59,7 @@ def add_files(files: list[Path], settings: Settings, layout: Layout, listener: L
             counts.update(store(results, run.catalog, settings.tokenize.validation_fraction))
             for path, result in zip(batch, results, strict=True):
                 if result.dropped:
-                    listener.message(f"{path}: {result.dropped.reason} {result.dropped.detail}".rstrip())
+                    listener.message(f"{one_line(str(path))}: {result.dropped.reason} {result.dropped.detail}".rstrip())
             done += len(batch)
             listener.progress("add", done, len(files), "")
     return counts
@@ -82,9 +84,9 @@ def add_unregistered(settings: Settings, layout: Layout, listener: Listener) -> 
     with open_run(settings, layout, "validate --scan", listener, ForgettingRecovery()) as run:
         good: list[tuple[str, Document]] = []
         for path in find_unregistered(layout, run.catalog.paths()):
-            document = _dropped_document(path)
-            if document is None:
-                listener.message(f"{path} is not UTF-8: convert it, then scan again")
+            document = _read_dropped(path)
+            if isinstance(document, str):
+                listener.message(f"{one_line(str(path))} {document}, then scan again")
             elif run.catalog.is_forgotten((document.url,), document.sha256):
                 listener.message(f"{path} was forgotten, and is not taken in again: remove it")
             else:
@@ -95,10 +97,19 @@ def add_unregistered(settings: Settings, layout: Layout, listener: Listener) -> 
         return len(good)
 
 
-def _dropped_document(path: Path) -> Document | None:
+def _read_dropped(path: Path) -> Document | str:
+    """Returns a file that was dropped under `raw/` as a document, or why it is not taken."""
+    if path.is_symlink():
+        return "is a link, and what it leads to is not ours: copy the file itself"
     try:
-        text = path.read_bytes().decode()
+        str(path).encode()
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW)) as file:
+            text = file.read().decode()
+    except OSError as error:
+        return f"cannot be read ({error.strerror}): change that"
+    except UnicodeEncodeError:
+        return "has a name that is not UTF-8: rename it"
     except UnicodeDecodeError:
-        return None
+        return "is not UTF-8: convert it"
     now = datetime.now(UTC).isoformat(timespec="seconds")
     return Document(text, path.as_uri(), path.as_uri(), as_text(path.stem), "local", "scan", now, "none", "")

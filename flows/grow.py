@@ -21,13 +21,17 @@ from tasks.render.stage import Renderer, render_again
 from tasks.run_context import RunContext
 from tasks.search.frontier import VisitResult
 from tasks.search.stage import Searcher, follow
+from tasks.search.times_ahead import mend_times_ahead
 from tasks.stages import Stages
 from tasks.tokenize import token_files
 from tasks.tokenize.encoder import Encoder
 from tasks.tokenize.stage import open_processed
 from tasks.tokenize.tokenizer_record import prepare_tokenizer
 from tasks.web.blocklists import open_blocklists
+from tasks.web.border import Border
 from tasks.web.user_proxy import read_proxies
+
+TRACEBACKS = "tracebacks.txt"  # in the report's folder
 
 
 def collect_pages(run: RunContext, stages: Stages) -> None:
@@ -38,16 +42,18 @@ def collect_pages(run: RunContext, stages: Stages) -> None:
     for scheme, proxy in read_proxies().by_scheme.items():
         record.say(f"pages by {scheme} are asked through {proxy}")
     left = settings.search.max_pages
+    border = Border(run.layout.reports / record.run_id / TRACEBACKS)
     with ExitStack() as opened:
         opened.enter_context(demo_site(settings.demo, run.layout, record.say))
-        extractor = opened.enter_context(Extractor(settings.extract))
+        extractor = opened.enter_context(Extractor(settings.extract, border))
         # A page is extracted as soon as it is fetched, while others are under way; `extract` collects the results.
         fetched = partial(prefetch, extractor=extractor)
         renderer = opened.enter_context(
-            Renderer(settings, run.layout, run.derivation.db, blocklists=blocklists, fetched=fetched)
+            Renderer(settings, run.layout, run.derivation.db, blocklists=blocklists, fetched=fetched, border=border)
         )
+        opened.callback(lambda: say_what_was_unforeseen(run, border))
         run.catalog.readings.learn_from_page_cache()
-        ask_sources(run, stages)
+        ask_sources(run, stages, border)
         while hits := run.frontier.due(min(settings.render.batch, left), time.time(), run.began):
             with record.stage("render"):
                 pages = stages.render(hits, renderer)
@@ -62,6 +68,15 @@ def collect_pages(run: RunContext, stages: Stages) -> None:
             record.progress("collect", done, done + run.frontier.count_due(left, time.time(), run.began))
     count_stopped(run)
     say_what_is_missing(run)
+
+
+def say_what_was_unforeseen(run: RunContext, border: Border) -> None:
+    """Errors that strangers' bytes raised: each cost its page or source alone, and is worth a report to us."""
+    if border.errors:
+        run.record.say(
+            f"{border.errors} page(s) or source(s) raised an error that nobody thought of: "
+            f"each has its outcome, the tracebacks are in {border.file}"
+        )
 
 
 def count_stopped(run: RunContext) -> None:
@@ -92,10 +107,12 @@ def say_what_is_missing(run: RunContext) -> None:
         record.say(f"{counts['browser_missing']} page(s) need Chromium, which does not start here: {INSTALL}")
 
 
-def ask_sources(run: RunContext, stages: Stages) -> None:
+def ask_sources(run: RunContext, stages: Stages, border: Border) -> None:
     """Put tonight's questions to search engines, feeds, sitemaps, lists and sites; their hits go to the frontier."""
     record = run.record
-    with record.stage("search"), Searcher(run.settings, run.layout, run.frontier) as searcher:
+    with record.stage("search"), Searcher(run.settings, run.layout, run.frontier, border=border) as searcher:
+        if ahead := mend_times_ahead(run.frontier.db, searcher.clock()):
+            record.say(ahead)
         for message in searcher.schedule.cooling_messages(searcher.clock()):
             record.say(message)
         while question := searcher.next():

@@ -9,6 +9,7 @@ from collections.abc import Collection
 
 from flows.grow import clean_new, collect_pages, tokenize_new, validate_new
 from flows.train import finish_cut_chunk, train_and_publish
+from tasks.contracts.errors import DataDirectoryError, MiniatureMemoryError
 from tasks.contracts.paths import Layout
 from tasks.contracts.run_record import Listener, RunRecord
 from tasks.contracts.settings import Settings
@@ -16,7 +17,7 @@ from tasks.forget.erasure import ErasureReport
 from tasks.forget.matcher import ReferenceMatcher
 from tasks.forget.recovery import ForgettingRecovery
 from tasks.report.report import Publish, write_report
-from tasks.run_context import open_run
+from tasks.run_context import RunContext, open_run
 from tasks.stages import Stages
 
 
@@ -37,8 +38,7 @@ def run_steps(
         with write_report(run.record, layout, run.catalog.counts, publish, picture=picture):
             if "training" in steps:
                 finish_cut_chunk(run, stages)
-            if "collection" in steps:
-                collect_pages(run, stages)
+            stopped = _collect(run, stages) if "collection" in steps else None
             if "validation" in steps:
                 validate_new(run)
             if "cleaning" in steps:
@@ -47,7 +47,24 @@ def run_steps(
                 tokenize_new(run, stages)
             if "training" in steps:
                 train_and_publish(run, stages)
+            if stopped:
+                raise stopped
         return run.record
+
+
+def _collect(run: RunContext, stages: Stages) -> MiniatureMemoryError | None:
+    """Returns what kept us from collecting, told once the night is over: what is there is still cleaned and trained on.
+
+    Trouble with our own data is raised at once, and so is what nobody thought of.
+    """
+    try:
+        collect_pages(run, stages)
+    except DataDirectoryError:
+        raise
+    except MiniatureMemoryError as error:
+        run.record.say(f"nothing more is collected: {error}")
+        return error
+    return None
 
 
 def _forget_in_prefect(matcher: ReferenceMatcher, since: str | None, dry: bool) -> ErasureReport:

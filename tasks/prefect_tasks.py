@@ -36,7 +36,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 # Raise one when what its stage gives for the same input changes.
-SEARCH_VERSION = 2
+SEARCH_VERSION = 3
 RENDER_VERSION = 2
 
 # Between two drawings of a progress artifact: each is a call to the server.

@@ -32,6 +32,7 @@ from tasks.browser import chromium
 from tasks.browser.network_log import BrowserLog
 from tasks.browser.page_scripts import NO_DIALOGS, PROGRESS, SNAPSHOT
 from tasks.browser.watchdog import Watch, private_bytes
+from tasks.contracts.credentials import Credentials
 from tasks.contracts.errors import BrowserError
 from tasks.contracts.outcomes import PageRejected
 from tasks.contracts.paths import Layout
@@ -60,10 +61,12 @@ class Browser:
         layout: Layout,
         egress: EgressPolicy | None = None,
         binaries: chromium.Binaries | None = None,
+        credentials: Credentials | None = None,
     ) -> None:
         self.settings = settings
         self.binaries = binaries or chromium.find_binaries()
         self._egress = egress or EgressPolicy()
+        self._credentials = credentials or Credentials()
         self._proxy: egress_proxy.Proxy | None = None
         self._state = layout.state
         self._driver: webdriver.Chrome | None = None
@@ -222,7 +225,7 @@ class Browser:
     def _load(self, driver: webdriver.Chrome, url: str, end: float, log: BrowserLog) -> tuple[str, dict[str, Any]]:
         """Returns why a page did not load ("" where it did), and its `SNAPSHOT`."""
         try:
-            driver.get(url)
+            driver.get(self._credentials.address(url))
         except WebDriverException as error:
             if "net::ERR_" not in str(error):
                 raise

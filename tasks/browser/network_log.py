@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 from selenium import webdriver
 
+from tasks.contracts.credentials import without_user
 from tasks.web.http_client import Response
 
 BRINGS_TEXT = ("Document", "Script", "XHR", "Fetch")
@@ -71,4 +72,4 @@ class BrowserLog:
 def _response(logged: dict[str, Any]) -> Response:
     # The log joins headers of the same name by line feeds.
     headers = [(name, line) for name, lines in logged["headers"].items() for line in lines.split("\n")]
-    return Response(logged["url"], int(logged["status"]), httpx.Headers(headers), b"")
+    return Response(without_user(logged["url"]), int(logged["status"]), httpx.Headers(headers), b"")

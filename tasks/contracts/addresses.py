@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from urllib.parse import quote, urljoin, urlsplit
+import unicodedata
+from urllib.parse import SplitResult, quote, urljoin, urlsplit
+
+from tasks.contracts.credentials import without_user
 
 CONTROLS_AND_SPACE = "".join(map(chr, range(0x21)))
+IN_BRACKETS = re.compile(r"(?:[^\[\]@]*@)?\[[0-9A-Fa-f:.]+\](?::[0-9]*)?")
+NOT_IN_HOST = re.compile(r"[\0-\x20\x7f-\xa0#/:?@]")
 LINE_BREAKS = re.compile(r"[\t\n\r]")
 SCHEME = re.compile(r"(https?):([/\\]*)", re.IGNORECASE)
 # Most addresses: nothing in them has more than one way to be written.
@@ -16,17 +21,30 @@ STAY_IN_QUERY = "!$()*+,-./:=?@[\\]^_`{|}~"  # of the bytes that a legacy encodi
 
 
 def is_web_address(url: str) -> bool:
-    """Whether a URL is absolute, http or https, with a host and a possible port."""
+    """Whether a URL is absolute, http or https, with a host and a possible port, and can be written in UTF-8.
+
+    Every other function of addresses takes what passes here; nothing that a stranger wrote goes further without it.
+    """
     try:
+        url.encode()
         parts = urlsplit(url)
-        host = parts.hostname or ""
-        return parts.scheme in ("http", "https") and bool(host) and " " not in host and parts.port != 0
-    except ValueError:  # an impossible port or IPv6 address
+        return parts.scheme in ("http", "https") and parts.port != 0 and _is_host(parts)
+    except ValueError:  # an impossible port or IPv6 address, half a character
         return False
 
 
+def _is_host(parts: SplitResult) -> bool:
+    """Whether all readers of an address take the same for its host."""
+    if "\\" in parts.netloc:
+        return False
+    if "[" in parts.netloc or "]" in parts.netloc:  # urlsplit lets anything stand in, before and behind the brackets
+        return bool(IN_BRACKETS.fullmatch(parts.netloc)) and is_ip_address(parts.hostname or "")
+    host = unicodedata.normalize("NFKC", parts.hostname or "")
+    return bool(host) and not NOT_IN_HOST.search(host)
+
+
 def join_web_address(base: str, address: str, codec: str = "utf-8") -> str | None:
-    """The absolute http or https address that a page at `base` means, without fragment; None for anything else.
+    """The absolute http or https address that a page at `base` means, without fragment and user; None for all else.
 
     Reads it as browsers do (WHATWG URL): around it, white space does not count, nor do line breaks within; backslashes
     before the query are slashes, and too many slashes before the host are two. `codec` is the encoding of the page,
@@ -46,7 +64,7 @@ def join_web_address(base: str, address: str, codec: str = "utf-8") -> str | Non
         found = urljoin(base, head + mark + _in_codec(query, codec)).partition("#")[0]
     except ValueError:
         return None
-    return found.replace(" ", "%20") if is_web_address(found) else None
+    return without_user(found.replace(" ", "%20")) if is_web_address(found) else None
 
 
 def _in_codec(query: str, codec: str) -> str:

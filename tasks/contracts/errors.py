@@ -3,6 +3,10 @@
 A page that cannot be fetched is no error: it is a `Dropped` record with a named reason.
 """
 
+from __future__ import annotations
+
+from tasks.contracts.printable import printable
+
 
 class MiniatureMemoryError(Exception):
     """Base of the failures that are told to the user in one line, without a traceback.
@@ -11,6 +15,9 @@ class MiniatureMemoryError(Exception):
     """
 
     exit_status = 1
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(printable(message))  # it may quote a name or an answer that is not ours
 
 
 class SettingsError(MiniatureMemoryError):

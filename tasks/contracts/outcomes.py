@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tasks.contracts.printable import one_line
 from tasks.contracts.records import Dropped
 
 
@@ -49,6 +50,7 @@ OUTCOMES: dict[str, Outcome] = {
     "empty_body": Outcome("an answer without content"),
     "browser_missing": Outcome("the page needs Chromium, which is not installed or does not start", retry=True),
     "browser_failed": Outcome("Chromium hung or died on it, or it took more than render.browser_megabytes", retry=True),
+    "unforeseen": Outcome("it raised an error that nobody thought of; the report names its traceback", retry=True),
     # Extract: the page has no text for us.
     "no_text": Outcome("no main text found"),
     "too_short": Outcome("less text than extract.min_characters"),
@@ -64,9 +66,9 @@ class PageRejected(Exception):
 
     def __init__(self, reason: str, detail: str = "", retry_after: float | None = None) -> None:
         assert reason in OUTCOMES, reason
-        super().__init__(f"{reason}: {detail}" if detail else reason)
         self.reason = reason
-        self.detail = detail[:300]
+        self.detail = one_line(detail[:300])
+        super().__init__(f"{reason}: {self.detail}" if detail else reason)
         self.retry_after = retry_after  # seconds, as the server asked
 
     @property

@@ -99,7 +99,8 @@ def _build(kind: Any, values: Any, section: str) -> Any:
     """Builds a dataclass from a TOML table."""
     if not isinstance(values, dict):
         raise SettingsError(f"{section} must be a table, not {values!r}")
-    types, fields = typing.get_type_hints(kind), {one.name: one for one in dataclasses.fields(kind)}
+    types = typing.get_type_hints(kind)
+    fields = {one.name: one for one in dataclasses.fields(kind) if one.repr}  # what is not shown is no setting
     built = {}
     for name, value in values.items():
         full_name = f"{section}.{name}".removeprefix(".")

@@ -17,6 +17,8 @@ from typing import Any, Protocol
 
 import psutil
 
+from tasks.contracts.printable import printable, printable_values
+
 SAMPLE_SECONDS = 0.5
 
 
@@ -61,12 +63,13 @@ class RunRecord:
         self.current = ""  # between two stages
 
     def say(self, message: str) -> None:
+        message = printable(message)
         self.messages.append(message)
         self.listener.message(message)
 
     def progress(self, what: str, done: int, of: int, detail: str = "") -> None:
         """Tell the listener how far a long step is; not kept in the record."""
-        self.listener.progress(what, done, of, detail)
+        self.listener.progress(what, done, of, printable(detail))
 
     def count(self, stage: str, reason: str, number: int = 1) -> None:
         self._stage(stage).counts[reason] += number
@@ -108,7 +111,8 @@ class RunRecord:
         return self.stages.setdefault(name, StageRecord())
 
     def as_dict(self) -> dict[str, Any]:
-        return {
+        """Returns what the report, the terminal and Prefect show; its texts may be shown as they are."""
+        values: dict[str, Any] = {
             "run": self.run_id,
             "profile": self.profile,
             "started": self.started.isoformat(timespec="seconds"),
@@ -125,6 +129,8 @@ class RunRecord:
             "training": self.training,
             "messages": self.messages,
         }
+        shown: dict[str, Any] = printable_values(values)
+        return shown
 
 
 def tree_bytes() -> int:

@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from tasks.contracts.addresses import endpoint, is_loopback, is_on_this_machine, is_web_address
+from tasks.contracts.credentials import Credentials, user_of, without_user
 from tasks.contracts.errors import SettingsError
 from tasks.contracts.providers import PROVIDERS
 
@@ -41,8 +42,15 @@ class Source:
     pause_seconds: float = setting(30.0, "google, searxng, brave: pause between queries, made up to 50 % longer.", 0.0)
     max_result_pages: int = setting(5, "google, searxng, brave: result pages of one topic at most.", 1, 10)
     headless: bool = setting(True, "google: false shows the window (it needs a display), which Google trusts more.")
+    # Not of the profile: each address with the name and password that stood in it.
+    users: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
+        addresses = (self.url, self.base_url, *self.urls)
+        users = dict(self.users) | {without_user(url): user for url in addresses if (user := user_of(url))}
+        values = {"url": without_user(self.url), "base_url": without_user(self.base_url), "users": tuple(users.items())}
+        for name, value in (values | {"urls": tuple(map(without_user, self.urls))}).items():
+            object.__setattr__(self, name, value)
         if (self.provider == "site" or self.kind == "listing") and not self.url:
             what = "its start page" if self.provider == "site" else "its address"
             raise SettingsError(f"a source with provider {self.provider!r} needs url, {what}")
@@ -124,6 +132,11 @@ class SearchSettings:
         engines = [source.provider for source in self.sources if source.kind == "engine"]
         if engines and not self.topics:
             raise SettingsError(f"search.sources: {engines[0]} has nothing to ask for: give search.topics a few topics")
+
+    @property
+    def credentials(self) -> Credentials:
+        """Returns the names and passwords of all sources."""
+        return Credentials(user for source in self.sources for user in source.users)
 
 
 @dataclass(frozen=True, slots=True)

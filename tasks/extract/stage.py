@@ -52,13 +52,19 @@ def extract_page(page: Page, extractor: Extractor) -> Extracted:
     links: tuple[str, ...] = ()
     confidence = 1.0
     try:
-        found = extractor.extract(_file_of(page, extractor))
-        links, confidence = found.links, found.confidence
-        _refuse_media(found, page.media_type)
-        _refuse_poor(found, extractor.settings.min_characters)
+        with extractor.border.crossing(page.hit.url):
+            found = extractor.extract(_file_of(page, extractor))
+            links, confidence = found.links, found.confidence
+            _refuse_media(found, page.media_type)
+            _refuse_poor(found, extractor.settings.min_characters)
+            document = _document(page, found)
     except PageRejected as rejected:
         return Extracted(None, rejected.dropped("extract"), links, confidence)
-    document = Document(
+    return Extracted(document, None, links, confidence)
+
+
+def _document(page: Page, found: ExtractedPage) -> Document:
+    return Document(
         text=found.text,
         url=page.hit.url,
         final_url=page.final_url,
@@ -73,7 +79,6 @@ def extract_page(page: Page, extractor: Extractor) -> Extracted:
         rendered=page.rendered,
         body_sha256=page.body_sha256,
     )
-    return Extracted(document, None, links, confidence)
 
 
 def prefetch_file(path: Path, extractor: Extractor) -> None:

@@ -13,6 +13,7 @@ from tasks.contracts.outcomes import PageRejected
 from tasks.contracts.settings import ExtractSettings
 from tasks.extract.extracted_page import ExtractedPage, PageFile
 from tasks.processes.process_pool import ProcessDied, ProcessPool
+from tasks.web.border import Border
 
 # Bytes. Tags alone take up to 250 times their size in memory: of these pages one is extracted at a time, and none
 # ahead, while Chromium may be large too.
@@ -22,8 +23,9 @@ LARGE = 500_000
 class Extractor:
     """`with Extractor(settings) as extractor:` extracts pages in a few children, each started when first needed."""
 
-    def __init__(self, settings: ExtractSettings) -> None:
+    def __init__(self, settings: ExtractSettings, border: Border | None = None) -> None:
         self.settings = settings
+        self.border = border or Border()
         self.pool = ProcessPool(
             settings.workers, seconds=settings.timeout_seconds, initializer=partial(_bound, settings.memory_megabytes)
         )
@@ -62,6 +64,7 @@ class Extractor:
         except MemoryError as error:
             raise PageRejected("extract_failed", "out of memory") from error
         except Exception as error:
+            self.border.note(page.url, error)
             raise PageRejected("extract_failed", f"{type(error).__name__}: {error}") from error
 
 

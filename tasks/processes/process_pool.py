@@ -16,6 +16,7 @@ import socket
 import subprocess
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -244,6 +245,7 @@ def serve(connection: Connection) -> None:
         try:
             answer = (False, function(argument))
         except Exception as error:
+            error.add_note(f"in the child process:\n{traceback.format_exc()}")  # its traceback does not travel along
             answer = (True, error)
         connection.send(answer)
 

@@ -120,7 +120,11 @@ def _write_raw(files: list[tuple[Path, Document]]) -> None:
 
 def _protect(files: list[tuple[Path, Document]]) -> None:
     for path, _ in files:
-        path.chmod(0o444)
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)  # what a link leads to is not ours
+        try:
+            os.fchmod(handle, os.fstat(handle).st_mode & 0o444)  # nobody may read who could not before
+        finally:
+            os.close(handle)
     for folder in {path.parent for path, _ in files}:
         sync_folder(folder)
 

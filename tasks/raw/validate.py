@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
@@ -39,6 +40,11 @@ def check_file(path: Path, sha256: str) -> str | None:
 
 
 def find_unregistered(layout: Layout, registered: set[str]) -> list[Path]:
-    """Returns text files under `raw/` that no ledger line names. Lists the whole folder, so call it only on demand."""
-    names = (path for path in layout.raw.rglob("*.txt") if path.is_file() and not path.name.startswith("."))
-    return sorted(path for path in names if str(path.relative_to(layout.raw)) not in registered)
+    """Returns text files under `raw/`, and links of such names, that no ledger line names; looks into no linked folder.
+
+    Lists the whole folder, so call it only on demand.
+    """
+    walk = os.walk(layout.raw)
+    names = (Path(folder, name) for folder, _, files in walk for name in files if not name.startswith("."))
+    texts = (path for path in names if path.suffix == ".txt" and (path.is_symlink() or path.is_file()))
+    return sorted(path for path in texts if str(path.relative_to(layout.raw)) not in registered)

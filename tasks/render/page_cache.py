@@ -79,10 +79,13 @@ class PageCache:
                 self._remove_unused_file(before["sha256"])
             return _page(hit, self._row(hit, view), path)
 
-    def unused(self, hit: Hit, view: str = "") -> Page | None:
-        """Returns a page fetched after the hit became due, by a run that was interrupted before it used the page."""
+    def unused(self, hit: Hit, now: float, view: str = "") -> Page | None:
+        """Returns a page fetched after the hit became due, by a run that was interrupted before it used the page.
+
+        A page of the future is none: the clock was ahead when it was fetched.
+        """
         row = self._row(hit, view)
-        if row is None or hit.due_at is None or row["fetched_at"] < hit.due_at:
+        if row is None or hit.due_at is None or not hit.due_at <= row["fetched_at"] <= now:
             return None
         path = self._path(row["sha256"])
         try:

@@ -28,6 +28,7 @@ from tasks.render.meta_refresh import refresh_target
 from tasks.render.page_cache import PageCache
 from tasks.storage.state_db import relaxed
 from tasks.web.blocklists import NO_BLOCKLISTS, Blocklists
+from tasks.web.border import Border
 from tasks.web.egress import EgressPolicy
 from tasks.web.http_client import HTML, Deadline, HttpClient, Response, conditional_headers, follow_redirects
 from tasks.web.politeness import PolitenessPolicy
@@ -57,8 +58,8 @@ def render_again(pages: Sequence[Page], renderer: Renderer) -> list[Page | Dropp
         return [renderer.visit_in_browser(page) for page in pages]
 
 
-class RenderStopped(Exception):
-    """The renderer was closed while a page was being fetched."""
+class RenderStopped(BaseException):
+    """The renderer was closed while a page was being fetched: no failure of the page, as `CancelledError` is none."""
 
 
 class Renderer(AbstractContextManager["Renderer"]):
@@ -75,10 +76,12 @@ class Renderer(AbstractContextManager["Renderer"]):
         blocklists: Blocklists = NO_BLOCKLISTS,
         browser: Browser | None = None,
         fetched: Callable[[Page], None] = lambda _: None,
+        border: Border | None = None,
     ) -> None:
         """`fetched` is called with each page as soon as it is there, in one of the queues' threads."""
         self.settings = settings.render
         self.layout, self.db, self.fetched = layout, db, fetched
+        self.border = border or Border()
         self.clock, self.sleep = clock, sleep or self._sleep
         self._stopping = threading.Event()
         suppressed = SuppressionList(layout.forgotten)
@@ -88,8 +91,9 @@ class Renderer(AbstractContextManager["Renderer"]):
             suppressed.reject_host(url)
 
         egress = EgressPolicy(settings.search.allow_loopback, reject=reject_host)
-        self.client = HttpClient(self.settings.introduction, egress)
-        self.browser = browser or Browser(self.settings, layout, egress)
+        credentials = settings.search.credentials
+        self.client = HttpClient(self.settings.introduction, egress, credentials)
+        self.browser = browser or Browser(self.settings, layout, egress, credentials=credentials)
         self.browser_missing: str | None = None  # why, once it is known
         self._browser_free = threading.Lock()
         lock = threading.RLock()  # guards the database connection, which all threads share
@@ -126,7 +130,8 @@ class Renderer(AbstractContextManager["Renderer"]):
     def visit(self, hit: Hit) -> Page | Dropped:
         """Returns the page, from the cache where an interrupted run left it there."""
         try:
-            page = self._unused(hit) or self.cache.put(hit, self._fetch(hit), self.clock())
+            with self.border.crossing(hit.url):
+                page = self._unused(hit) or self.cache.put(hit, self._fetch(hit), self.clock())
         except PageRejected as rejected:
             return rejected.dropped("render")
         self.fetched(page)
@@ -143,7 +148,8 @@ class Renderer(AbstractContextManager["Renderer"]):
     def visit_in_browser(self, page: Page) -> Page | Dropped:
         """Renders a page that came by plain HTTP: one request, with a deadline and a place in the cache of its own."""
         try:
-            shown = self._unused(page.hit, IN_CHROMIUM) or self._put_in_chromium(page)
+            with self.border.crossing(page.hit.url):
+                shown = self._unused(page.hit, IN_CHROMIUM) or self._put_in_chromium(page)
         except PageRejected as rejected:
             return rejected.dropped("render")
         self.fetched(shown)
@@ -160,7 +166,7 @@ class Renderer(AbstractContextManager["Renderer"]):
 
     def _unused(self, hit: Hit, view: str = "") -> Page | None:
         """Returns a page from the cache, checked against the blocklists again: they may have grown since."""
-        page = self.cache.unused(hit, view)
+        page = self.cache.unused(hit, self.clock(), view)
         for url in (hit.url, page.final_url) if page else ():
             self.politeness.reject_blocked(url)
         return page

@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import sys
 import time
+import traceback
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
+
+from tasks.contracts.printable import one_line, printable
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -14,6 +17,16 @@ if TYPE_CHECKING:
 PIPE_SECONDS = 10.0  # between two lines of progress where each one stays
 SURE_SECONDS = 3.0  # before what is left is guessed
 WIDE = 72  # columns from which a line has room for details
+
+
+def show(text: str = "", *, end: str = "\n", file: TextIO | None = None, flush: bool = False) -> None:
+    """Prints a text, whoever wrote it: nothing else writes to standard output, nor but `Terminal` to standard error."""
+    print(printable(text), end=end, file=file, flush=flush)
+
+
+def show_traceback(error: BaseException | None) -> None:
+    """Prints the traceback of an error that nobody caught: its message may be a stranger's."""
+    show("".join(traceback.format_exception(error)), end="", file=sys.stderr)
 
 
 class Terminal:
@@ -28,10 +41,10 @@ class Terminal:
 
     def message(self, text: str) -> None:
         self.close()
-        self._write(text + "\n")
+        self._write(printable(text) + "\n")
 
     def progress(self, what: str, done: int, of: int, detail: str) -> None:
-        now = time.monotonic()
+        now, detail = time.monotonic(), one_line(detail)
         if what != self.what:
             self.close()
             self.what, self.began, self.first = what, now, done

@@ -7,6 +7,7 @@ from contextlib import closing
 from typing import Any
 
 from tasks.clean.boilerplate import SiteLines
+from tasks.contracts.credentials import without_user
 from tasks.contracts.errors import SettingsError
 from tasks.contracts.paths import Layout
 from tasks.contracts.records import LOW_CONFIDENCE
@@ -19,6 +20,7 @@ from tasks.tokenize import token_files
 
 def trace(url: str, layout: Layout) -> dict[str, Any]:
     """Returns what is known of a URL: its place in the frontier, and each stored text with its outcome."""
+    url = without_user(url)
     with closing(open_state_to_read(layout.database)) as db:
         visited = Frontier(db, SearchSettings()).lookup(url)
         catalog, site_lines = Catalog(layout, db), SiteLines(db)

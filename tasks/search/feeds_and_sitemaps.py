@@ -18,6 +18,7 @@ from urllib.parse import urljoin
 
 from lxml import etree, html
 
+from tasks.contracts.addresses import is_web_address
 from tasks.contracts.outcomes import PageRejected
 from tasks.contracts.records import Hit
 from tasks.search.listing_text import listing_text
@@ -39,6 +40,7 @@ LOOSE_AMPERSAND = re.compile(
     r"<!\[CDATA\[.*?(?:\]\]>|\Z)|&(?!(?:amp|lt|gt|quot|apos|#\d{1,7}|#x[0-9a-fA-F]{1,6});)(\w{1,32};)?", re.DOTALL
 )
 NOT_IN_XML = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f]")
+REFERENCE = re.compile(r"&#(?:(\d{1,7})|x([0-9a-fA-F]{1,7}));")
 # Where a listing may begin behind warnings of a server's program.
 BEGINNING = re.compile(r"<\?xml\s|<(?:rss|feed|urlset|sitemapindex|rdf:RDF)\b", re.IGNORECASE)
 JUNK = 4_000  # characters before the listing
@@ -129,7 +131,8 @@ def _root(text: str) -> etree._Element | None:
         remove_pis=True,
     )
     try:
-        return etree.fromstring(LOOSE_AMPERSAND.sub(_mended, NOT_IN_XML.sub("", text)).encode(), parser)
+        xml = REFERENCE.sub(_without_surrogate, LOOSE_AMPERSAND.sub(_mended, NOT_IN_XML.sub("", text)))
+        return etree.fromstring(xml.encode(), parser)
     except (etree.LxmlError, ValueError):
         return None
 
@@ -140,6 +143,12 @@ def _mended(found: re.Match[str]) -> str:
         return found[0]
     name = found[1] or ""
     return escape(html5.get(name, f"&{name}"))
+
+
+def _without_surrogate(found: re.Match[str]) -> str:
+    """Returns a character reference; U+FFFD for half a character, which libxml2 takes but cannot give back."""
+    number = int(found[1]) if found[1] else int(found[2], 16)
+    return "\ufffd" if 0xD800 <= number <= 0xDFFF else found[0]
 
 
 Entries = Iterator[tuple[str, str | None, str | None]]  # "page" or "file", address, date of the last change
@@ -156,7 +165,7 @@ def _bounded(entries: Entries, base: str) -> ParsedListing:
             url = urljoin(base, address.strip())
         except ValueError:
             continue
-        if url.startswith(("http://", "https://")):
+        if is_web_address(url):
             (listed.files if kind == "file" else listed.pages).append(Listing(url, epoch_seconds(changed)))
     return listed
 
@@ -196,11 +205,11 @@ def _alternate(links: list[etree._Element]) -> str | None:
 
 
 def _resolved(element: etree._Element, address: str | None) -> str | None:
-    """Returns an address with the `xml:base` of its element and of those around it, if there is one."""
+    """Returns an address with the `xml:base` of its element and of those around it, if they can be joined."""
     try:
         return urljoin((element.base or "").strip(), (address or "").strip())
     except ValueError:
-        return None
+        return address
 
 
 def _json_feed(text: str) -> Entries:

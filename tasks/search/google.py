@@ -95,8 +95,8 @@ def results(response: Response, query: SourceQuery) -> tuple[Hit, ...]:
     home = urlsplit(response.url).hostname
     addresses: dict[str, None] = {}
     for link in _headings(_parse(response.body)):
-        url = unwrap(urljoin(response.url, link))
         with suppress(ValueError):
+            url = unwrap(urljoin(response.url, link))
             host = urlsplit(url).hostname
             if is_web_address(url) and host and host != home and not OWN_HOSTS.search(host):
                 addresses[url] = None

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from tasks.contracts.outcomes import OUTCOMES, PageRejected
+from tasks.contracts.printable import one_line
 from tasks.contracts.records import Hit
 from tasks.contracts.settings import Source
 
@@ -31,7 +32,10 @@ UNAVAILABLE = {
     "json_disabled": "the instance gives no JSON (its settings.yml: search: formats: [html, json])",
     "not_installed": "undetected-chromedriver or the whole Chromium is not installed (see docs/search.md)",
 }
-FAILED = {"no_listing": "neither a feed nor a sitemap"}  # and what outcomes.py names: timeout, not_found, ...
+FAILED = {  # and what outcomes.py names: timeout, not_found, ...
+    "no_listing": "neither a feed nor a sitemap",
+    "bad_list": "the list of the profile cannot be read, or only in part",
+}
 
 
 def meaning(outcome: str) -> str:
@@ -80,6 +84,9 @@ class SourceResult:
     etag: str | None = None
     last_modified: str | None = None
     retry_after: float | None = None  # seconds, as the server asked
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "detail", one_line(self.detail))
 
     @property
     def good(self) -> bool:

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from tasks.contracts.settings import SearchSettings, Source
-from tasks.contracts.urls import url_key
+from tasks.contracts.urls import site_of, url_key
 from tasks.search.frontier import HOUR, Frontier
 from tasks.search.queries import ANSWERED, BLOCKED, UNAVAILABLE, SourceQuery, SourceResult, meaning
 from tasks.storage.state_db import renew_keys, transaction
@@ -58,6 +58,15 @@ CREATE TABLE IF NOT EXISTS listings (
 );
 """
 
+WITHOUT_PASSWORD = (
+    "UPDATE frontier SET url = replace(url, :old, :new), query = replace(query, :old, :new), "
+    "final_url = replace(final_url, :old, :new) WHERE host = :host",
+    "UPDATE OR REPLACE listings SET source = replace(source, :old, :new), url = replace(url, :old, :new) "
+    "WHERE instr(source, :old) OR instr(url, :old)",
+    "UPDATE questions SET engine = replace(engine, :old, :new) WHERE instr(engine, :old)",
+    "UPDATE OR REPLACE cooling SET engine = replace(engine, :old, :new) WHERE instr(engine, :old)",
+)
+
 
 def night_of(now: float) -> str:
     """Returns the local date on which a night began. It lasts from noon to noon, so that midnight does not part it."""
@@ -71,9 +80,20 @@ class SourceSchedule:
         self.frontier, self.settings, self.db = frontier, settings, frontier.db
         self.db.executescript(TABLES)
         renew_keys(self.db, "listings", lambda row: str(row["url"]))
+        for source in settings.sources:
+            self._drop_passwords(source)
         self.night = night_of(now)
         self._unavailable: set[str] = set()  # engines that are not asked again in this run
         self._asked: set[tuple[str, str]] = set()  # listings, lists and sites asked in this run
+
+    def _drop_passwords(self, source: Source) -> None:
+        """Takes the password of a source out of what was stored before profiles were read without them."""
+        for url, user in source.users:
+            scheme = url.partition("://")[0]
+            values = {"host": site_of(url), "old": f"{scheme}://{user}@", "new": f"{scheme}://"}
+            with transaction(self.db):
+                for query in WITHOUT_PASSWORD:
+                    self.db.execute(query, values)
 
     def cooling_messages(self, now: float) -> list[str]:
         """Returns a message for each engine that an earlier block keeps from being asked."""
@@ -94,7 +114,7 @@ class SourceSchedule:
                 return new, self._record_engine_result(query, result, new, now)
             if query.source.kind == "listing":
                 return new, self._record_listing(query, result, now)
-        return new, None
+        return new, None if result.good else f"{query.source.name}: {_in_words(result)}"
 
     # -- search engines ----------------------------------------------------------------------------------
 

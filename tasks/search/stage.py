@@ -12,6 +12,8 @@ from pkgutil import resolve_name
 from urllib.parse import urlsplit
 
 from tasks.contracts.addresses import is_web_address
+from tasks.contracts.credentials import without_user
+from tasks.contracts.outcomes import PageRejected
 from tasks.contracts.paths import Layout
 from tasks.contracts.providers import PROVIDERS
 from tasks.contracts.records import Hit
@@ -20,6 +22,7 @@ from tasks.contracts.urls import site_of, url_key
 from tasks.search.frontier import Frontier
 from tasks.search.queries import SourceQuery, SourceResult
 from tasks.search.source_schedule import SourceSchedule
+from tasks.web.border import Border
 from tasks.web.egress import EgressPolicy
 from tasks.web.http_client import HttpClient
 from tasks.web.politeness import PolitenessPolicy
@@ -32,16 +35,19 @@ MEDIA = (
 
 
 def search(question: SourceQuery, searcher: Searcher) -> SourceResult:
-    """Returns what a source answers, each URL once, without media files; a rejection is a result, too.
-
-    Raises:
-        SettingsError: the source's file cannot be read, or holds something that is no URL.
-    """
+    """Returns what a source answers, each URL once, without media files; a rejection is a result, too."""
     searcher.wait(question.source)
     provider = question.source.provider
     ask = searcher.providers.get(provider) or resolve_name(PROVIDERS[provider].ask)
-    result: SourceResult = ask(question, searcher)
-    hits = _each_once(hit for hit in result.hits if _is_text(hit.url))
+    try:
+        with searcher.border.crossing(f"{question.source.name} {question.query}"):
+            result: SourceResult = ask(question, searcher)
+            hits = _each_once(replace(hit, url=without_user(hit.url)) for hit in result.hits if _is_text(hit.url))
+            listings = tuple(
+                replace(one, url=without_user(one.url)) for one in result.listings if is_web_address(one.url)
+            )
+    except PageRejected as rejected:
+        return SourceResult.of(rejected)
     suppressed = searcher.frontier.suppressed
     return replace(
         result,
@@ -49,7 +55,7 @@ def search(question: SourceQuery, searcher: Searcher) -> SourceResult:
         hits=tuple(
             replace(hit, url=suppressed.pseudonym(hit.url)) if suppressed.covers(hit.url) else hit for hit in hits
         ),
-        listings=tuple(listing for listing in result.listings if not suppressed.covers(listing.url)),
+        listings=tuple(one for one in listings if not suppressed.covers(one.url)),
     )
 
 
@@ -65,12 +71,14 @@ class Searcher(AbstractContextManager["Searcher"]):
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], None] = time.sleep,
         providers: dict[str, Ask] | None = None,
+        border: Border | None = None,
     ) -> None:
         self.settings, self.layout, self.frontier = settings.render, layout, frontier
         self.clock, self.sleep = clock, sleep
+        self.border = border or Border()
         self.providers = providers or {}  # in place of those in the table
         self.schedule = SourceSchedule(frontier, settings.search, clock())
-        self._loopback = settings.search.allow_loopback
+        self._loopback, self._credentials = settings.search.allow_loopback, settings.search.credentials
         self._engines: dict[str, HttpClient] = {}
         self._opened = ExitStack()
 
@@ -90,7 +98,7 @@ class Searcher(AbstractContextManager["Searcher"]):
         return PolitenessPolicy(self.frontier.db, self.client, self.settings, self.clock, self.sleep, *lists)
 
     def _open_client(self, egress: EgressPolicy) -> HttpClient:
-        client = HttpClient(self.settings.introduction, egress)
+        client = HttpClient(self.settings.introduction, egress, self._credentials)
         self._opened.callback(client.close)
         return client
 

@@ -45,6 +45,7 @@ GLOBAL_IPV6 = ipaddress.IPv6Network("2000::/3")
 REFUSED_IPV6 = [ipaddress.IPv6Network(network) for network in ("2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20")]
 MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")
 NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052: networks without IPv4 reach IPv4 addresses through it
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 class EgressPolicy:
@@ -70,7 +71,6 @@ class EgressPolicy:
         self.proxies = read_proxies() if proxies is None else proxies
         self._opened = frozenset(map(endpoint, opened))
         self._resolve = resolve or resolve_by_system
-        self._own = _own_addresses()
 
     def addresses(self, host: str, port: int, seconds: float) -> list[str]:
         """Returns the addresses of a host, all of them checked.
@@ -138,7 +138,7 @@ class EgressPolicy:
         if (address, port) in self._opened:
             return
         what = host if host == address else f"{host} is {address}"
-        if not is_public(address) or address in self._own:
+        if not is_public(address) or innermost(address) in own_addresses():
             hint = "; search.allow_loopback can open it" if address.startswith(("127.", "::1")) else ""
             raise PageRejected("forbidden_address", f"{what}, which is not on the public internet{hint}")
         if port not in PORTS:
@@ -153,7 +153,7 @@ class EgressPolicy:
         def ask() -> None:
             try:
                 found.put(self._resolve(host, port))
-            except (OSError, UnicodeError) as error:
+            except Exception as error:
                 found.put(error)
 
         threading.Thread(target=ask, daemon=True, name="resolver").start()
@@ -161,6 +161,8 @@ class EgressPolicy:
             answer = found.get(timeout=max(seconds, 0.0))
         except queue.Empty as error:
             raise PageRejected("timeout", f"no answer from the name servers for {host}") from error
+        if isinstance(answer, Exception) and not isinstance(answer, OSError | ValueError):
+            raise answer
         if isinstance(answer, Exception) or not answer:
             raise PageRejected("dead_host", f"{host}: {answer or 'no address'}")
         return answer
@@ -197,18 +199,30 @@ def resolve_by_system(host: str, port: int) -> list[str]:
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
-def is_public(address: str) -> bool:
-    """Whether an IP address, or the IPv4 address inside it, is part of the public internet."""
+def innermost(address: str) -> Address:
+    """Returns the address that a connection reaches, however it is spelled: the IPv4 one inside, without a zone."""
     ip = ipaddress.ip_address(address)
     if isinstance(ip, ipaddress.IPv4Address):
-        return not any(ip in network for network in REFUSED_IPV4)
+        return ip
     if ip in MAPPED or ip in NAT64:
-        return is_public(str(ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)))
+        return ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+    return ipaddress.IPv6Address(int(ip))
+
+
+def is_public(address: str) -> bool:
+    """Whether an IP address, or the IPv4 address inside it, is part of the public internet."""
+    ip = innermost(address)
+    if isinstance(ip, ipaddress.IPv4Address):
+        return not any(ip in network for network in REFUSED_IPV4)
     return ip in GLOBAL_IPV6 and not any(ip in network for network in REFUSED_IPV6)
 
 
-def _own_addresses() -> frozenset[str]:
-    """Returns all addresses of this machine: from here, even public ones lead past its firewall."""
+def own_addresses() -> frozenset[Address]:
+    """Returns all addresses of this machine now: from here, even public ones lead past its firewall.
+
+    They are asked for each connection (0.2 ms), since a machine gets others while a night runs.
+    """
     with suppress(OSError):
-        return frozenset(one.address.partition("%")[0] for each in psutil.net_if_addrs().values() for one in each)
+        interfaces = psutil.net_if_addrs().values()
+        return frozenset(innermost(one.address) for each in interfaces for one in each if is_ip_address(one.address))
     return frozenset()

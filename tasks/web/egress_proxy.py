@@ -11,6 +11,7 @@ The proxy passes data only during a visit, which has a deadline and a byte limit
 
 from __future__ import annotations
 
+import logging
 import re
 import socket
 import threading
@@ -24,7 +25,10 @@ from tasks.web.egress import EgressPolicy
 from tasks.web.http_client import CHUNK, CONNECT_SECONDS, Deadline
 from tasks.web.user_proxy import UserProxy
 
+log = logging.getLogger(__name__)
+
 MAX_CONNECTIONS = 100  # Chromium asks a proxy for 32 at a time, and as many WebSockets again
+MAX_DIGITS = 18  # of a length in bytes
 MAX_HEAD = 262_144  # bytes of the head of a request or response; Chromium's own limit
 LINE = re.compile(rb"\r?\n")  # a bare line feed too, as browsers have it
 END_OF_HEAD = re.compile(rb"\r?\n\r?\n")
@@ -149,6 +153,8 @@ class Proxy:
                 visit.drop(server)
         except (OSError, PageRejected):
             pass
+        except Exception:  # nobody waits for this thread: to the page, the host is down
+            log.info("A request of Chromium's ended unforeseen.", exc_info=True)
         finally:
             visit.drop(client)
 
@@ -308,7 +314,7 @@ def _body_length(head: bytes) -> int | None:
     lengths = {value for name, value in fields if name == b"content-length"}
     if chunked or not lengths:
         return None
-    if len(lengths) > 1 or not (length := lengths.pop()).isdigit():
+    if len(lengths) > 1 or not (length := lengths.pop()).isdigit() or len(length) > MAX_DIGITS:
         raise PageRejected("connection_error", "a body of unclear length")
     return int(length)
 

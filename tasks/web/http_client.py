@@ -20,6 +20,7 @@ import httpcore
 import httpx
 
 from tasks.contracts.addresses import join_web_address
+from tasks.contracts.credentials import Credentials, without_user
 from tasks.contracts.outcomes import PageRejected
 from tasks.web.content_encoding import decoded
 from tasks.web.egress import EgressPolicy
@@ -27,6 +28,7 @@ from tasks.web.user_proxy import UserProxy
 
 CONNECT_SECONDS = 10.0
 CHUNK = 65536
+LONGEST_RETRY_AFTER = 7 * 86_400.0  # seconds; who asks for more means "not soon"
 REDIRECTS = (301, 302, 303, 307, 308)
 HTML = frozenset(("text/html", "application/xhtml+xml"))
 # The parameter of a Content-Type, or the quoted value of another one, in which no parameter stands.
@@ -103,7 +105,8 @@ class Frame:
 class HttpClient:
     """GET with limits, one request at a time in each thread. Threads share connections, not deadlines or cookies."""
 
-    def __init__(self, user_agent: str, egress: EgressPolicy) -> None:
+    def __init__(self, user_agent: str, egress: EgressPolicy, credentials: Credentials | None = None) -> None:
+        self._credentials = credentials or Credentials()
         self._transport = RoutingTransport(egress)
         # Only gzip, since zlib is the decompressor that can stop at a size.
         self._headers = {"User-Agent": user_agent, "Accept-Encoding": "gzip", "Accept": "text/html, text/plain;q=0.8"}
@@ -148,7 +151,9 @@ class HttpClient:
             PageRejected: for every answer but a success or a redirect, with the name of the outcome.
         """
         self._transport.thread.deadline = deadline
+        url = without_user(url)  # a stranger's link must not have us log in
         try:
+            headers = {**(headers or {}), **self._credentials.authorization(url)}
             with self._client.stream("GET", url, headers=headers) as streamed:
                 response = Response(url, streamed.status_code, streamed.headers, b"")
                 if response.status in REDIRECTS:
@@ -182,9 +187,12 @@ def follow_redirects(
 
 
 def conditional_headers(etag: str | None, last_modified: str | None) -> dict[str, str]:
-    """Returns headers that ask for a page only if it changed since the visit that gave these validators."""
+    """Returns headers that ask for a page only if it changed since the visit that gave these validators.
+
+    Those that are no ASCII, which no header may be, are left out.
+    """
     conditions = {"If-None-Match": etag, "If-Modified-Since": last_modified}
-    return {name: value for name, value in conditions.items() if value}
+    return {name: value for name, value in conditions.items() if value and value.isascii()}
 
 
 def reject_bad_status(response: Response) -> None:
@@ -197,14 +205,16 @@ def reject_bad_status(response: Response) -> None:
 
 
 def _retry_after(value: str) -> float | None:
-    """Returns seconds, from a number or a date (RFC 9110)."""
-    if value.strip().isdigit():
-        return min(float(value), 1e9)
+    """Returns seconds, from a number or a date (RFC 9110), a week at most; None for anything else."""
     try:
-        at = parsedate_to_datetime(value)
-    except ValueError:
+        if value.strip().isdecimal():
+            seconds = float(value)
+        else:
+            at = parsedate_to_datetime(value)
+            seconds = (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() - time.time()
+    except (ValueError, OverflowError):
         return None
-    return max(0.0, (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() - time.time())
+    return min(max(0.0, seconds), LONGEST_RETRY_AFTER)
 
 
 def _read_bounded(streamed: httpx.Response, max_bytes: int, truncate: bool, is_text: bool) -> Iterator[bytes]:

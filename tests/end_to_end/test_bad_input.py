@@ -69,6 +69,16 @@ def test_without_network_and_without_a_prefect_server_the_night_still_trains(
     assert household.stats()["model"]["step"] == 20
 
 
+def test_where_a_setting_keeps_a_night_from_collecting_it_still_trains(household: Household, site: DemoSite) -> None:
+    site.publish(40)
+    household.night("--skip-training")
+    text = household.profile.read_text()
+    household.profile.write_text(text.replace("[search]", '[search]\nblocklists = ["nowhere"]', 1))
+    done = household.run("--profile", str(household.profile))
+    assert done.returncode == 2 and "nowhere" in one_line(done.stderr)
+    assert household.stats()["model"]["published_step"] == 20
+
+
 def test_the_seeds_commands_open_no_outside_connection(household: Household, site: DemoSite, tmp_path: Path) -> None:
     """`--skip-validation --skip-cleaning`, and with `--skip-preparation` too: on what is there, offline."""
     site.publish(40)

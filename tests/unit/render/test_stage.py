@@ -76,6 +76,9 @@ def test_redirects_lead_to_web_addresses_alone(location: str) -> None:
         _ = Response("https://a.example/", 302, httpx.Headers({"location": location}), b"").redirect
 
 
+NOW = 1000.0
+
+
 def fetched(body: bytes) -> Response:
     return Response("https://a.example/", 200, httpx.Headers({"etag": '"1"'}), body, "robots.txt: absent")
 
@@ -87,11 +90,13 @@ def cache(tmp_path: Path, max_bytes: int = 1_000_000) -> PageCache:
 def test_a_cached_page_is_used_only_if_nobody_has_used_it(tmp_path: Path) -> None:
     pages = cache(tmp_path)
     pages.put(Hit("https://a.example/", "urls", "q"), fetched(b"body"), now=100.0)
-    cut = pages.unused(Hit("https://a.example/", "urls", "q", due_at=90.0))
+    cut = pages.unused(Hit("https://a.example/", "urls", "q", due_at=90.0), NOW)
     assert cut is not None and cut.etag == '"1"'
-    assert pages.unused(Hit("https://a.example/", "urls", "q", due_at=110.0)) is None
-    assert pages.unused(Hit("https://a.example/", "urls", "q")) is None
-    assert pages.unused(Hit("https://a.example/other", "urls", "q", due_at=90.0)) is None
+    assert pages.unused(Hit("https://a.example/", "urls", "q", due_at=110.0), NOW) is None
+    assert pages.unused(Hit("https://a.example/", "urls", "q"), NOW) is None
+    assert pages.unused(Hit("https://a.example/other", "urls", "q", due_at=90.0), NOW) is None
+    # Of the future: the clock was ahead.
+    assert pages.unused(Hit("https://a.example/", "urls", "q", due_at=90.0), 99.0) is None
 
 
 @pytest.mark.parametrize("damage", [b"", b"\x1f\x8b garbage", None])
@@ -99,7 +104,7 @@ def test_a_damaged_or_lost_file_is_no_page(tmp_path: Path, damage: bytes | None)
     pages = cache(tmp_path)
     path = Path(pages.put(Hit("https://a.example/", "urls", "q"), fetched(b"body"), now=100.0).body_path)
     path.unlink() if damage is None else path.write_bytes(damage)
-    assert pages.unused(Hit("https://a.example/", "urls", "q", due_at=90.0)) is None
+    assert pages.unused(Hit("https://a.example/", "urls", "q", due_at=90.0), NOW) is None
 
 
 def test_the_cache_keeps_to_its_bound_oldest_out_first(tmp_path: Path) -> None:
@@ -107,7 +112,7 @@ def test_the_cache_keeps_to_its_bound_oldest_out_first(tmp_path: Path) -> None:
     for number in range(10):
         pages.put(Hit(f"https://a.example/{number}", "urls", "q"), fetched(os.urandom(1000)), now=100.0 + number)
     pages.trim()
-    left = [n for n in range(10) if pages.unused(Hit(f"https://a.example/{n}", "urls", "q", due_at=0.0))]
+    left = [n for n in range(10) if pages.unused(Hit(f"https://a.example/{n}", "urls", "q", due_at=0.0), NOW)]
     assert left == [5, 6, 7, 8, 9]
     assert sum(path.stat().st_size for path in (tmp_path / "pages").rglob("*.gz")) <= 5_500
 

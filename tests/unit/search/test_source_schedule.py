@@ -328,3 +328,17 @@ def test_48_hours_of_runs_every_half_hour_keep_every_bound(tmp_path: Path) -> No
     assert len(engines) >= 12
     feeds = [at for at, _, query, _ in world.asked if query == "https://f0.example/"]
     assert len(feeds) == 3 and all(later - earlier >= 20 * HOUR for earlier, later in pairwise(feeds))
+
+
+def test_a_password_that_was_stored_before_is_taken_out(tmp_path: Path) -> None:
+    """Profiles are read without passwords now; older directories still have them, and go on all the same."""
+    world = World(tmp_path)
+    world.settings = Settings(search=SearchSettings(sources=(Source("site", url="https://a.example/"),)))
+    raw = "https://me:s3cret@a.example/"
+    db = open_state(world.layout.database)
+    Frontier(db, world.settings.search).add([Hit(raw, "site", raw), Hit(f"{raw}2", "site", raw, depth=1)], world.now)
+    world.settings = Settings(search=SearchSettings(sources=(Source("site", url=raw),)))
+    world.run()
+    assert not [row for row in db.iterdump() if "s3cret" in row]
+    rows = db.execute("SELECT url FROM frontier WHERE query = 'https://a.example/' ORDER BY depth").fetchall()
+    assert [row["url"] for row in rows] == ["https://a.example/", "https://a.example/2"]

@@ -14,9 +14,11 @@ from tasks.search.queries import ANSWERED, BLOCKED, FAILED, UNAVAILABLE, Listing
 from tasks.search.source_schedule import SourceSchedule
 from tasks.search.stage import Searcher, follow, search
 from tasks.storage.state_db import open_state
+from tasks.web.border import Border
 from tasks.web.suppression_list import SuppressionList
 
 SITE = Source("site", url="https://example.com/start", max_depth=2)
+IMPOSSIBLE = ("https://a.example:99999/", "https://a.example:abc/", "http://[::1/", "http://[::1]x/", "http://a\\@b/")
 START = Hit("https://example.com/start", "site", "https://example.com/start")
 
 
@@ -64,21 +66,52 @@ def test_urls_gives_list_and_file_each_once(tmp_path: Path, searcher: Searcher) 
     assert {hit.depth for hit in found} == {0}
 
 
-def test_a_missing_file_is_named(tmp_path: Path, searcher: Searcher) -> None:
-    with pytest.raises(SettingsError, match=r"nowhere\.txt"):
-        hits(Source("urls", file=str(tmp_path / "nowhere.txt")), searcher)
+def test_a_missing_list_is_named_and_costs_no_other_address(tmp_path: Path, searcher: Searcher) -> None:
+    source = Source("urls", urls=("https://a.example/",), file=str(tmp_path / "nowhere.txt"))
+    result = search(SourceQuery(source, "2026-11-22"), searcher)
+    assert result.outcome == "bad_list" and "nowhere.txt" in result.detail
+    assert [hit.url for hit in result.hits] == ["https://a.example/"]
 
 
-@pytest.mark.parametrize("line", ["ftp://a.example/", "a.example", "http://", "https://a.example:99999/"])
+@pytest.mark.parametrize("line", ["ftp://a.example/", "a.example", "http://", *IMPOSSIBLE])
 def test_a_line_that_is_no_address_is_named(tmp_path: Path, line: str, searcher: Searcher) -> None:
-    (tmp_path / "list").write_text(f"https://a.example/\n{line}\n")
-    with pytest.raises(SettingsError, match="line 2"):
-        hits(Source("urls", file=str(tmp_path / "list")), searcher)
+    (tmp_path / "list").write_text(f"https://a.example/\n{line}\nhttps://b.example/\n")
+    query = SourceQuery(Source("urls", file=str(tmp_path / "list")), "2026-11-22")
+    result = search(query, searcher)
+    assert result.outcome == "bad_list" and "line 2" in result.detail
+    assert [hit.url for hit in result.hits] == ["https://a.example/", "https://b.example/"]
+    _, message = searcher.record_result(query, result)
+    assert message is not None and "line 2" in message
 
 
-def test_a_source_with_an_impossible_port_is_refused(searcher: Searcher) -> None:
+def test_a_source_with_an_impossible_port_is_refused() -> None:
     with pytest.raises(SettingsError, match="99999"):
-        hits(Source("site", url="https://a.example:99999/"), searcher)
+        Source("site", url="https://a.example:99999/")
+
+
+@pytest.mark.parametrize("address", [*IMPOSSIBLE, "http://a.example/\ud800"])
+def test_what_cannot_be_an_address_comes_from_no_provider(address: str, searcher: Searcher) -> None:
+    """Once such an address reached the frontier, which cannot compare it: every night ended there."""
+    source, good = Source("feed", url="https://a.example/feed"), "https://a.example/good"
+    found = [Hit(url, "feed", source.url) for url in (address, good)]
+    answer = SourceResult("results", hits=tuple(found), listings=(Listing(address), Listing(good)))
+    searcher.providers["feed"] = lambda *_: answer
+    result = search(SourceQuery(source, "2026-11-22"), searcher)
+    assert [hit.url for hit in result.hits] == [one.url for one in result.listings] == [good]
+
+
+def test_what_a_source_raises_is_its_outcome(tmp_path: Path, searcher: Searcher) -> None:
+    def broken(query: SourceQuery, _: Searcher) -> SourceResult:
+        raise RecursionError("a hundred thousand brackets\x1b[2J")
+
+    searcher.border = Border(tmp_path / "tracebacks.txt")
+    searcher.providers["urls"] = broken
+    query = SourceQuery(Source("urls", urls=("https://a.example/",)), "2026-11-22")
+    result = search(query, searcher)
+    assert (result.outcome, result.hits) == ("unforeseen", ())
+    assert result.detail == "RecursionError: a hundred thousand brackets\\u001b[2J"
+    assert searcher.record_result(query, result)[1] is not None
+    assert "in broken" in (tmp_path / "tracebacks.txt").read_text()
 
 
 @pytest.mark.parametrize(

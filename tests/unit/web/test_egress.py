@@ -1,3 +1,4 @@
+import ipaddress
 import socket
 import threading
 import time
@@ -6,7 +7,7 @@ import pytest
 
 from tasks.contracts.addresses import endpoint
 from tasks.contracts.outcomes import PageRejected
-from tasks.web.egress import EgressPolicy, is_public
+from tasks.web.egress import EgressPolicy, is_public, own_addresses
 
 PRIVATE = (
     *("127.0.0.1", "127.255.255.254", "0.0.0.0", "0.1.2.3", "10.0.0.1", "172.16.0.1", "172.31.255.255", "192.168.1.1"),
@@ -74,11 +75,27 @@ def test_a_name_is_resolved_once_and_the_address_that_was_checked_is_connected_t
             egress.connect("rebinding.example", port, 2.0)
 
 
-def test_our_own_public_address_is_refused() -> None:
-    egress = EgressPolicy()
-    egress._own = frozenset(["1.1.1.1"])
-    with pytest.raises(PageRejected, match="forbidden_address"):
-        egress.addresses("1.1.1.1", 80, 1.0)
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("1.1.1.1", "::ffff:1.1.1.1", "::FFFF:101:101", "0:0:0:0:0:ffff:101:101", "64:ff9b::1.1.1.1"),
+        *("64:ff9b::101:101", "0064:ff9b:0:0:0:0:0101:0101", "::ffff:1.1.1.1%eth0", "2606:4700::1111"),
+        *("2606:4700:0:0:0:0:0:1111", "2606:4700:0000::0000:1111", "2606:4700::1111%eth0"),
+    ],
+)
+def test_our_own_public_address_is_refused_in_every_spelling(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asked at each connection: it may be ours only since a moment ago."""
+    egress = EgressPolicy(resolve=lambda *_: [address])
+    assert egress.addresses("own.example", 80, 1.0)
+    own = frozenset(map(ipaddress.ip_address, ("1.1.1.1", "2606:4700::1111")))
+    monkeypatch.setattr("tasks.web.egress.own_addresses", lambda: own)
+    for host in (address, "own.example"):
+        with pytest.raises(PageRejected, match="forbidden_address"):
+            egress.addresses(host, 80, 1.0)
+
+
+def test_the_addresses_of_this_machine_are_known() -> None:
+    assert ipaddress.ip_address("127.0.0.1") in own_addresses()
 
 
 def test_a_name_that_nobody_answers_for_costs_its_deadline() -> None:
