@@ -123,7 +123,7 @@ def test_muon_is_the_optimizers_own(shape: tuple[int, int, int]) -> None:
     torch.manual_seed(0)
     parameters, gradients, momenta = torch.randn(shape), torch.randn(shape), torch.randn(shape)
     moved = momenta.lerp(gradients, 1 - MOMENTUM)
-    update = newton_schulz(gradients.lerp(moved, MOMENTUM))
+    update = newton_schulz(gradients.lerp(moved, MOMENTUM), torch.float32)
     before = parameters.clone()
     kept = momenta.clone(), parameters.clone()
     amx.muon([*parameters], [*gradients], momenta, COEFFICIENTS, MOMENTUM, 0.9, 0.1)
