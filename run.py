@@ -320,6 +320,16 @@ def _recover_ledger(layout: Layout) -> None:
         print(f"mended: {message}", file=sys.stderr)
 
 
+def _require_whole_ledger(layout: Layout) -> None:
+    """Compares the ledger with the digests that the state holds, where it can be read."""
+    from tasks.raw.catalog import Catalog
+    from tasks.storage.state_db import open_state_to_read
+
+    if layout.database.exists():
+        with suppress(sqlite3.DatabaseError), closing(open_state_to_read(layout.database)) as db:
+            Catalog(layout, db).require_whole_ledger()
+
+
 def run_rebuild(options: argparse.Namespace) -> None:
     from tasks.derive.rebuild import rebuild
     from tasks.storage.run_lock import writer_lock
@@ -327,6 +337,7 @@ def run_rebuild(options: argparse.Namespace) -> None:
     settings, layout = _open(options)
     with writer_lock(layout.lock, "rebuild"):
         _recover_ledger(layout)
+        _require_whole_ledger(layout)
         meta = rebuild(settings, layout, Path(options.to))
     tokens = f"{meta.documents} documents, {meta.train_tokens + meta.val_tokens} tokens" if meta else "no tokens yet"
     print(f"rebuilt into {options.to}: {tokens}")

@@ -73,6 +73,7 @@ def open_run(
                     record.say(f"mended: {damaged}")
                 run = RunContext(settings, layout, handle, db, record)
                 run.catalog.index_new()
+                run.derivation.add_digests()
                 with closing(run.derivation):
                     recovery.finish(run)
                     yield run

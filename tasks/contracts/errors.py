@@ -31,8 +31,8 @@ class DerivedDamagedError(DataDirectoryError):
     """Something derived differs from what was written. A night derives it again."""
 
 
-class TokensDamagedError(DerivedDamagedError):
-    """It is in `processed/`, which is made from `cleaned/` in no time."""
+class ProcessedDamagedError(DerivedDamagedError):
+    """It is in `processed/`, which is made from `cleaned/`; the others need `raw/`."""
 
 
 class LockHeldError(MiniatureMemoryError):

@@ -22,6 +22,7 @@ from model.data import document_table
 from model.data.commit_record import ITEMS, NAME, TokensDamagedError
 from model.data.digests import SEAL, digests_from, extended, read_record, record_text
 from model.data.document_table import DOCUMENT, TABLE
+from tasks.contracts.errors import ProcessedDamagedError
 from tasks.contracts.paths import Layout
 from tasks.storage.atomic_files import append_durably, sync_folder, write_atomically
 
@@ -148,7 +149,7 @@ def append(
 ) -> Manifest:
     """Append the ids of the next documents, then commit. Returns the new record.
 
-    Raises TokensDamagedError where the end of a file is not what was written.
+    Raises ProcessedDamagedError where the end of a file is not what was written.
     """
     rows = np.zeros(len(documents), dtype=DOCUMENT)
     ends = {split: manifest.tokens(split) for split in SPLITS}
@@ -182,7 +183,7 @@ def _grown_digests(layout: Layout, before: Manifest, after: Manifest) -> dict[st
     try:
         return {path.name: extended(path, before.digests.get(path.name, []), old[path], new[path]) for path in new}
     except (ValueError, IndexError) as error:
-        raise TokensDamagedError(str(error)) from error
+        raise ProcessedDamagedError(f"{error}; a night derives it again from cleaned/") from error
 
 
 def _commit(layout: Layout, manifest: Manifest) -> None:
@@ -204,5 +205,8 @@ def document_at(layout: Layout, manifest: Manifest, split: str, position: int) -
 
 
 def read_table(layout: Layout, manifest: Manifest) -> npt.NDArray[np.void]:
-    """The committed rows of the table of documents."""
-    return document_table.read_table(layout.processed, manifest.documents)
+    """The committed rows of the table of documents. Raises ProcessedDamagedError where the file is damaged."""
+    try:
+        return document_table.read_table(layout.processed, manifest.documents)
+    except TokensDamagedError as error:
+        raise ProcessedDamagedError(f"{error}; a night derives it again from cleaned/") from error
