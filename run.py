@@ -107,14 +107,23 @@ def _explain(error: Exception, data_dir: str | None) -> str:
     if full or "disk is full" in str(error):
         return f"no space left ({error}). Make room and run again: everything stored is intact."
     if isinstance(error, sqlite3.DatabaseError):
-        database = find_data_directory(data_dir, to_read=True).database
-        if "readonly" in str(error):
-            return f"{database} is of an earlier version, and cannot be written here: run a night where it can be"
-        return (
-            f"{database} cannot be used ({error}). If it is damaged, remove it and run again: "
-            "the next run rebuilds it, and no document is lost."
-        )
+        return f"{find_data_directory(data_dir, to_read=True).database} {_explain_database(error)}"
     return f"{error}. Everything stored is intact; fix the cause and run again."
+
+
+def _explain_database(error: sqlite3.DatabaseError) -> str:
+    """Returns the end of a sentence about the state database. Only damage costs it, and no failure costs a document."""
+    match getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF:
+        case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
+            return f"is damaged ({error}). The next run sets it aside and makes it anew; no document is lost."
+        case sqlite3.SQLITE_READONLY:
+            return "is of an earlier version, and cannot be written here: run a night where it can be"
+        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+            return f"is in use by another program ({error}). Let it finish, then run again."
+        case sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM:
+            return f"cannot be opened ({error}). Mend its permissions, then run again: nothing is lost."
+        case _:
+            return f"cannot be used now ({error}). Fix the cause and run again: nothing is lost."
 
 
 # -- the night and its steps -----------------------------------------------------------------------------
