@@ -14,6 +14,7 @@ import shutil
 import signal
 import sqlite3
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from pathlib import Path
@@ -307,18 +308,24 @@ def run_trace(options: argparse.Namespace) -> int:
 
 
 def run_verify(options: argparse.Namespace) -> int:
-    from tasks.maintain.verify import verify
-    from tasks.raw.catalog import Catalog
+    """Names what is damaged; what is only missing a digest, or can be lost, is named too. Changes nothing."""
+    from tasks.maintain.verify import Checked, verify
+    from tasks.raw.ledger import require_no_unfinished_erasure
     from tasks.storage.run_lock import reader_lock, writer_lock
-    from tasks.storage.state_db import open_state_to_read
 
     layout = find_data_directory(options.data_dir, to_read=True)
+    checked, began = Checked(), time.monotonic()
     with writer_lock(layout.lock, "verify") if layout.is_writable() else reader_lock(layout.lock):
-        _recover_ledger(layout)
-        with closing(open_state_to_read(layout.database)) as db:
-            problems = list(verify(layout, Catalog(layout, db)))
-    print("\n".join(problems) or "all is as it was written")
-    return 1 if problems else 0
+        require_no_unfinished_erasure(layout)
+        findings = list(verify(layout, checked))
+    seconds = max(time.monotonic() - began, 1e-3)
+    for one in findings:
+        print(f"{'DAMAGED' if one.is_damage else 'note'}: {one}")
+    damaged = sum(one.is_damage for one in findings)
+    print(f"{damaged} damaged" if damaged else "all is as it was written")
+    megabytes = checked.bytes / 1e6
+    print(f"read {len(checked.files):,} files, {megabytes:,.1f} MB, at {megabytes / seconds:,.0f} MB/s")
+    return 1 if damaged else 0
 
 
 def _recover_ledger(layout: Layout) -> None:

@@ -13,6 +13,7 @@ from tasks.contracts.errors import DerivedDamagedError, ProcessedDamagedError
 from tasks.contracts.paths import Layout
 from tasks.contracts.records import Dropped, Extracted, Hit, Page
 from tasks.contracts.settings import DemoSettings
+from tasks.derive.patrol import patrol_cleaned, patrol_processed
 from tasks.extract.second_reading import is_better, is_unsure
 from tasks.extract.stage import prefetch
 from tasks.extract.worker_pool import Extractor
@@ -206,6 +207,7 @@ def _clean_waiting(run: RunContext, stages: Stages) -> None:
     with record.stage("clean"):
         if message := derivation.apply_rules():
             record.say(message)
+        patrol_cleaned(derivation)
         batch = derivation.next_batch()
     while batch:
         with record.stage("clean"):
@@ -244,6 +246,7 @@ def _tokenize_waiting(run: RunContext, stages: Stages) -> None:
     with record.stage("tokenize"):
         for message in prepare_tokenizer(layout, run.catalog, run.settings.tokenize):
             record.say(message)
+        patrol_processed(derivation)
         manifest = open_processed(layout, derivation.rules_of_cleaned(), run.catalog.digest_of_forgotten())
         if manifest is None:
             return

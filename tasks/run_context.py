@@ -9,6 +9,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Protocol
 
+from model.contracts.published_folder import seal_models
 from tasks.browser.browser import sweep_orphans
 from tasks.contracts.paths import Layout
 from tasks.contracts.run_record import Listener, RunRecord
@@ -101,4 +102,5 @@ def recover(layout: Layout) -> list[str]:
     """Bring the files back to their last commit. Says what it found; costs one batch, not the corpus."""
     orphans = sweep_orphans(layout)
     said = [f"{orphans} browser process(es) of a killed run ended"] if orphans else []
+    seal_models(layout.models)
     return said + ledger.recover(layout) + token_files.recover(layout)

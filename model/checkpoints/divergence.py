@@ -29,14 +29,15 @@ class Rollback:
 def read_rollbacks(checkpoints_dir: Path, in_checkpoint: list[dict[str, object]]) -> list[Rollback]:
     """Returns all rollbacks of a lineage, oldest first; those of the checkpoint where the file is lost or damaged."""
     try:
-        in_file = _read(checkpoints_dir / NAME)
+        in_file = read_rollbacks_file(checkpoints_dir / NAME)
     except (OSError, ValueError, TypeError, KeyError):
         in_file = []
     known = [Rollback(**one) for one in in_checkpoint]  # type: ignore[arg-type]  # as they were written
     return max(in_file, known, key=len)
 
 
-def _read(path: Path) -> list[Rollback]:
+def read_rollbacks_file(path: Path) -> list[Rollback]:
+    """Raises ValueError, TypeError or KeyError where it is damaged; OSError."""
     written = json.loads(path.read_bytes())  # an earlier version wrote the bare list
     return [Rollback(**one) for one in (written if isinstance(written, list) else read_sealed(path)["rollbacks"])]
 

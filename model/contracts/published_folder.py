@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from model.contracts.atomic_files import write_atomically
+from model.contracts.step_folders import model_folders
 from model.data.digests import SEAL, file_digest, read_record, record_text
 
 RECORD = "miniature_memory.json"
@@ -18,11 +20,13 @@ def with_digests(folder: Path, record: dict[str, Any]) -> str:
     return record_text(record | {"digests": {name: file_digest(folder / name) for name in names}})
 
 
-def seal_published(folder: Path) -> None:
-    """Adds digests to a folder that an earlier version published."""
-    record = read_record(folder / RECORD)
-    if "digests" not in record:
-        write_atomically(folder / RECORD, with_digests(folder, record))
+def seal_models(models_dir: Path) -> None:
+    """Adds digests to what an earlier version published."""
+    for folder in model_folders(models_dir).values():
+        with suppress(OSError, ValueError):  # damaged: it is named, and not used
+            record = read_record(folder / RECORD)
+            if "digests" not in record:
+                write_atomically(folder / RECORD, with_digests(folder, record))
 
 
 def whole_record(folder: Path) -> dict[str, Any]:

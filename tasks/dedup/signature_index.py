@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from model.data.digests import MEGABYTE, blocks
 from tasks.contracts.errors import DerivedDamagedError
 from tasks.contracts.paths import Layout, read_cleaned
 from tasks.dedup.minhash import BANDS, VALUES, Signature, bands_of, estimate, values_of
@@ -49,7 +50,7 @@ class SignatureIndex:
     def is_whole(self) -> bool:
         """Whether the files hold every committed row."""
         rows = self.rows
-        files = [(self.folder / name, rows * _row_bytes(name)) for name in COLUMNS]
+        files = [(self.folder / name, rows * row_bytes(name)) for name in COLUMNS]
         return rows == 0 or all(path.exists() and path.stat().st_size >= committed for path, committed in files)
 
     def clear(self) -> None:
@@ -64,7 +65,7 @@ class SignatureIndex:
         with transaction(self.catalog.db):
             for name in COLUMNS:
                 if rows and self.is_whole() and not self.digests.digests(self.folder / name):
-                    self.digests.grew(self.folder / name, 0, rows * _row_bytes(name))
+                    self.digests.grew(self.folder / name, 0, rows * row_bytes(name))
 
     def kept_text(self, seq: int) -> str:
         """The cleaned text of a document of an earlier batch."""
@@ -83,9 +84,9 @@ class SignatureIndex:
         }
         for name, content in contents.items():
             with open(self.folder / name, "ab") as file:
-                file.truncate(rows * _row_bytes(name))  # rows that were written and not committed
+                file.truncate(rows * row_bytes(name))  # rows that were written and not committed
                 file.write(content)
-            self.digests.grew(self.folder / name, rows * _row_bytes(name), (rows + len(seqs)) * _row_bytes(name))
+            self.digests.grew(self.folder / name, rows * row_bytes(name), (rows + len(seqs)) * row_bytes(name))
         self.catalog.set_position(POSITION, rows + len(seqs))
 
     def similar(self, signatures: list[Signature], floor: float) -> list[list[Similar]]:
@@ -137,7 +138,7 @@ class SignatureIndex:
             for block in np.unique(rows // ROWS_AT_ONCE):
                 start, end = np.searchsorted(rows, [block * ROWS_AT_ONCE, (block + 1) * ROWS_AT_ONCE])
                 inside = rows[start:end] - rows[start]
-                file.seek(int(rows[start]) * _row_bytes(name))
+                file.seek(int(rows[start]) * row_bytes(name))
                 count = int(inside[-1]) + 1
                 self._check(name, int(rows[start]), count)
                 found[start:end] = np.fromfile(file, of, count * width).reshape(count, width)[inside]
@@ -155,11 +156,20 @@ class SignatureIndex:
                 yield first, np.fromfile(file, dtype="<u4", count=count * BANDS)
                 left, first = left - count, first + count
 
+    def check_part(self, first: int, number: int) -> int:
+        """Compare so many megabytes of each file from one on. Returns how many the longest file has."""
+        rows, most = self.rows, 0
+        for name in COLUMNS if self.is_whole() else ():
+            size = rows * row_bytes(name)
+            self.digests.check(self.folder / name, size, first * MEGABYTE, min(size, (first + number) * MEGABYTE))
+            most = max(most, blocks(size))
+        return most
+
     def _check(self, name: str, first: int, count: int) -> None:
-        width = _row_bytes(name)
+        width = row_bytes(name)
         self.digests.check(self.folder / name, self.rows * width, first * width, (first + count) * width)
 
 
-def _row_bytes(name: str) -> int:
+def row_bytes(name: str) -> int:
     of, width = COLUMNS[name]
     return np.dtype(of).itemsize * width

@@ -122,6 +122,7 @@ def recover(layout: Layout) -> list[str]:
         if size > committed:
             _cut(path, committed)
             messages.append(f"processed/{path.name}: {size - committed} bytes of a batch that was cut are removed")
+    _write_readme(layout, manifest)
     if not manifest.digests:  # an earlier version wrote them
         sizes = committed_sizes(layout, manifest)
         _commit(layout, replace(manifest, digests={path.name: digests_from(path, 0, sizes[path]) for path in sizes}))
@@ -173,7 +174,7 @@ def append(
         val_tokens=ends["validation"],
     )
     new = replace(new, digests=_grown_digests(layout, manifest, new))
-    _write_readme(layout, NO_VALIDATION if new.val_tokens == 0 else "")
+    _write_readme(layout, new)
     _commit(layout, new)
     return new
 
@@ -191,10 +192,21 @@ def _commit(layout: Layout, manifest: Manifest) -> None:
     write_atomically(layout.processed / NAME, record_text(record).encode())
 
 
-def _write_readme(layout: Layout, more: str) -> None:
-    path, text = layout.processed / "README.md", (README + more).encode()
-    if not path.exists() or path.read_bytes() != text:
-        write_atomically(path, text)
+def _write_readme(layout: Layout, manifest: Manifest) -> None:
+    if trouble_with_readme(layout, manifest):
+        write_atomically(layout.processed / "README.md", _readme(manifest))
+
+
+def trouble_with_readme(layout: Layout, manifest: Manifest) -> str | None:
+    """Returns what is wrong with the README that belongs to the files; None where nothing is."""
+    path = layout.processed / "README.md"
+    if not path.exists():
+        return "is missing"
+    return None if path.read_bytes() == _readme(manifest) else "is not what was written"
+
+
+def _readme(manifest: Manifest) -> bytes:
+    return (README + (NO_VALIDATION if manifest.val_tokens == 0 else "")).encode()
 
 
 def document_at(layout: Layout, manifest: Manifest, split: str, position: int) -> int:
