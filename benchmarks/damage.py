@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import io
+import math
 import os
 import random
 import shutil
@@ -263,6 +264,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.damage")
     parser.add_argument("--cases", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=22)
+    parser.add_argument("--seconds", type=float, default=math.inf, help="begin no case after so many")
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
     os.environ["MINIATURE_MEMORY_PARENT"] = ""
@@ -279,6 +281,8 @@ def main() -> None:
         expected = derived(control)
         controls = Counter[str]()
         for at, (kind, damage, chance) in enumerate(cases(arguments.cases, arguments.seed)):
+            if time.monotonic() - began > arguments.seconds:
+                break
             result = run_case(whole, expected, kind, damage, chance)
             row = table.setdefault(f"{kind}, {damage.__name__}", Counter())
             row["cases"] += 1
