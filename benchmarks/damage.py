@@ -212,7 +212,9 @@ def judge(root: Path, expected: dict[str, str], damage: Callable[[], None]) -> J
     damage()
     before = digest_of_tree(root)
     status, said = verified(root)
-    note = "state.sqlite is missing" in said or "state.sqlite is not sealed" in said  # can be lost: no damage
+    note = (
+        "state.sqlite is missing" in said or "is not sealed" in said or ".journal.jsonl is missing" in said
+    )  # no damage
     result: Json = {"named": status == 1, "noted": note and status == 0, "unchanged": before == digest_of_tree(root)}
     refused = ""
     try:

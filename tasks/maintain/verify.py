@@ -137,6 +137,8 @@ def _verify_raw(layout: Layout, db: sqlite3.Connection | None, checked: Checked)
     for name in sorted(known - {""}):  # its line cannot be read, or is not there
         yield Finding(layout.raw / name, "has lost its line in the ledger", BACKUP)
         checked.add(layout.raw / name)
+    if committed and not layout.journal.exists():
+        yield Finding(layout.journal, "is missing", "the ledger has its lines; the next batch writes it anew", False)
     if layout.journal.exists():
         checked.add(layout.journal)
         journal = layout.journal.read_bytes()
@@ -162,6 +164,8 @@ def _entries(layout: Layout) -> Iterator[LedgerEntry | Finding]:
 
 def _verify_tokenizer(layout: Layout, checked: Checked) -> Iterator[Finding]:
     checked.add(layout.tokenizer, layout.tokenizer_record)
+    if layout.tokenizer.exists() and not layout.tokenizer_record.exists():
+        yield Finding(layout.tokenizer_record, "is missing", BACKUP)
     try:
         if read_tokenizer_record(layout) is None and layout.tokenizer_record.exists():
             yield Finding(layout.tokenizer, "is not what was trained", "provisional: the next night trains it again")

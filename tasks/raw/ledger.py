@@ -203,7 +203,10 @@ def _replay(layout: Layout) -> tuple[int, int]:
             lines.append(line)
         except TruthDamagedError:
             damaged += 1
-    last = last_lines(layout.ledger, max(1, len(batch)))
+    # Also where the journal lost its end: all lines of the ledger from its first one on.
+    newest = [parse_line(line, f"{layout.ledger}: its last line").seq for line in last_lines(layout.ledger, 1)]
+    since_first = newest[0] + 1 - batch[0].seq if newest and batch else 0
+    last = last_lines(layout.ledger, max(1, len(batch), since_first))
     tail = [parse_line(line, f"{layout.ledger}: one of its last lines") for line in last]
     stored = {_identity(entry) for entry in tail}
     next_seq = tail[-1].seq + 1 if tail else 0

@@ -16,6 +16,7 @@ from benchmarks.damage import DAMAGES, DOCUMENTS, KINDS, delete, derived, flip, 
 from model.data.digests import as_json
 from tasks.contracts.errors import TruthDamagedError
 from tasks.contracts.paths import Layout, find_data_directory
+from tasks.raw.ledger import recover as ledger_recover
 
 Tree = tuple[Path, dict[str, str]]
 
@@ -126,6 +127,14 @@ def test_wrong_types_end_in_no_traceback_and_in_no_lasting_trouble(data: Layout,
     assert verified(data.root)[0] == 1
     assert night(data, DOCUMENTS, 1).outcome == "done"
     assert verified(data.root)[0] == 0
+
+
+def test_a_journal_that_lost_its_end_doubles_nothing(data: Layout) -> None:
+    journal = data.root / "raw" / ".journal.jsonl"
+    journal.write_bytes(journal.read_bytes()[:-700])
+    ledger = data.ledger.read_bytes()
+    ledger_recover(data)
+    assert data.ledger.read_bytes() == ledger
 
 
 def test_an_impossible_ledger_line_is_named(data: Layout) -> None:
