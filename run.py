@@ -15,6 +15,7 @@ import signal
 import sqlite3
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from pathlib import Path
@@ -108,14 +109,23 @@ def _explain(error: Exception, data_dir: str | None) -> str:
     if full or "disk is full" in str(error):
         return f"no space left ({error}). Make room and run again: everything stored is intact."
     if isinstance(error, sqlite3.DatabaseError):
-        database = find_data_directory(data_dir, to_read=True).database
-        if "readonly" in str(error):
-            return f"{database} is of an earlier version, and cannot be written here: run a night where it can be"
-        return (
-            f"{database} cannot be used ({error}). If it is damaged, remove it and run again: "
-            "the next run rebuilds it, and no document is lost."
-        )
+        return f"{find_data_directory(data_dir, to_read=True).database} {_explain_database(error)}"
     return f"{error}. Everything stored is intact; fix the cause and run again."
+
+
+def _explain_database(error: sqlite3.DatabaseError) -> str:
+    """Returns the end of a sentence about the state database. Only damage costs it, and no failure costs a document."""
+    match getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF:
+        case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
+            return f"is damaged ({error}). The next run sets it aside and makes it anew; no document is lost."
+        case sqlite3.SQLITE_READONLY:
+            return "is of an earlier version, and cannot be written here: run a night where it can be"
+        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+            return f"is in use by another program ({error}). Let it finish, then run again."
+        case sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM:
+            return f"cannot be opened ({error}). Mend its permissions, then run again: nothing is lost."
+        case _:
+            return f"cannot be used now ({error}). Fix the cause and run again: nothing is lost."
 
 
 # -- the night and its steps -----------------------------------------------------------------------------
@@ -299,18 +309,24 @@ def run_trace(options: argparse.Namespace) -> int:
 
 
 def run_verify(options: argparse.Namespace) -> int:
-    from tasks.maintain.verify import verify
-    from tasks.raw.catalog import Catalog
+    """Names what is damaged; what is only missing a digest, or can be lost, is named too. Changes nothing."""
+    from tasks.maintain.verify import Checked, verify
+    from tasks.raw.ledger import require_no_unfinished_erasure
     from tasks.storage.run_lock import reader_lock, writer_lock
-    from tasks.storage.state_db import open_state_to_read
 
     layout = find_data_directory(options.data_dir, to_read=True)
+    checked, began = Checked(), time.monotonic()
     with writer_lock(layout.lock, "verify") if layout.is_writable() else reader_lock(layout.lock):
-        _recover_ledger(layout)
-        with closing(open_state_to_read(layout.database)) as db:
-            problems = list(verify(layout, Catalog(layout, db)))
-    show("\n".join(problems) or "all is as it was written")
-    return 1 if problems else 0
+        require_no_unfinished_erasure(layout)
+        findings = list(verify(layout, checked))
+    seconds = max(time.monotonic() - began, 1e-3)
+    for one in findings:
+        show(f"{'DAMAGED' if one.is_damage else 'note'}: {one}")
+    damaged = sum(one.is_damage for one in findings)
+    show(f"{damaged} damaged" if damaged else "all is as it was written")
+    megabytes = checked.bytes / 1e6
+    show(f"read {len(checked.files):,} files, {megabytes:,.1f} MB, at {megabytes / seconds:,.0f} MB/s")
+    return 1 if damaged else 0
 
 
 def _recover_ledger(layout: Layout) -> None:
@@ -321,6 +337,16 @@ def _recover_ledger(layout: Layout) -> None:
         show(f"mended: {message}", file=sys.stderr)
 
 
+def _require_whole_ledger(layout: Layout) -> None:
+    """Compares the ledger with the digests that the state holds, where it can be read."""
+    from tasks.raw.catalog import Catalog
+    from tasks.storage.state_db import open_state_to_read
+
+    if layout.database.exists():
+        with suppress(sqlite3.DatabaseError), closing(open_state_to_read(layout.database)) as db:
+            Catalog(layout, db).require_whole_ledger()
+
+
 def run_rebuild(options: argparse.Namespace) -> None:
     from tasks.derive.rebuild import rebuild
     from tasks.storage.run_lock import writer_lock
@@ -328,6 +354,7 @@ def run_rebuild(options: argparse.Namespace) -> None:
     settings, layout = _open(options)
     with writer_lock(layout.lock, "rebuild"):
         _recover_ledger(layout)
+        _require_whole_ledger(layout)
         meta = rebuild(settings, layout, Path(options.to))
     tokens = f"{meta.documents} documents, {meta.train_tokens + meta.val_tokens} tokens" if meta else "no tokens yet"
     show(f"rebuilt into {options.to}: {tokens}")

@@ -200,9 +200,9 @@ def oracle(setup: Setup, run: Run, folder: Path) -> list[Json]:
 
 def cosine(setup: Setup, run: Run, folder: Path) -> list[Json]:
     """A cosine a night, on all documents or on the new ones alone."""
-    from model.data.batches import open_tokens
     from model.data.cohorts import Cohort
     from model.data.document_table import read_documents
+    from model.data.tokens import open_tokens
 
     trainer: Any = None
     rows = []
@@ -244,8 +244,9 @@ def open_trainer(job: TrainJob, rate: float = 0.0) -> Any:
 
 def scores(setup: Setup, job: TrainJob, model: Any) -> Json:
     """Bits per byte on the growing set and on the first night's text, in fp32."""
-    from model.data.batches import evaluation_windows, open_tokens, spread
+    from model.data.batches import evaluation_windows, spread
     from model.data.tokenizer import load_tokenizer, token_bytes
+    from model.data.tokens import open_tokens
     from model.publishing.evaluate import score_windows, summarize
 
     sizes = token_bytes(load_tokenizer(job.tokenizer_path))

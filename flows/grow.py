@@ -9,9 +9,11 @@ from functools import partial
 from pathlib import Path
 
 from tasks.browser.chromium import INSTALL
+from tasks.contracts.errors import DerivedDamagedError, ProcessedDamagedError
 from tasks.contracts.paths import Layout
 from tasks.contracts.records import Dropped, Extracted, Hit, Page
 from tasks.contracts.settings import DemoSettings
+from tasks.derive.patrol import patrol_cleaned, patrol_processed
 from tasks.extract.second_reading import is_better, is_unsure
 from tasks.extract.stage import prefetch
 from tasks.extract.worker_pool import Extractor
@@ -201,11 +203,28 @@ def validate_new(run: RunContext) -> None:
 
 
 def clean_new(run: RunContext, stages: Stages) -> None:
-    """Clean what is new, and keep what is good and not there yet, in ledger order."""
+    """Clean what is new, and keep what is good and not there yet, in ledger order.
+
+    What is compared with is checked as it is read: where it is damaged, all is derived again.
+    """
+    try:
+        _clean_waiting(run, stages)
+    except DerivedDamagedError as error:
+        _discard_derived(run, error)
+        _clean_waiting(run, stages)
+
+
+def _discard_derived(run: RunContext, error: DerivedDamagedError) -> None:
+    run.derivation.discard()
+    run.record.say(f"mended: {error}")
+
+
+def _clean_waiting(run: RunContext, stages: Stages) -> None:
     record, rules, derivation = run.record, run.settings, run.derivation
     with record.stage("clean"):
         if message := derivation.apply_rules():
             record.say(message)
+        patrol_cleaned(derivation)
         batch = derivation.next_batch()
     while batch:
         with record.stage("clean"):
@@ -223,11 +242,28 @@ def clean_new(run: RunContext, stages: Stages) -> None:
 
 
 def tokenize_new(run: RunContext, stages: Stages) -> None:
-    """Append what is newly kept to the token files, after training or freezing the tokenizer where it is time."""
+    """Append what is newly kept to the token files, after training or freezing the tokenizer where it is time.
+
+    Where what is read or appended to is damaged, it is derived again first.
+    """
+    try:
+        _tokenize_waiting(run, stages)
+    except ProcessedDamagedError as error:
+        run.record.say(f"mended: {error}")
+        token_files.reset(run.layout)
+        _tokenize_waiting(run, stages)
+    except DerivedDamagedError as error:
+        _discard_derived(run, error)
+        _clean_waiting(run, stages)
+        _tokenize_waiting(run, stages)
+
+
+def _tokenize_waiting(run: RunContext, stages: Stages) -> None:
     layout, record, derivation = run.layout, run.record, run.derivation
     with record.stage("tokenize"):
         for message in prepare_tokenizer(layout, run.catalog, run.settings.tokenize):
             record.say(message)
+        patrol_processed(derivation)
         manifest = open_processed(layout, derivation.rules_of_cleaned(), run.catalog.digest_of_forgotten())
         if manifest is None:
             return

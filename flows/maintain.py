@@ -27,10 +27,9 @@ from flows.prefect_server.housekeeping import (
 from tasks.contracts.paths import Layout, find_data_directory
 from tasks.maintain.prune import prune
 from tasks.maintain.verify import verify
-from tasks.raw.catalog import Catalog
 from tasks.raw.ledger import require_no_unfinished_erasure
 from tasks.storage.run_lock import writer_lock
-from tasks.storage.state_db import open_state
+from tasks.storage.state_db import open_state_to_read
 
 SHOWN = 50
 
@@ -73,8 +72,9 @@ def check_and_prune(layout: Layout, keep_report_days: int) -> tuple[list[str], d
     """Returns the problems found, and the number of files removed by kind."""
     with writer_lock(layout.lock, "weekly-check"):
         require_no_unfinished_erasure(layout)
-        with closing(open_state(layout.database)) as db:
-            return list(verify(layout, Catalog(layout, db))), prune(layout, db, keep_report_days)
+        problems = [str(finding) for finding in verify(layout) if finding.is_damage]
+        with closing(open_state_to_read(layout.database)) as db:
+            return problems, prune(layout, db, keep_report_days)
 
 
 def as_markdown(problems: list[str], removed: dict[str, int]) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from flows.grow import tokenize_new
 from model.contracts.job import pending_chunk
-from tasks.contracts.errors import NothingToTrainError
+from tasks.contracts.errors import NothingToTrainError, ProcessedDamagedError
 from tasks.run_context import RunContext
 from tasks.stages import Stages
+from tasks.tokenize import token_files
 from tasks.tokenize.token_files import read_manifest
 from tasks.tokenize.tokenizer_record import read_tokenizer_record
 from tasks.train_chunk.events import describe
@@ -18,11 +20,28 @@ def finish_cut_chunk(run: RunContext, stages: Stages) -> None:
     # While the token files are made anew, its data is not there: then it waits until they are.
     if chunk and meta and meta.generation == chunk.generation and covers(meta, chunk):
         run.record.say(f"a chunk was cut: finishing steps {chunk.start_step} to {chunk.target_step} first")
-        train_and_publish(run, stages)
+        try:
+            _train(run, stages)
+        except ProcessedDamagedError as error:  # then it waits, too
+            _discard_tokens(run, error)
 
 
 def train_and_publish(run: RunContext, stages: Stages) -> None:
     """One chunk from the latest whole checkpoint; the model that comes out is published if it is no worse."""
+    try:
+        _train(run, stages)
+    except ProcessedDamagedError as error:
+        _discard_tokens(run, error)
+        tokenize_new(run, stages)
+        _train(run, stages)
+
+
+def _discard_tokens(run: RunContext, error: ProcessedDamagedError) -> None:
+    token_files.reset(run.layout)
+    run.record.say(f"mended: {error}: processed/ is derived again from cleaned/")
+
+
+def _train(run: RunContext, stages: Stages) -> None:
     layout, record = run.layout, run.record
     meta, tokenizer = read_manifest(layout), read_tokenizer_record(layout)
     if meta is None or tokenizer is None:

@@ -30,6 +30,7 @@ from model.contracts.erasure_marks import read_metadata
 from model.contracts.job import Chunk, TrainJob, load_job
 from model.contracts.report import Event, Report
 from model.contracts.step_folders import checkpoint_folder, checkpoint_folders
+from model.data.commit_record import TokensDamagedError
 from model.data.tokenizer import load_tokenizer, token_bytes, tokenizer_digest
 from model.network.config import GPTConfig
 from model.network.decoder import Decoder
@@ -230,6 +231,8 @@ def main(arguments: list[str]) -> int:
         leave(int(stopped.args[0]))
     except NotFinite as error:
         emit({"event": "error", "kind": "not_finite", "message": str(error)})
+    except TokensDamagedError as error:
+        emit({"event": "error", "kind": "tokens_damaged", "message": str(error)})
     except (ValueError, OSError) as error:
         emit({"event": "error", "kind": "refused", "message": str(error)})
     except Exception as error:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import Protocol
 
+from model.contracts.published_folder import seal_models
 from tasks.browser.browser import sweep_orphans
 from tasks.contracts.paths import Layout
 from tasks.contracts.run_record import Listener, RunRecord
@@ -17,7 +19,7 @@ from tasks.raw import ledger
 from tasks.raw.catalog import Catalog
 from tasks.search.frontier import Frontier
 from tasks.storage.run_lock import writer_lock
-from tasks.storage.state_db import open_state_or_set_aside
+from tasks.storage.state_db import open_state_or_set_aside, seal_state
 from tasks.tokenize import token_files
 
 
@@ -67,19 +69,38 @@ def open_run(
             recovery.before_opening(layout)
             for message in recover(layout):
                 record.say(f"mended: {message}")
-            db, damaged = open_state_or_set_aside(layout.database)
-            with closing(db):
-                if damaged:
-                    record.say(f"mended: {damaged}")
+            with sealed_state(layout.database, record.say) as db:
                 run = RunContext(settings, layout, handle, db, record)
                 run.catalog.index_new()
+                run.derivation.add_digests()
                 with closing(run.derivation):
                     recovery.finish(run)
                     yield run
+
+
+@contextmanager
+def sealed_state(database: Path, say: Callable[[str], None]) -> Iterator[sqlite3.Connection]:
+    """The state, open inside the block; sealed at its end, unless it turned out to be damaged or cannot be written."""
+    db, damaged = open_state_or_set_aside(database)
+    if damaged:
+        say(f"mended: {damaged}")
+    try:
+        yield db
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    except sqlite3.DatabaseError:
+        db.close()
+        raise
+    except BaseException:
+        db.close()
+        seal_state(database)
+        raise
+    db.close()
+    seal_state(database)
 
 
 def recover(layout: Layout) -> list[str]:
     """Bring the files back to their last commit. Says what it found; costs one batch, not the corpus."""
     orphans = sweep_orphans(layout)
     said = [f"{orphans} browser process(es) of a killed run ended"] if orphans else []
+    seal_models(layout.models)
     return said + ledger.recover(layout) + token_files.recover(layout)

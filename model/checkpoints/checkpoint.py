@@ -8,8 +8,6 @@ code.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import shutil
 from dataclasses import dataclass, field
@@ -19,9 +17,9 @@ from typing import Any
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from model.contracts.atomic_files import as_json, sync
-from model.contracts.erasure_marks import metadata_digest
+from model.contracts.atomic_files import sync
 from model.contracts.step_folders import checkpoint_folder, checkpoint_folders
+from model.data.digests import file_digest, read_sealed, record_text
 
 FILES = ("model.safetensors", "optimizer.safetensors", "random.safetensors")
 EMA = "ema."
@@ -69,8 +67,7 @@ def save_checkpoint(directory: Path, checkpoint: Checkpoint) -> Path:
         sync(temporary / name)
     digests = {name: file_digest(temporary / name) for name in FILES}
     metadata = checkpoint.metadata | {"step": checkpoint.step, "digests": digests}
-    metadata["metadata_digest"] = metadata_digest(metadata)
-    (temporary / "metadata.json").write_text(as_json(metadata), encoding="utf-8")
+    (temporary / "metadata.json").write_text(record_text(metadata), encoding="utf-8")
     sync(temporary / "metadata.json")
     sync(temporary)
     if target.exists():
@@ -83,12 +80,7 @@ def save_checkpoint(directory: Path, checkpoint: Checkpoint) -> Path:
 def load_checkpoint(folder: Path) -> Checkpoint:
     """Opens one checkpoint; ValueError says what is wrong with it."""
     try:
-        metadata = json.loads((folder / "metadata.json").read_text(encoding="utf-8"))
-        if metadata["metadata_digest"] != metadata_digest(metadata):
-            raise ValueError("metadata.json does not match its digest")
-        for name in FILES:
-            if file_digest(folder / name) != metadata["digests"][name]:
-                raise ValueError(f"{name} does not match its digest")
+        metadata = whole_metadata(folder)
         tensors = load_file(folder / "model.safetensors")
         return Checkpoint(
             step=metadata["step"],
@@ -100,8 +92,18 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         )
     except FileNotFoundError as error:
         raise ValueError(f"{Path(error.filename or '').name or 'a file'} is missing") from error
-    except (KeyError, TypeError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (KeyError, TypeError) as error:
         raise ValueError(f"metadata.json is not readable: {error}") from error
+
+
+def whole_metadata(folder: Path) -> dict[str, Any]:
+    """Returns a checkpoint's metadata once every byte of it is checked; ValueError, KeyError, TypeError or OSError
+    otherwise."""
+    metadata = read_sealed(folder / "metadata.json")
+    for name in FILES:
+        if file_digest(folder / name) != metadata["digests"][name]:
+            raise ValueError(f"{name} does not match its digest")
+    return metadata
 
 
 def load_newest_whole(directory: Path) -> tuple[Checkpoint | None, list[Damaged]]:
@@ -148,9 +150,3 @@ def remove_checkpoints(directory: Path) -> None:
         shutil.rmtree(path)
     for name in ("chunk.json", "curve.jsonl", "falls.json"):
         (directory / name).unlink(missing_ok=True)
-
-
-def file_digest(path: Path) -> str:
-    """Returns the sha256 of a file, in hexadecimal."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

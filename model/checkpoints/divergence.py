@@ -11,7 +11,8 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from model.contracts.atomic_files import as_json, write_atomically
+from model.contracts.atomic_files import write_atomically
+from model.data.digests import read_sealed, record_text
 
 NAME = "falls.json"
 
@@ -26,17 +27,23 @@ class Rollback:
 
 
 def read_rollbacks(checkpoints_dir: Path, in_checkpoint: list[dict[str, object]]) -> list[Rollback]:
-    """Returns all rollbacks of a lineage, oldest first; those of the checkpoint where the file is lost."""
+    """Returns all rollbacks of a lineage, oldest first; those of the checkpoint where the file is lost or damaged."""
     try:
-        in_file = [Rollback(**one) for one in json.loads((checkpoints_dir / NAME).read_text(encoding="utf-8"))]
-    except (OSError, ValueError, TypeError):
+        in_file = read_rollbacks_file(checkpoints_dir / NAME)
+    except (OSError, ValueError, TypeError, KeyError):
         in_file = []
     known = [Rollback(**one) for one in in_checkpoint]  # type: ignore[arg-type]  # as they were written
     return max(in_file, known, key=len)
 
 
+def read_rollbacks_file(path: Path) -> list[Rollback]:
+    """Raises ValueError, TypeError or KeyError where it is damaged; OSError."""
+    written = json.loads(path.read_bytes())  # an earlier version wrote the bare list
+    return [Rollback(**one) for one in (written if isinstance(written, list) else read_sealed(path)["rollbacks"])]
+
+
 def write_rollbacks(checkpoints_dir: Path, rollbacks: list[Rollback]) -> None:
-    write_atomically(checkpoints_dir / NAME, as_json([asdict(one) for one in rollbacks]))
+    write_atomically(checkpoints_dir / NAME, record_text({"rollbacks": [asdict(one) for one in rollbacks]}))
 
 
 def data_order(rollbacks: list[Rollback], step: int) -> int:

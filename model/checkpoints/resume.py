@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict, replace
 
 from model.checkpoints.checkpoint import Checkpoint, load_newest_whole, remove_checkpoints
-from model.contracts.atomic_files import as_json, write_atomically
+from model.contracts.atomic_files import write_atomically
 from model.contracts.job import MOST_STEPS, Chunk, TrainJob, chunk_path, pending_chunk
 from model.contracts.report import Report
 from model.data.batches import Plan
 from model.data.cohorts import Cohort, moved, with_newest
+from model.data.digests import record_text
 from model.data.document_table import TRAIN, read_documents
 from model.network.config import GPTConfig
 from model.publishing.hf_export import published, remove_models
@@ -80,6 +81,9 @@ def find_chunk(job: TrainJob, step: int, report: Report) -> Chunk | None:
     dropped."""
     chunk = pending_chunk(job.checkpoints_dir)
     if chunk is None:
+        if chunk_path(job.checkpoints_dir).exists():
+            report({"event": "dropped", "reason": "chunk.json is damaged", "step": step, "target_step": None})
+            drop_chunk(job)
         return None
     if chunk.generation != job.generation:
         reason = "its documents have changed: it belongs to another generation"
@@ -105,7 +109,7 @@ def new_chunk(job: TrainJob, step: int, seconds_trained: float, compiled: bool, 
 
 
 def save_chunk(job: TrainJob, chunk: Chunk) -> None:
-    write_atomically(chunk_path(job.checkpoints_dir), as_json(asdict(chunk)))
+    write_atomically(chunk_path(job.checkpoints_dir), record_text(asdict(chunk)))
 
 
 def drop_chunk(job: TrainJob) -> None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
-from typing import Any
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -15,11 +13,6 @@ def write_atomically(path: Path, text: str) -> None:
     sync(temporary)
     os.replace(temporary, path)
     sync(path.parent)
-
-
-def as_json(value: Any) -> str:
-    """Returns the text of a JSON file as this project writes it."""
-    return json.dumps(value, indent=2) + "\n"
 
 
 def sync(path: Path) -> None:

@@ -7,20 +7,18 @@ or the lineage goes back to before it.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import shutil
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from model.contracts.atomic_files import as_json, sync, write_atomically
+from model.contracts.atomic_files import sync, write_atomically
+from model.contracts.published_folder import CARD, RECORD
 from model.contracts.step_folders import checkpoint_folders, model_folders
+from model.data.digests import SEAL, file_digest, read_record, record_text
 
-RECORD = "miniature_memory.json"
 LATEST = "latest"
-CARD = "README.md"
 TRAINING, VALIDATION = "training", "validation"
 
 
@@ -78,9 +76,8 @@ def mark(
         if metadata and (seen := [one.seq for one in of_training if may_have_seen(metadata, one, rules)]):
             checkpoints.append(step)
             metadata["forgotten"] = add_marks(metadata.get("forgotten"), seen, [], at)
-            metadata["metadata_digest"] = metadata_digest(metadata)
             if not dry:
-                write_atomically(folder / "metadata.json", as_json(metadata))
+                write_atomically(folder / "metadata.json", record_text(metadata))
     for step, folder in model_folders(models_dir).items():
         record = read_metadata(folder / RECORD)
         if record and (known := [one for one in lost if may_have_seen(record, one, rules)]):
@@ -89,9 +86,15 @@ def mark(
             scored = {one.seq for one in known} - learned
             record["forgotten"] = add_marks(record.get("forgotten"), learned, scored, at)
             if not dry:
-                write_atomically(folder / RECORD, as_json(record))
                 write_atomically(folder / CARD, model_card(record))
+                write_atomically(folder / RECORD, _with_digest_of_card(folder, record))
     return AffectedArtifacts(tuple(checkpoints), tuple(models))
+
+
+def _with_digest_of_card(folder: Path, record: dict[str, Any]) -> str:
+    if "digests" in record:
+        record["digests"][CARD] = file_digest(folder / CARD)
+    return record_text(record)
 
 
 def add_marks(
@@ -191,20 +194,14 @@ def _learned(metadata: dict[str, Any], seqs: Collection[int] | None) -> bool:
 
 
 def read_metadata(path: Path) -> dict[str, Any] | None:
-    """Returns None where it cannot be read."""
+    """Returns None where it cannot be read, or is not what was written."""
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        return read_record(path)
     except (OSError, ValueError):
         return None
-    return values if isinstance(values, dict) else None
 
 
 def read_checkpoint_metadata(folder: Path) -> dict[str, Any] | None:
     """Returns None where it is damaged."""
     metadata = read_metadata(folder / "metadata.json")
-    return metadata if metadata and metadata.get("metadata_digest") == metadata_digest(metadata) else None
-
-
-def metadata_digest(metadata: dict[str, Any]) -> str:
-    rest = {key: value for key, value in metadata.items() if key != "metadata_digest"}
-    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+    return metadata if metadata and SEAL in metadata else None

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from model.data.cohorts import Cohort, Cohorts
+from model.data.digests import SEAL, read_record
 
 Metadata = dict[str, Any]
 
@@ -204,6 +205,17 @@ class Chunk:
     threads: int = 0
     """0: written by an earlier version."""
 
+    def __post_init__(self) -> None:
+        """Raises ValueError or TypeError for what no chunk can hold."""
+        counts = (self.start_step, self.target_step, self.threads)
+        if not all(type(count) is int and count >= 0 for count in counts) or not isinstance(self.recipe, dict):
+            raise ValueError("it is no chunk")
+        for one in fields(TrainJob):
+            is_good, words = one.metadata.get("allowed", (lambda value: True, ""))
+            if one.name in self.recipe and not is_good(self.recipe[one.name]):
+                raise ValueError(f"{one.name} must be {words}")
+        _from_json(self.recipe)
+
     def apply(self, job: TrainJob) -> TrainJob:
         """Returns the job with this chunk's own recipe; what another version wrote and nobody knows is left out."""
         return replace(job, **_from_json({name: self.recipe[name] for name in job.recipe() if name in self.recipe}))
@@ -218,8 +230,10 @@ def chunk_path(checkpoints_dir: Path) -> Path:
 
 
 def pending_chunk(checkpoints_dir: Path) -> Chunk | None:
-    """Returns the chunk that was cut, or None. An unreadable one counts as none: it was never begun."""
+    """Returns the chunk that was cut, or None. A damaged one counts as none."""
     try:
-        return Chunk(**json.loads(chunk_path(checkpoints_dir).read_text(encoding="utf-8")))
+        record = read_record(chunk_path(checkpoints_dir))
+        record.pop(SEAL, None)
+        return Chunk(**record)
     except (OSError, ValueError, TypeError):
         return None

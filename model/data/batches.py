@@ -18,7 +18,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -27,22 +26,13 @@ from torch import Tensor
 
 from model.data.cohorts import Cohorts, windows
 from model.data.shuffle import Positions, Stream, philox_bits
+from model.data.tokens import Tokens
 
 Window = tuple[int, int]
 """(start, length): inputs are tokens[start : start + length], targets the same moved by one."""
 
 ROWS = 65536
 """Rows of a block: they are given to cohorts so many at once."""
-
-
-def open_tokens(path: Path, committed: int) -> NDArray[np.uint16]:
-    """Returns the first `committed` ids of a `.bin` file, memory-mapped; ValueError where the file is shorter."""
-    if committed == 0:
-        return np.zeros(0, dtype=np.uint16)
-    found = path.stat().st_size // 2 if path.exists() else 0
-    if found < committed:
-        raise ValueError(f"{path} holds {found} tokens, but {committed} are committed; run `run.py rebuild`")
-    return np.memmap(path, dtype="<u2", mode="r", shape=(committed,))
 
 
 @dataclass(frozen=True)
@@ -162,7 +152,7 @@ class Plan:
         return self.documents["offset"].astype(np.int64)
 
 
-def read_batch(tokens: NDArray[np.uint16], positions: Positions) -> tuple[Tensor, Tensor]:
+def read_batch(tokens: Tokens | NDArray[np.uint16], positions: Positions) -> tuple[Tensor, Tensor]:
     """Returns inputs and targets, each (B, T) int64."""
     rows = torch.from_numpy(tokens[positions].astype(np.int64))  # (B, T + 1)
     return rows[:, :-1].contiguous(), rows[:, 1:].contiguous()

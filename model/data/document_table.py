@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from model.data.commit_record import find_committed
+
 TABLE = "documents.bin"
 # One row a kept document, in ledger order. `seq` is its number in the ledger; `offset` and `length` count tokens in the
 # file of its split, the closing special token included.
@@ -16,9 +18,11 @@ TRAIN, VALIDATION = range(len(SPLITS))
 
 
 def read_table(processed_dir: Path, rows: int = -1) -> NDArray[np.void]:
-    """Returns the first `rows` of the table, all for -1."""
+    """Returns the first `rows` of the table, all for -1. Raises TokensDamagedError where it is not what was written."""
     if not rows:
         return np.zeros(0, DOCUMENT)
+    if committed := find_committed(processed_dir / TABLE):
+        committed.check_all()
     return np.fromfile(processed_dir / TABLE, dtype=DOCUMENT, count=rows)
 
 

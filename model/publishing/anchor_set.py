@@ -14,13 +14,13 @@ written before a publication and holds the state before it too: one that is kill
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from model.contracts.atomic_files import write_atomically
 from model.data.batches import Window
+from model.data.digests import SEAL, read_record, record_text
 from model.publishing.publication_gate import FIRST_NIGHT_NOISE, LATELY, night_noise
 
 NAME = "anchor.json"
@@ -60,6 +60,12 @@ class Anchor:
     noise_share: float | None = None
     """The noise of a night as a share of the score, as last measured."""
 
+    def __post_init__(self) -> None:
+        counts = (self.version, self.drawn_at, self.val_tokens, self.stale, *(n for one in self.windows for n in one))
+        numbers = (*self.best_nats, *(bits for _, bits in self.scores))
+        if not all(type(count) is int for count in counts) or not all(isinstance(one, int | float) for one in numbers):
+            raise ValueError("it holds something that is no number")
+
     @property
     def tokens(self) -> int:
         return sum(length for _, length in self.windows)
@@ -85,21 +91,28 @@ class Anchor:
 
 
 def read_anchor(models_dir: Path, step: int) -> Anchor | None:
-    """Returns the state before the publication of this step; None where there is none, or none that can be read."""
+    """Returns the state before the publication of this step; None where there is none, or one of another version.
+
+    Raises ValueError where it is damaged.
+    """
     try:
-        record = json.loads((models_dir / NAME).read_text(encoding="utf-8"))
+        record = read_record(models_dir / NAME)
+        if unknown := record.keys() - {"format", "step", "now", "before", SEAL}:
+            raise ValueError(f"{NAME} has {', '.join(unknown)}, of which nobody knows")
         if record["format"] != FORMAT:
             return None
         values = record["before"] if record["step"] == step else record["now"]
         return _from_record(values) if values else None
-    except (OSError, ValueError, TypeError, KeyError):
+    except FileNotFoundError:
         return None
+    except (OSError, TypeError, KeyError, AttributeError) as error:
+        raise ValueError(f"{NAME} is not readable: {error}") from error
 
 
 def write_anchor(models_dir: Path, step: int, before: Anchor | None, now: Anchor) -> None:
     models_dir.mkdir(parents=True, exist_ok=True)
     values = {"format": FORMAT, "step": step, "now": asdict(now), "before": asdict(before) if before else None}
-    write_atomically(models_dir / NAME, json.dumps(values) + "\n")
+    write_atomically(models_dir / NAME, record_text(values))
 
 
 def _from_record(values: dict[str, Any]) -> Anchor:

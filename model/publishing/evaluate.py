@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from model.data.batches import Window
+from model.data.tokens import Tokens
 from model.network.device import autocast
 from model.network.gpt import GPT
 
@@ -42,7 +43,7 @@ class Evaluation:
 @torch.no_grad()
 def score_windows(
     model: GPT,
-    tokens: NDArray[np.uint16],
+    tokens: Tokens | NDArray[np.uint16],
     windows: list[Window],
     token_bytes: NDArray[np.int64],
     dtype: torch.dtype = torch.float32,

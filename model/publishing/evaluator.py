@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from model.contracts.job import TrainJob
 from model.contracts.report import Report
 from model.contracts.scores import Scores
-from model.data.batches import Window, evaluation_windows, open_tokens, spread
+from model.data.batches import Window, evaluation_windows, spread
 from model.data.document_table import VALIDATION, read_documents, tokens_before
+from model.data.tokens import open_tokens
 from model.network.config import GPTConfig
 from model.network.gpt import GPT
 from model.publishing.anchor_set import Anchor, FirstNightSet, read_anchor, write_anchor
@@ -66,7 +67,7 @@ class Evaluator:
 
         # The anchor set, and the windows of the first night.
         self.most_anchored = max(1, job.anchor_tokens // config.block_size)
-        self.before = read_anchor(job.models_dir, step)
+        self.before, self.lost = self._read_anchor()
         self.anchor: Anchor | None = self.before
         """None where there is no held-out text, and none was before."""
         self.fresh = False
@@ -97,12 +98,19 @@ class Evaluator:
     def anchor_windows(self) -> list[Window]:
         return list(self.anchor.windows) if self.anchor else []
 
+    def _read_anchor(self) -> tuple[Anchor | None, str]:
+        """Returns it as it was before this step, and why there is none."""
+        try:
+            return read_anchor(self.job.models_dir, self.step), "there was none"
+        except ValueError as error:
+            return None, f"it was damaged ({error})"
+
     def _draw_first(self) -> None:
         """Draws the first anchor set of a lineage, or of a generation, whose first night is found again by its seqs."""
         job, known = self.job, self.before.oldest.documents if self.before else 0
         tokens = tokens_before(self.rows, known) if known else len(self.tokens)
         reason = self.before.due(job.generation, job.val_tokens) if self.before else None
-        self._draw(reason or "there was none", FirstNightSet(known or job.documents, tokens))
+        self._draw(reason or self.lost, FirstNightSet(known or job.documents, tokens))
 
     def _draw(self, reason: str, first_night: FirstNightSet) -> None:
         """Draws the anchor set anew, from windows that every model of the night is scored on; says its reason. What was

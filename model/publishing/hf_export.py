@@ -14,9 +14,11 @@ from typing import Any
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from model.contracts.atomic_files import as_json, sync
-from model.contracts.erasure_marks import CARD, LATEST, RECORD, model_card, read_metadata
+from model.contracts.atomic_files import sync
+from model.contracts.erasure_marks import LATEST, model_card, read_metadata
+from model.contracts.published_folder import CARD, RECORD, whole_record, with_digests
 from model.contracts.step_folders import model_folders
+from model.data.digests import as_json
 from model.data.tokenizer import END_OF_TEXT, END_OF_TEXT_ID, published_tokenizer
 from model.network.config import GPTConfig
 from model.network.gpt import GPT
@@ -62,12 +64,12 @@ def publish(
             "temperature": 0.8,
             "top_k": 50,
         },
-        RECORD: record | {"step": step},
     }
     for name, document in documents.items():
         (temporary / name).write_text(as_json(document), encoding="utf-8")
     if record.get("forgotten"):
         (temporary / CARD).write_text(model_card(record | {"step": step}), encoding="utf-8")
+    (temporary / RECORD).write_text(with_digests(temporary, record | {"step": step}), encoding="utf-8")
     for path in temporary.iterdir():
         sync(path)
     sync(temporary)
@@ -95,8 +97,9 @@ def published(models_dir: Path) -> dict[str, Any] | None:
 
 
 def load_published(folder: Path) -> GPT:
-    """Opens our own network from a published folder; ValueError where it is not whole."""
+    """Opens our own network from a published folder; ValueError where it is not whole, to the byte."""
     try:
+        whole_record(folder)
         model = GPT(read_config(folder))
         model.load_state_dict(without_prefix(load_file(folder / WEIGHTS)))
     except Exception as error:  # safetensors has its own exception, torch raises RuntimeError

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from model.contracts.erasure_marks import LATEST
 from model.contracts.job import TrainJob
+from model.contracts.published_folder import RECORD
 from model.contracts.report import Report
 from model.contracts.scores import Scores
 from model.network.config import GPTConfig
@@ -48,6 +50,8 @@ def choose_and_publish(
     `record` holds what identifies the model; the scores are added. Raises ValueError where no candidate is left.
     """
     old = published(job.models_dir)
+    if old is None and (job.models_dir / LATEST).exists():
+        report({"event": "damaged", "name": str(job.models_dir / LATEST), "reason": RECORD, "moved_to": None})
     old_model = _comparable(old, record["tokenizer_digest"], config, report)
     if old and old_model and old.get("checkpoint_digest") == record["checkpoint_digest"]:
         # The run was killed after the swap: nothing is left to do but to say what is served.

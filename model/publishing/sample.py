@@ -12,6 +12,7 @@ import numpy as np
 from safetensors.numpy import load_file
 from tokenizers import Tokenizer
 
+from model.contracts.published_folder import whole_record
 from model.data.tokenizer import END_OF_TEXT_ID, token_texts
 from model.network.decoder import Array, Decoder
 from model.publishing.hf_config import WEIGHTS, read_config, without_prefix
@@ -40,8 +41,9 @@ class Sampling:
 
 
 def load_decoder(folder: Path) -> Decoder:
-    """Opens a published folder for sampling; ValueError where it is not whole."""
+    """Opens a published folder for sampling; ValueError where it is not whole, to the byte."""
     try:
+        whole_record(folder)
         return Decoder(read_config(folder), without_prefix(load_file(folder / WEIGHTS)))
     except Exception as error:  # safetensors has its own exception
         raise ValueError(f"{folder} is not a whole published model: {error}") from error

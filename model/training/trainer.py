@@ -22,9 +22,10 @@ from model.checkpoints.divergence import Rollback, data_order, read_rollbacks
 from model.checkpoints.resume import save_chunk
 from model.contracts.job import Chunk, TrainJob
 from model.contracts.report import Report
-from model.data.batches import Plan, open_tokens, read_batch
+from model.data.batches import Plan, read_batch
 from model.data.cohorts import Cohort
 from model.data.document_table import TRAIN, read_documents
+from model.data.tokens import open_tokens
 from model.network.config import GPTConfig
 from model.network.device import autocast, device_type
 from model.network.gpt import GPT, Weights, compiled_loss

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from tasks.clean.boilerplate import SiteLines, line_keys
 from tasks.clean.normalize import normalize
 from tasks.clean.pii import replace_personal_data
 from tasks.clean.quality_filters import apply_quality_filters
+from tasks.contracts.errors import TruthDamagedError
 from tasks.contracts.records import Cleaned, Dropped
 from tasks.contracts.settings import CleanSettings
 from tasks.processes.process_pool import ProcessPool, Spread
@@ -25,6 +28,7 @@ class RawDocument:
 
     seq: int
     path: str  # below raw/ and cleaned/
+    sha256: str  # of its text
     file: str  # where its text lies
     bytes: int
     site: str
@@ -44,14 +48,23 @@ class RawBatch:
 
     def __init__(self, documents: Sequence[RawDocument], pool: ProcessPool | None = None) -> None:
         self.documents, self.pool = documents, pool
-        files, sizes = [one.file for one in documents], [one.bytes for one in documents]
+        files, sizes = [(one.file, one.sha256) for one in documents], [one.bytes for one in documents]
         self.normalized = Spread(normalize_file, files, sizes, pool)
 
 
-def normalize_file(path: str) -> Normalized:
-    """The normalized text of a raw file, without personal data."""
-    with open(path, "rb") as file:
-        text = replace_personal_data(normalize(file.read().decode("utf-8", "replace")))
+def normalize_file(file: tuple[str, str]) -> Normalized:
+    """The normalized text of a raw file (path, sha256), without personal data.
+
+    Raises TruthDamagedError where it is not what was stored.
+    """
+    path, sha256 = file
+    try:
+        content = Path(path).read_bytes()
+    except FileNotFoundError as error:
+        raise TruthDamagedError(f"{path} is missing. Restore raw/ from your backup.") from error
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise TruthDamagedError(f"{path} is not what was stored. Restore raw/ from your backup.")
+    text = replace_personal_data(normalize(content.decode("utf-8", "replace")))
     return Normalized(text, line_keys(text))
 
 

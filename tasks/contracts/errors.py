@@ -34,6 +34,14 @@ class TruthDamagedError(DataDirectoryError):
     """Raw text, ledger or tokenizer differ from what was written."""
 
 
+class DerivedDamagedError(DataDirectoryError):
+    """Something derived differs from what was written. A night derives it again."""
+
+
+class ProcessedDamagedError(DerivedDamagedError):
+    """It is in `processed/`, which is made from `cleaned/`; the others need `raw/`."""
+
+
 class LockHeldError(MiniatureMemoryError):
     """Another run has the data directory."""
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 from typing import Final
 
-from tasks.contracts.errors import DataDirectoryError
+from tasks.contracts.errors import DataDirectoryError, DerivedDamagedError
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -70,15 +71,17 @@ def find_data_directory(argument: str | os.PathLike[str] | None = None, *, to_re
     return layout
 
 
-def read_cleaned(layout: Layout, path: str) -> str:
-    """Returns a kept document's text.
+def read_cleaned(layout: Layout, path: str, sha256: str | None) -> str:
+    """Returns a kept document's text. `sha256` is the digest of its bytes; None: an earlier version kept none.
 
     Raises:
-        DataDirectoryError: the file is missing; the message says how to get it back.
+        DerivedDamagedError: the file is missing, or is not what was written.
     """
+    file = layout.cleaned / path
     try:
-        return (layout.cleaned / path).read_text(encoding="utf-8")
+        content = file.read_bytes()
     except FileNotFoundError as error:
-        raise DataDirectoryError(
-            f"{layout.cleaned / path} is missing. Remove {layout.cleaned} and run again: it is derived again from raw/."
-        ) from error
+        raise DerivedDamagedError(f"{file} is missing; a night derives it again from raw/") from error
+    if sha256 not in (None, hashlib.sha256(content).hexdigest()):
+        raise DerivedDamagedError(f"{file} is not what was written; a night derives it again from raw/")
+    return content.decode()

@@ -66,7 +66,7 @@ def parse_override(text: str) -> tuple[str, Any]:
         raise SettingsError(f"--set {text!r}: write it as section.field=value, for example train.steps=50")
     try:
         return name.strip(), tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
+    except ValueError:  # no TOML, or a number of thousands of digits
         return name.strip(), value
 
 
@@ -122,6 +122,8 @@ def _convert(kind: Any, value: Any, limits: Mapping[str, Any], name: str) -> Any
             raise SettingsError(f"{name} must be a list, not {value!r}")
         item_kind = typing.get_args(kind)[0]
         return tuple(_convert(item_kind, item, limits, f"{name}[{i}]") for i, item in enumerate(value))
+    if type(value) is int and abs(value) >= 2**63:
+        raise SettingsError(f"{name} must be a number of less than 19 digits")
     if kind is float and type(value) is int:
         value = float(value)
     required = kind.__name__ if type(value) is not kind else _broken_limit(value, **limits)

@@ -128,8 +128,17 @@ class LedgerEntry:
 
     @classmethod
     def of(cls, values: dict[str, Any]) -> LedgerEntry:
-        """Returns the entry for a ledger line's values. Raises TypeError where one is missing or unknown."""
-        return cls(**(NOTHING_TOLD | values if "forgotten" in values else values))
+        """Returns the entry for a ledger line's values. Raises TypeError or ValueError for what no entry has."""
+        entry = cls(**(NOTHING_TOLD | values if "forgotten" in values else values))
+        numbers = (entry.seq, entry.bytes)
+        texts = (entry.sha256, entry.split, entry.fetched_at, *(getattr(entry, name) for name in EMPTIED))
+        if not all(type(one) is int and 0 <= one < 2**63 for one in numbers):
+            raise ValueError("a number is none that a ledger line has")
+        if not all(type(one) is str for one in texts):
+            raise ValueError("a text is none")
+        if entry.split not in ("train", "validation") or entry.path.startswith("/") or ".." in entry.path.split("/"):
+            raise ValueError("a value is none that a ledger line has")
+        return entry
 
 
 # Left out of a line where unknown, so that an older line keeps its length when it is written again.

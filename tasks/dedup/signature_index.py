@@ -3,7 +3,7 @@
 A batch of new documents is compared with all of them in one pass over `bands.bin`: 160 bytes a document, a few
 hundredths of a second for 300,000. A B-tree would answer one question faster, but each new document would change 40
 of its pages. How many rows count is committed in `state.sqlite`, together with the verdicts; what lies beyond
-was cut by a kill and is written again.
+was cut by a kill and is written again. The state has a digest of each megabyte, too, checked when a run first reads it.
 """
 
 from __future__ import annotations
@@ -15,9 +15,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from model.data.digests import MEGABYTE, blocks
+from tasks.contracts.errors import DerivedDamagedError
 from tasks.contracts.paths import Layout, read_cleaned
 from tasks.dedup.minhash import BANDS, VALUES, Signature, bands_of, estimate, values_of
 from tasks.raw.catalog import Catalog
+from tasks.storage.grown_files import GrownFiles
+from tasks.storage.state_db import transaction
 
 POSITION = "dedup_rows"
 # Of each file the type and number of values in a row.
@@ -37,6 +41,7 @@ class SignatureIndex:
     def __init__(self, catalog: Catalog, layout: Layout) -> None:
         self.catalog, self.layout = catalog, layout
         self.folder = layout.state / "dedup"
+        self.digests = GrownFiles(catalog.db, DerivedDamagedError, "a night makes it again from raw/")
 
     @property
     def rows(self) -> int:
@@ -45,16 +50,26 @@ class SignatureIndex:
     def is_whole(self) -> bool:
         """Whether the files hold every committed row."""
         rows = self.rows
-        files = [(self.folder / name, rows * _row_bytes(name)) for name in COLUMNS]
+        files = [(self.folder / name, rows * row_bytes(name)) for name in COLUMNS]
         return rows == 0 or all(path.exists() and path.stat().st_size >= committed for path, committed in files)
 
     def clear(self) -> None:
         self.catalog.set_position(POSITION, 0)
+        for name in COLUMNS:
+            self.digests.forget(self.folder / name)
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def add_digests(self) -> None:
+        """Of what an earlier version wrote."""
+        rows = self.rows
+        with transaction(self.catalog.db):
+            for name in COLUMNS:
+                if rows and self.is_whole() and not self.digests.digests(self.folder / name):
+                    self.digests.grew(self.folder / name, 0, rows * row_bytes(name))
 
     def kept_text(self, seq: int) -> str:
         """The cleaned text of a document of an earlier batch."""
-        return read_cleaned(self.layout, self.catalog.path(seq))
+        return read_cleaned(self.layout, *self.catalog.cleaned_file(seq))
 
     def append(self, seqs: list[int], signatures: list[Signature]) -> None:
         """Add kept documents; they count once the caller's transaction commits."""
@@ -69,8 +84,9 @@ class SignatureIndex:
         }
         for name, content in contents.items():
             with open(self.folder / name, "ab") as file:
-                file.truncate(rows * _row_bytes(name))  # rows that were written and not committed
+                file.truncate(rows * row_bytes(name))  # rows that were written and not committed
                 file.write(content)
+            self.digests.grew(self.folder / name, rows * row_bytes(name), (rows + len(seqs)) * row_bytes(name))
         self.catalog.set_position(POSITION, rows + len(seqs))
 
     def similar(self, signatures: list[Signature], floor: float) -> list[list[Similar]]:
@@ -122,8 +138,9 @@ class SignatureIndex:
             for block in np.unique(rows // ROWS_AT_ONCE):
                 start, end = np.searchsorted(rows, [block * ROWS_AT_ONCE, (block + 1) * ROWS_AT_ONCE])
                 inside = rows[start:end] - rows[start]
-                file.seek(int(rows[start]) * _row_bytes(name))
+                file.seek(int(rows[start]) * row_bytes(name))
                 count = int(inside[-1]) + 1
+                self._check(name, int(rows[start]), count)
                 found[start:end] = np.fromfile(file, of, count * width).reshape(count, width)[inside]
         return found
 
@@ -135,10 +152,24 @@ class SignatureIndex:
         with open(self.folder / "bands.bin", "rb") as file:
             while left > 0:
                 count = min(left, ROWS_AT_ONCE)
+                self._check("bands.bin", first, count)
                 yield first, np.fromfile(file, dtype="<u4", count=count * BANDS)
                 left, first = left - count, first + count
 
+    def check_part(self, first: int, number: int) -> int:
+        """Compare so many megabytes of each file from one on. Returns how many the longest file has."""
+        rows, most = self.rows, 0
+        for name in COLUMNS if self.is_whole() else ():
+            size = rows * row_bytes(name)
+            self.digests.check(self.folder / name, size, first * MEGABYTE, min(size, (first + number) * MEGABYTE))
+            most = max(most, blocks(size))
+        return most
 
-def _row_bytes(name: str) -> int:
+    def _check(self, name: str, first: int, count: int) -> None:
+        width = row_bytes(name)
+        self.digests.check(self.folder / name, self.rows * width, first * width, (first + count) * width)
+
+
+def row_bytes(name: str) -> int:
     of, width = COLUMNS[name]
     return np.dtype(of).itemsize * width

@@ -88,6 +88,17 @@ class Derivation:
         self.index.clear()
         self.site_lines.clear()
 
+    def discard(self) -> None:
+        """Something derived is damaged: all is to be cleaned and compared again, from raw text."""
+        self.close()
+        with transaction(self.db):
+            self.begin_anew()
+
+    def add_digests(self) -> None:
+        """Of what an earlier version wrote: once, reading all of it."""
+        self.catalog.add_digests()
+        self.index.add_digests()
+
     def rules_of_cleaned(self) -> str:
         """The rules that `cleaned/` was made with: not this run's, where cleaning is left out."""
         return self.catalog.digest_of_rules() or self.rules
@@ -124,6 +135,7 @@ class Derivation:
             RawDocument(
                 seq=row["seq"],
                 path=row["path"],
+                sha256=row["sha256"],
                 file=str(self.layout.raw / row["path"]),
                 bytes=row["bytes"],
                 site=row["site"],
@@ -152,6 +164,6 @@ class Derivation:
         rows = self.catalog.kept(seq, self.settings.tokenize.batch)
         fitting = sum(total <= BATCH_BYTES for total in accumulate(row["kept_bytes"] for row in rows))
         return [
-            KeptText(row["seq"], row["split"], read_cleaned(self.layout, row["path"]))
+            KeptText(row["seq"], row["split"], read_cleaned(self.layout, row["path"], row["cleaned_sha256"]))
             for row in rows[: max(1, fitting)]
         ]

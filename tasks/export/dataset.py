@@ -47,5 +47,5 @@ def export_dataset(layout: Layout, target: Path) -> int:
 
 def _document(layout: Layout, catalog: Catalog, row: sqlite3.Row) -> dict[str, Any]:
     entry = catalog.entry(row["seq"])
-    texts = {"text": read_cleaned(layout, row["path"]), "raw_sha256": entry.sha256}
+    texts = {"text": read_cleaned(layout, row["path"], row["cleaned_sha256"]), "raw_sha256": entry.sha256}
     return entry.as_dict() | texts | {"language": row["language"], "claimed_language": entry.language}

@@ -14,7 +14,7 @@ import gguf
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from model.contracts.erasure_marks import CARD
+from model.contracts.published_folder import CARD
 from model.data.tokenizer import END_OF_TEXT_ID
 from tasks.contracts.errors import DataDirectoryError
 from tasks.storage.atomic_files import replacing

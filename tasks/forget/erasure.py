@@ -205,6 +205,8 @@ def scrub(run: RunContext, intent: Intent, external_eraser: ExternalEraser, dry:
 def _redact(run: RunContext, intent: Intent) -> Intent:
     layout = run.layout
     overwrite(layout, intent.lines)
+    with transaction(run.derivation.db):
+        run.catalog.renew_ledger_digests()
     if intent.documents:
         _mark_models(run, intent)
         token_files.reset(layout)

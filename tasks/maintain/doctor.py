@@ -20,7 +20,8 @@ from typing import Any, NamedTuple
 
 import psutil
 
-from model.contracts.erasure_marks import LATEST, RECORD, count_marks, in_words, read_metadata
+from model.contracts.erasure_marks import LATEST, count_marks, in_words, read_metadata
+from model.contracts.published_folder import RECORD
 from model.training.compiler import compiler_name, has_python_headers
 from tasks.browser.chromium import INSTALL, find_binaries, sandboxed, without_sandbox_hint
 from tasks.contracts.errors import MiniatureMemoryError

@@ -11,13 +11,15 @@ import sqlite3
 from collections.abc import Iterable
 from typing import Any
 
+from model.data.digests import file_digest
 from tasks.contracts.errors import TruthDamagedError
 from tasks.contracts.paths import Layout
 from tasks.contracts.records import Cleaned, Dropped, LedgerEntry
 from tasks.contracts.urls import url_key
 from tasks.raw.ledger import FIRST_HELD_OUT, Ledger, read_entries
 from tasks.raw.readings import Readings
-from tasks.storage.state_db import renew_keys, transaction
+from tasks.storage.grown_files import GrownFiles
+from tasks.storage.state_db import renew_keys, transaction, upgrade_once
 from tasks.web.suppression_list import SuppressionList
 
 SCHEMA = """
@@ -35,7 +37,8 @@ CREATE TABLE IF NOT EXISTS documents (
     stage TEXT,                     -- that dropped it
     detail TEXT,
     kept_bytes INTEGER,             -- of the cleaned text
-    language TEXT                   -- of it, ISO 639
+    language TEXT,                  -- of it, ISO 639
+    cleaned_sha256 TEXT             -- of it
 );
 CREATE INDEX IF NOT EXISTS documents_by_url ON documents (url_key, sha256);
 CREATE INDEX IF NOT EXISTS documents_by_outcome ON documents (outcome, split, kept_bytes);
@@ -57,6 +60,9 @@ class Catalog:
         self.db = db
         self.forgotten = SuppressionList(layout.forgotten)
         db.executescript(SCHEMA)
+        if not db.execute("SELECT 1 FROM pragma_table_info('documents') WHERE name = 'cleaned_sha256'").fetchone():
+            db.execute("ALTER TABLE documents ADD COLUMN cleaned_sha256 TEXT")
+        self.ledger_digests = GrownFiles(db, TruthDamagedError, "restore raw/ from your backup")
         self.readings = Readings(db)
         renew_keys(db, "documents", lambda row: self.entry(row["seq"]).url)
 
@@ -75,7 +81,8 @@ class Catalog:
     def forget_derived(self, rules: str) -> None:
         """Mark every document to be cleaned and compared again, under these rules. Called inside a transaction."""
         self.db.execute(
-            "UPDATE documents SET outcome = NULL, stage = NULL, detail = NULL, kept_bytes = NULL, language = NULL "
+            "UPDATE documents SET outcome = NULL, stage = NULL, detail = NULL, kept_bytes = NULL, language = NULL, "
+            "cleaned_sha256 = NULL "
             "WHERE outcome IS NOT 'forgotten'"
         )
         self.set_position("cleaned", self._next_to_clean(0))
@@ -103,7 +110,7 @@ class Catalog:
                 f"{self.layout.ledger} has {size} bytes, but {offset} were there before: lines are missing. "
                 "Restore raw/ from your backup."
             )
-        first = seq
+        first, start = seq, offset
         with transaction(self.db):
             for entry, end in read_entries(self.layout.ledger, offset):
                 if entry.seq != seq:
@@ -113,6 +120,7 @@ class Catalog:
                     )
                 self._index(entry, offset)
                 offset, seq = end, seq + 1
+            self.ledger_digests.grew(self.layout.ledger, start, offset)
             self.set_position("ledger_bytes", offset)
             self.set_position("ledger_lines", seq)
         return seq - first
@@ -142,7 +150,32 @@ class Catalog:
         return self._value(query, url_key(url), sha256) is not None
 
     def entry(self, seq: int) -> LedgerEntry:
-        return next(read_entries(self.layout.ledger, self.offset(seq)))[0]
+        """Raises TruthDamagedError where the ledger is not what was written there."""
+        start = self.offset(seq)
+        entry, end = next(read_entries(self.layout.ledger, start))
+        self.ledger_digests.check(self.layout.ledger, self.position("ledger_bytes"), start, end)
+        return entry
+
+    def require_whole_ledger(self) -> None:
+        """Raises TruthDamagedError where a line that is indexed is not what was written."""
+        self.ledger_digests.check(self.layout.ledger, self.position("ledger_bytes"))
+
+    def renew_ledger_digests(self) -> None:
+        """After lines were redacted in place. Called inside a transaction."""
+        self.ledger_digests.forget(self.layout.ledger)
+        self.ledger_digests.grew(self.layout.ledger, 0, self.position("ledger_bytes"))
+
+    def add_digests(self) -> None:
+        """Of what an earlier version stored: once, reading all of it."""
+        upgrade_once(self.db, "digests", self._add_digests)
+
+    def _add_digests(self) -> None:
+        if not self.ledger_digests.digests(self.layout.ledger):
+            self.renew_ledger_digests()
+        kept = "SELECT seq, path FROM documents WHERE outcome = 'kept' AND cleaned_sha256 IS NULL"
+        found = [(self.layout.cleaned / path, seq) for seq, path in self.db.execute(kept).fetchall()]
+        digests = [(file_digest(path), seq) for path, seq in found if path.exists()]
+        self.db.executemany("UPDATE documents SET cleaned_sha256 = ? WHERE seq = ?", digests)
 
     def offset(self, seq: int) -> int:
         """Returns the offset of its line in the ledger, in bytes."""
@@ -163,7 +196,8 @@ class Catalog:
 
     def forget(self, seq: int, forgotten: dict[str, str]) -> None:
         """Leave in a document's row what its tombstone in the ledger says. Called inside a transaction."""
-        blank = {"path": "", "site": "", "url_key": "", "kept_bytes": None, "language": None}
+        blank: dict[str, str | None] = dict.fromkeys(("path", "site", "url_key"), "")
+        blank |= dict.fromkeys(("kept_bytes", "language", "cleaned_sha256"))
         values = blank | _end_of_forgotten(forgotten)
         columns = ", ".join(f"{name} = :{name}" for name in values)
         self.db.execute(f"UPDATE documents SET {columns} WHERE seq = :seq", values | {"seq": seq})
@@ -197,9 +231,9 @@ class Catalog:
     # -- cleaning and comparing ----------------------------------------------------------------------
 
     def documents_from(self, seq: int, limit: int) -> list[sqlite3.Row]:
-        """Returns documents in ledger order, without forgotten ones: seq, path, site, bytes, url_key."""
+        """Returns documents in ledger order, without forgotten ones: seq, path, sha256, site, bytes, url_key."""
         query = (
-            "SELECT seq, path, site, bytes, url_key FROM documents "
+            "SELECT seq, path, sha256, site, bytes, url_key FROM documents "
             "WHERE seq >= ? AND +outcome IS NOT 'forgotten' ORDER BY seq LIMIT ?"  # + keeps it on the primary key
         )
         return self.db.execute(query, (seq, limit)).fetchall()
@@ -212,20 +246,21 @@ class Catalog:
         """Whether no document before has the same page's URL."""
         return self._value("SELECT 1 FROM documents WHERE url_key = ? AND seq < ? LIMIT 1", key, seq) is None
 
-    def path(self, seq: int) -> str:
-        """Returns a document's path below `raw/` and `cleaned/`."""
-        return str(self._value("SELECT path FROM documents WHERE seq = ?", seq))
+    def cleaned_file(self, seq: int) -> tuple[str, str | None]:
+        """Returns a kept document's path below `raw/` and `cleaned/`, and the digest of its cleaned text."""
+        row = self.db.execute("SELECT path, cleaned_sha256 FROM documents WHERE seq = ?", (seq,)).fetchone()
+        return row["path"], row["cleaned_sha256"]
 
     def record_verdicts(self, verdicts: list[tuple[int, Cleaned | Dropped]]) -> None:
         """Record the outcome of each document of a batch. Called inside the transaction that stores its signatures."""
         rows = [
-            ("kept", None, None, len(end.text.encode()), end.language, seq)
+            ("kept", None, None, len(text := end.text.encode()), end.language, hashlib.sha256(text).hexdigest(), seq)
             if isinstance(end, Cleaned)
-            else (end.reason, end.stage, end.detail, None, None, seq)
+            else (end.reason, end.stage, end.detail, None, None, None, seq)
             for seq, end in verdicts
         ]
-        update = "UPDATE documents SET outcome=?, stage=?, detail=?, kept_bytes=?, language=? WHERE seq=?"
-        self.db.executemany(update, rows)
+        columns = "outcome=?, stage=?, detail=?, kept_bytes=?, language=?, cleaned_sha256=?"
+        self.db.executemany(f"UPDATE documents SET {columns} WHERE seq=?", rows)
         if verdicts:
             self.set_position("cleaned", self._next_to_clean(verdicts[-1][0] + 1))
 
@@ -237,9 +272,9 @@ class Catalog:
     # -- tokenizing ----------------------------------------------------------------------------------
 
     def kept(self, since: int, limit: int) -> list[sqlite3.Row]:
-        """Returns the next kept documents in ledger order: seq, path, split, kept_bytes, language."""
+        """Returns the next kept documents in ledger order: seq, path, split, kept_bytes, language, cleaned_sha256."""
         query = (
-            "SELECT seq, path, split, kept_bytes, language FROM documents "
+            "SELECT seq, path, split, kept_bytes, language, cleaned_sha256 FROM documents "
             "WHERE seq >= ? AND +outcome = 'kept' ORDER BY seq LIMIT ?"  # + keeps it on the primary key
         )
         return self.db.execute(query, (since, limit)).fetchall()

@@ -35,7 +35,7 @@ def parse_line(line: bytes, where: str = "the ledger") -> LedgerEntry:
     """Raises TruthDamagedError, which says where, for what is no ledger line."""
     try:
         return LedgerEntry.of(json.loads(line))
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise TruthDamagedError(
             f"{where} is damaged ({error}). Restore raw/ from your backup; nothing else was changed."
         ) from error
@@ -155,8 +155,13 @@ def recover(layout: Layout) -> list[str]:
     messages = []
     if _cut_torn_line(layout.ledger):
         messages.append("ledger.jsonl ended in a torn line: cut off")
-    if restored := _replay(layout):
+    restored, damaged = _replay(layout)
+    if restored:
         messages.append(f"{restored} ledger line(s) restored from the journal of the last batch")
+    if damaged:
+        messages.append(
+            f"{damaged} line(s) of the journal of the last batch were damaged: written again from the ledger"
+        )
     return messages
 
 
@@ -185,28 +190,49 @@ def _cut_torn_line(ledger: Path) -> bool:
     return True
 
 
-def _replay(layout: Layout) -> int:
-    """Append the journal's lines that the ledger lacks and whose raw file is whole. Returns their number."""
+def _replay(layout: Layout) -> tuple[int, int]:
+    """Append the journal's lines that the ledger lacks and whose raw file is whole. Afterwards the journal repeats the
+    ledger's last lines.
+
+    Returns:
+        How many were appended, and how many of the journal's are damaged.
+    """
     if not layout.journal.exists():
-        return 0
-    lines = layout.journal.read_bytes().splitlines()
-    batch = [parse_line(line, f"{layout.journal} (the journal of the last batch)") for line in lines]
-    last = last_lines(layout.ledger, max(1, len(batch)))
+        return 0, 0
+    content = layout.journal.read_bytes()
+    lines, batch, damaged = [], [], 0
+    for line in content.splitlines():
+        try:
+            batch.append(parse_line(line))
+            lines.append(line)
+        except TruthDamagedError:
+            damaged += 1
+    # Also where the journal lost its end: all lines of the ledger from its first one on.
+    newest = [parse_line(line, f"{layout.ledger}: its last line").seq for line in last_lines(layout.ledger, 1)]
+    since_first = newest[0] + 1 - batch[0].seq if newest and batch else 0
+    last = last_lines(layout.ledger, max(1, len(batch), since_first))
     tail = [parse_line(line, f"{layout.ledger}: one of its last lines") for line in last]
     stored = {_identity(entry) for entry in tail}
     next_seq = tail[-1].seq + 1 if tail else 0
     lost: list[bytes] = []
+    known = 0
     for line, entry in zip(lines, batch, strict=True):
         path = layout.raw / entry.path
         temporary_of(path).unlink(missing_ok=True)
-        if _identity(entry) in stored or not (entry.forgotten or _is_whole(path, entry.sha256)):
+        if _identity(entry) in stored:
+            known += 1
+            continue
+        if not (entry.forgotten or _is_whole(path, entry.sha256)):
             continue
         seq = next_seq + len(lost)
         # As it stands in the journal, white space included: a tombstone keeps its line's length.
         lost.append(line + b"\n" if entry.seq == seq else entry_line(dataclasses.replace(entry, seq=seq)))
     if lost:
         append_durably(layout.ledger, b"".join(lost))
-    return len(lost)
+    repeated = b"".join(last_lines(layout.ledger, known + len(lost)))
+    if content != repeated:
+        write_atomically(layout.journal, repeated)
+    return len(lost), damaged
 
 
 def _identity(entry: LedgerEntry) -> str | int:

@@ -1,17 +1,17 @@
 """`processed/`: the token files in nanoGPT's format, the table of documents, how to read them, and the commit record.
 
-`meta.json` goes last and says how much of the other files counts. What lies beyond it was cut by a kill and
-is truncated at the next start; what is missing below it means that the files are damaged and made anew.
+`meta.json` goes last: it says how much of the other files counts, and has a digest of each megabyte of that. What lies
+beyond was cut by a kill and is truncated at the next start; where something below it is missing or differs, all is
+damaged and made anew.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -19,9 +19,12 @@ import numpy as np
 import numpy.typing as npt
 
 from model.data import document_table
+from model.data.commit_record import ITEMS, NAME, TokensDamagedError
+from model.data.digests import SEAL, digests_from, extended, read_record, record_text
 from model.data.document_table import DOCUMENT, TABLE
+from tasks.contracts.errors import ProcessedDamagedError
 from tasks.contracts.paths import Layout
-from tasks.storage.atomic_files import append_durably, sync_folder, write_atomically, write_json
+from tasks.storage.atomic_files import append_durably, sync_folder, write_atomically
 
 SPLITS = document_table.SPLITS
 FILES = {"train": "train.bin", "validation": "val.bin"}
@@ -59,6 +62,13 @@ class Manifest:
     documents: int
     train_tokens: int
     val_tokens: int
+    digests: dict[str, list[str]] = field(default_factory=dict)
+    """Of each file the digest of each megabyte that counts; empty where an earlier version wrote it."""
+
+    def __post_init__(self) -> None:
+        counts = (self.vocab_size, self.next_seq, self.documents, self.train_tokens, self.val_tokens)
+        if not all(type(count) is int and count >= 0 for count in counts):
+            raise ValueError("meta.json has a count that is none")
 
     def tokens(self, split: str) -> int:
         return self.train_tokens if split == "train" else self.val_tokens
@@ -81,8 +91,8 @@ def generation_of(rules: str, tokenizer: str, forgotten: str) -> str:
 def read_manifest(layout: Layout) -> Manifest | None:
     """None where nothing was committed, or the record cannot be read (then all is made anew)."""
     try:
-        values = json.loads((layout.processed / "meta.json").read_text())
-        values.pop("format"), values.pop("dtype"), values.pop("separator")
+        values = read_record(layout.processed / NAME)
+        values.pop("format"), values.pop("dtype"), values.pop("separator"), values.pop(SEAL, None)
         return Manifest(**values)
     except (OSError, ValueError, TypeError, KeyError):
         return None
@@ -90,9 +100,7 @@ def read_manifest(layout: Layout) -> Manifest | None:
 
 def committed_sizes(layout: Layout, manifest: Manifest) -> dict[Path, int]:
     """The bytes of each file that count."""
-    sizes = {layout.processed / FILES[split]: 2 * manifest.tokens(split) for split in SPLITS}
-    sizes[layout.processed / TABLE] = DOCUMENT.itemsize * manifest.documents
-    return sizes
+    return {layout.processed / name: item * getattr(manifest, key) for name, (key, item) in ITEMS.items()}
 
 
 def recover(layout: Layout) -> list[str]:
@@ -114,6 +122,10 @@ def recover(layout: Layout) -> list[str]:
         if size > committed:
             _cut(path, committed)
             messages.append(f"processed/{path.name}: {size - committed} bytes of a batch that was cut are removed")
+    _write_readme(layout, manifest)
+    if not manifest.digests:  # an earlier version wrote them
+        sizes = committed_sizes(layout, manifest)
+        _commit(layout, replace(manifest, digests={path.name: digests_from(path, 0, sizes[path]) for path in sizes}))
     return messages
 
 
@@ -125,7 +137,7 @@ def _cut(path: Path, size: int) -> None:
 def reset(layout: Layout) -> None:
     """Remove everything; the commit record first, so that a kill in between leaves nothing that looks whole."""
     if layout.processed.exists():
-        (layout.processed / "meta.json").unlink(missing_ok=True)
+        (layout.processed / NAME).unlink(missing_ok=True)
         sync_folder(layout.processed)
         shutil.rmtree(layout.processed)
 
@@ -136,7 +148,10 @@ def append(
     documents: Sequence[InSplit],
     tokens: list[npt.NDArray[np.uint16]],
 ) -> Manifest:
-    """Append the ids of the next documents, then commit. Returns the new record."""
+    """Append the ids of the next documents, then commit. Returns the new record.
+
+    Raises ProcessedDamagedError where the end of a file is not what was written.
+    """
     rows = np.zeros(len(documents), dtype=DOCUMENT)
     ends = {split: manifest.tokens(split) for split in SPLITS}
     for row, one, ids in zip(rows, documents, tokens, strict=True):
@@ -158,16 +173,40 @@ def append(
         train_tokens=ends["train"],
         val_tokens=ends["validation"],
     )
-    _write_readme(layout, NO_VALIDATION if new.val_tokens == 0 else "")
-    record = {"format": FORMAT, "dtype": "<u2", "separator": "<|endoftext|>", **asdict(new)}
-    write_json(layout.processed / "meta.json", record)
+    new = replace(new, digests=_grown_digests(layout, manifest, new))
+    _write_readme(layout, new)
+    _commit(layout, new)
     return new
 
 
-def _write_readme(layout: Layout, more: str) -> None:
-    path, text = layout.processed / "README.md", (README + more).encode()
-    if not path.exists() or path.read_bytes() != text:
-        write_atomically(path, text)
+def _grown_digests(layout: Layout, before: Manifest, after: Manifest) -> dict[str, list[str]]:
+    old, new = committed_sizes(layout, before), committed_sizes(layout, after)
+    try:
+        return {path.name: extended(path, before.digests.get(path.name, []), old[path], new[path]) for path in new}
+    except (ValueError, IndexError) as error:
+        raise ProcessedDamagedError(f"{error}; a night derives it again from cleaned/") from error
+
+
+def _commit(layout: Layout, manifest: Manifest) -> None:
+    record = {"format": FORMAT, "dtype": "<u2", "separator": "<|endoftext|>", **asdict(manifest)}
+    write_atomically(layout.processed / NAME, record_text(record).encode())
+
+
+def _write_readme(layout: Layout, manifest: Manifest) -> None:
+    if trouble_with_readme(layout, manifest):
+        write_atomically(layout.processed / "README.md", _readme(manifest))
+
+
+def trouble_with_readme(layout: Layout, manifest: Manifest) -> str | None:
+    """Returns what is wrong with the README that belongs to the files; None where nothing is."""
+    path = layout.processed / "README.md"
+    if not path.exists():
+        return "is missing"
+    return None if path.read_bytes() == _readme(manifest) else "is not what was written"
+
+
+def _readme(manifest: Manifest) -> bytes:
+    return (README + (NO_VALIDATION if manifest.val_tokens == 0 else "")).encode()
 
 
 def document_at(layout: Layout, manifest: Manifest, split: str, position: int) -> int:
@@ -178,5 +217,8 @@ def document_at(layout: Layout, manifest: Manifest, split: str, position: int) -
 
 
 def read_table(layout: Layout, manifest: Manifest) -> npt.NDArray[np.void]:
-    """The committed rows of the table of documents."""
-    return document_table.read_table(layout.processed, manifest.documents)
+    """The committed rows of the table of documents. Raises ProcessedDamagedError where the file is damaged."""
+    try:
+        return document_table.read_table(layout.processed, manifest.documents)
+    except TokensDamagedError as error:
+        raise ProcessedDamagedError(f"{error}; a night derives it again from cleaned/") from error

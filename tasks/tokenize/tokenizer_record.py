@@ -89,5 +89,5 @@ class _Texts:
                     return
                 self.documents += 1
                 self.bytes += row["kept_bytes"]
-                yield read_cleaned(self.layout, row["path"])
+                yield read_cleaned(self.layout, row["path"], row["cleaned_sha256"])
             seq = rows[-1]["seq"] + 1

@@ -7,7 +7,7 @@ from tasks.contracts.run_record import RunRecord
 
 MOST_SPIKES_SAID = 3  # the others are only counted
 MESSAGES = {
-    "damaged": "{name} is damaged ({reason}); the newest whole one is taken",
+    "damaged": "{name} is damaged ({reason}): it is not used",
     "lineage": "a new lineage starts: {reason}",
     "dropped": "the chunk that was cut is dropped: {reason}",
     "anchor": "the anchor set is drawn (version {version}, {tokens:,} of {val_tokens:,} held-out tokens): {reason}",

@@ -15,7 +15,7 @@ import threading
 from model.contracts.job import TrainJob, chunk_path
 from model.contracts.report import Event, Report
 from model.contracts.step_folders import checkpoint_folders
-from tasks.contracts.errors import TrainingError
+from tasks.contracts.errors import ProcessedDamagedError, TrainingError
 from tasks.contracts.paths import PROJECT, Layout
 from tasks.storage.atomic_files import write_atomically
 
@@ -26,7 +26,8 @@ def train_chunk(job: TrainJob, layout: Layout, lock_handle: int, hear: Report) -
     """Runs the child to its end; `hear` gets each of its events. Returns the last one, `done`.
 
     Raises:
-        TrainingError: it failed; the message is the child's own.
+        ProcessedDamagedError: what it read of the token files is not what was written.
+        TrainingError: it failed otherwise; the message is the child's own.
     """
     newest = _newest_step(layout)
     path = layout.state / "train_job.json"
@@ -64,6 +65,8 @@ def train_chunk(job: TrainJob, layout: Layout, lock_handle: int, hear: Report) -
         if status == -signal.SIGKILL and _newest_step(layout) == newest:
             # Out of memory, most likely: with the same recipe it would be killed every night.
             chunk_path(layout.checkpoints).unlink(missing_ok=True)
+        if last.get("kind") == "tokens_damaged":
+            raise ProcessedDamagedError(str(last["message"]))
         raise TrainingError(_reason(status, last, errors))
     return last
 

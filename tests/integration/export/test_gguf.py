@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
-from model.contracts.erasure_marks import CARD
+from model.contracts.published_folder import CARD
 from model.data.tokenizer import END_OF_TEXT, END_OF_TEXT_ID, encode_documents, load_tokenizer, train_tokenizer
 from model.network.config import GPTConfig
 from model.network.gpt import GPT

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from model.checkpoints.divergence import data_order, read_rollbacks
-from model.contracts.erasure_marks import metadata_digest
 from model.contracts.job import TrainJob, pending_chunk
+from model.data.digests import record_text
 from model.train_chunk import train
 from model.training import numerics
 from model.training.compiler import has_compiler
@@ -120,7 +120,7 @@ def test_a_lineage_that_knew_no_cohorts_goes_on(fresh: TrainJob) -> None:
     metadata = json.loads(path.read_text())
     for name in ("cohorts", "new_share", "first_step"):
         del metadata[name]
-    path.write_text(json.dumps(metadata | {"metadata_digest": metadata_digest(metadata)}))
+    path.write_text(record_text(metadata))
     events = run(fresh)
     assert of(events, "damaged") == [] and of(events, "done")[0]["step"] == 40
 

@@ -139,12 +139,12 @@ def test_a_kill_in_the_branch_redoes_the_publication_alone(fresh: TrainJob, tmp_
         patch.setattr(Trainer, "cooldown", killed)
         run(fresh)
     assert not (fresh.models_dir / "latest").exists()
-    chunk = json.loads((fresh.checkpoints_dir / "chunk.json").read_text())
+    chunk = (fresh.checkpoints_dir / "chunk.json").read_text()
     events = run(fresh)
     assert of(events, "done")[0]["steps_done"] == 0 and len(of(events, "published")) == 1
     # Killed once more after the swap, before the chunk was struck off: nothing is published twice.
     before = saved_bytes(fresh, 20)
-    (fresh.checkpoints_dir / "chunk.json").write_text(json.dumps(chunk))
+    (fresh.checkpoints_dir / "chunk.json").write_text(chunk)
     events = run(fresh)
     assert not of(events, "published") and of(events, "done")[0]["published"] and saved_bytes(fresh, 20) == before
     undisturbed = placed(fresh, tmp_path / "undisturbed")

@@ -11,10 +11,11 @@ import torch
 from numpy.typing import NDArray
 
 from model.contracts.job import TrainJob
-from model.data.batches import ROWS, Plan, open_tokens, read_batch
+from model.data.batches import ROWS, Plan, read_batch
 from model.data.cohorts import Cohort, moved, with_newest
 from model.data.document_table import DOCUMENT, TABLE, read_documents
 from model.data.shuffle import feistel_permutation
+from model.data.tokens import open_tokens
 from tests.unit.model.test_train_chunk import fresh, job, of, run
 
 __all__ = ["fresh", "job"]  # fixtures

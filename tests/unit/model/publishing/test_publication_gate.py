@@ -229,12 +229,21 @@ def test_a_publication_made_again_decides_alike(tmp_path: Path) -> None:
     assert twice.published[::2] == twice.published[1::2] == once.published
 
 
-def test_a_torn_file_starts_the_anchor_set_anew(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: content[:-20],
+        lambda content: content.replace(b'"stale": 0', b'"stale": 2'),
+        lambda content: b'{"format": 1, "step": 7, "now": {"windows": 3}}',
+    ],
+    ids=["torn", "flipped", "wrong types"],
+)
+def test_a_damaged_file_starts_the_anchor_set_anew(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
     years = Years(tmp_path)
     years.night(0, level())
     path = tmp_path / "models" / "anchor.json"
-    path.write_bytes(path.read_bytes()[:-20])
-    assert years.night(1, level()) and years.draws()[1] == (1, "there was none")
+    path.write_bytes(damage(path.read_bytes()))
+    assert years.night(1, level()) and years.draws()[1][1].startswith("it was damaged")
 
 
 # -- the pure functions ----------------------------------------------------------------------------------
