@@ -6,7 +6,6 @@ import json
 import re
 import shutil
 import signal
-import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tasks.storage.state_db import open_state
 from tests.end_to_end.conftest import Household, profile_of
 from tests.support.corpora import prose
 from tests.support.growth import derived_bytes
@@ -86,7 +86,7 @@ def fail_a_night_over(household: Household, site: Loopback) -> None:
     path = sorted(folder.glob("*.txt"))[0]
     aside = household.data.parent / "aside.txt"
     shutil.move(path, aside)
-    with closing(sqlite3.connect(household.data / "state" / "state.sqlite")) as db, db:
+    with closing(open_state(household.data / "state" / "state.sqlite")) as db:
         db.execute("UPDATE positions SET value = 0 WHERE name = 'validated'")
     done = household.run(
         "--profile", str(household.profile), "--skip-cleaning", "--skip-preparation", "--skip-training"

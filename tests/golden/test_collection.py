@@ -6,7 +6,6 @@ import gzip
 import hashlib
 import json
 import os
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from tasks.storage.state_db import open_state
 from tests.golden.site import Site
 from tests.golden.support import PROJECT, House, Json, check, masked_port, shape
 
@@ -83,7 +83,7 @@ def collected(tmp_path_factory: pytest.TempPathFactory, site: Site) -> Collected
     for changes in ("", "", DUE):
         before = len(site.requests)
         if changes:
-            with closing(sqlite3.connect(house.data / "state" / "state.sqlite")) as db:
+            with closing(open_state(house.data / "state" / "state.sqlite")) as db:
                 db.executescript(changes)
         found.reports.append(house.json("collect"))
         found.requests.append(site.requests[before:])

@@ -181,7 +181,7 @@ def test_the_first_night_after_an_upgrade_stores_no_page_twice(house: House) -> 
     for name in ("kind", "confidence", "rendered", "body_sha256"):
         del entry[name]
     house.layout.ledger.write_text(json.dumps(entry, ensure_ascii=False) + "\n")
-    with closing(sqlite3.connect(house.layout.database, isolation_level=None)) as db:
+    with closing(open_state(house.layout.database)) as db:
         db.execute("DROP TABLE readings")
         db.execute("DELETE FROM upgrades")
         db.execute("UPDATE positions SET value = ? WHERE name = 'ledger_bytes'", (house.layout.ledger.stat().st_size,))
