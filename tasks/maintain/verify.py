@@ -29,7 +29,7 @@ from tasks.tokenize.tokenizer_record import read_tokenizer_record
 BACKUP = "truth: restore raw/ from your backup"
 AGAIN = "derived: the next night makes it again"
 KEPT = "kept: nothing uses it"
-NAMED = 5  # files of a folder
+NAMED = 5  # files of a folder, megabytes of a file
 STATE = "can be lost: the next run sets it aside and makes it anew from raw/"
 
 
@@ -288,10 +288,14 @@ def _verify_file(path: Path, digest: str | None, remedy: str, checked: Checked) 
         yield Finding(path, "is missing", remedy)
     elif digest is None:
         yield Finding(path, "has no digest yet", "the next run adds it", False)
-    elif trouble := _trouble(lambda: file_digest(path)):
-        yield Finding(path, f"cannot be read: {trouble}", remedy)
-    elif file_digest(path) != digest:
-        yield Finding(path, "is not what was written", remedy)
+    else:
+        try:
+            found = file_digest(path)
+        except OSError as error:
+            yield Finding(path, f"cannot be read: {error}", remedy)
+        else:
+            if found != digest:
+                yield Finding(path, "is not what was written", remedy)
 
 
 def _verify_grown(
@@ -309,11 +313,17 @@ def _compare_blocks(path: Path, digests: list[str] | None, size: int, remedy: st
         yield Finding(path, "is missing", remedy)
     elif digests is None:
         yield Finding(path, "has no digests yet", "the next run adds them", False)
-    elif trouble := _trouble(lambda: list(damaged_blocks(path, digests, size))):
-        yield Finding(path, f"cannot be read: {trouble}", remedy)
-    elif found := list(damaged_blocks(path, digests, size)):
-        which = ", ".join(map(str, found[:5])) + (f" and {len(found) - 5} more" if len(found) > 5 else "")
-        yield Finding(path, f"is not what was written: megabyte {which} of {path.stat().st_size / 2**20:.1f}", remedy)
+    else:
+        try:
+            found = list(damaged_blocks(path, digests, size))
+        except OSError as error:
+            yield Finding(path, f"cannot be read: {error}", remedy)
+        else:
+            if found:
+                more = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
+                which = ", ".join(map(str, found[:NAMED])) + more
+                size_mb = path.stat().st_size / 2**20
+                yield Finding(path, f"is not what was written: megabyte {which} of {size_mb:.1f}", remedy)
 
 
 def _trouble(read: Callable[[], object]) -> str | None:
