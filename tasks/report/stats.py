@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from model.checkpoints.divergence import read_rollbacks
 from model.contracts.erasure_marks import count_marks, in_words
 from model.data.document_table import DOCUMENT
 from tasks.contracts.paths import Layout
@@ -135,7 +136,7 @@ def model_numbers(layout: Layout) -> dict[str, Any]:
         **{name: record.get(name) for name in MODEL_FIELDS},
         "forgotten": count_marks(record),
         "steps_skipped": newest.get("steps_skipped", 0),
-        "falls": len(read_json(layout.checkpoints / "falls.json", list) or ()),
+        "falls": len(read_rollbacks(layout.checkpoints, [])),
     }
 
 

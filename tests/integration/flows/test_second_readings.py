@@ -182,6 +182,7 @@ def test_the_first_night_after_an_upgrade_stores_no_page_twice(house: House) -> 
         del entry[name]
     house.layout.ledger.write_text(json.dumps(entry, ensure_ascii=False) + "\n")
     with closing(open_state(house.layout.database)) as db:
+        db.execute("DROP TABLE grown_files")
         db.execute("DROP TABLE readings")
         db.execute("DELETE FROM upgrades")
         db.execute("UPDATE positions SET value = ? WHERE name = 'ledger_bytes'", (house.layout.ledger.stat().st_size,))
