@@ -115,7 +115,7 @@ def require_rebuilt(household: Household, target: Path) -> None:
     assert verified.returncode == 0, verified.stdout
 
 
-@pytest.mark.parametrize("server", [True, False])
+@pytest.mark.parametrize("server", [True, pytest.param(False, marks=pytest.mark.long)])
 def test_a_domain_is_nowhere_afterwards_and_stays_away(
     household: Household, sites: tuple[Loopback, Loopback], tmp_path: Path, server: bool
 ) -> None:

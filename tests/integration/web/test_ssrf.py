@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -157,9 +158,11 @@ def egress(site: Loopback, *more: str) -> EgressPolicy:
     return EgressPolicy([site.address, *more], resolver())  # type: ignore[arg-type]
 
 
-def browsers() -> list[str]:
-    """Both kinds, where they are: they differ in what they take from the command line."""
-    return sorted({path for path in (find_binaries().chromium, find_chromium()[0]) if path})
+def browsers() -> list[Any]:
+    """The one that nights use, and in the long tests the other kind: they take other things from the command line."""
+    used, other = find_binaries().chromium, find_chromium()[0]
+    long = [pytest.param(other, marks=pytest.mark.long)] if other not in (used, None) else []
+    return [used, *long] if used else long
 
 
 def test_through_httpx(site: Loopback, canary: Canary, tmp_path: Path) -> None:
