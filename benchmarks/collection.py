@@ -62,8 +62,9 @@ consensus = {consensus}
 """
 SCRIPT_PAGE = (
     "<html><head><title>{0}</title></head><body><div id=root></div><script>setTimeout(() => {{"
-    "document.getElementById('root').innerHTML = '<article><h1>Page {0}</h1>' + '<p>Text that a script brings. </p>'"
-    ".repeat(30) + '</article>'; }}, 20);</script></body></html>"
+    "const lines = [...Array(30).keys()].map(n => `<p>Line ${{n}} of the text that a script brings.</p>`);"
+    "document.getElementById('root').innerHTML = `<article><h1>Page {0}</h1>${{lines.join('')}}</article>`;"
+    "}}, 20);</script></body></html>"
 )
 
 
