@@ -212,9 +212,8 @@ def judge(root: Path, expected: dict[str, str], damage: Callable[[], None]) -> J
     damage()
     before = digest_of_tree(root)
     status, said = verified(root)
-    note = (
-        "state.sqlite is missing" in said or "is not sealed" in said or ".journal.jsonl is missing" in said
-    )  # no damage
+    missing = ("state.sqlite is missing", ".journal.jsonl is missing", "anchor.json is missing", "is not sealed")
+    note = any(one in said for one in missing)  # no damage
     result: Json = {"named": status == 1, "noted": note and status == 0, "unchanged": before == digest_of_tree(root)}
     refused = ""
     try:

@@ -249,9 +249,12 @@ def _verify_models(layout: Layout, checked: Checked) -> Iterator[Finding]:
     latest = layout.models / "latest"
     if model_folders(layout.models) and not latest.is_dir():
         yield Finding(latest, "leads to no model", f"{KEPT}; the next publication makes it anew")
-    checked.add(layout.models / NAME)
-    if trouble := _trouble(lambda: read_anchor(layout.models, -1)):
-        yield Finding(layout.models / NAME, f"is damaged: {trouble}", "the next publication draws the anchor set anew")
+    anchor, remedy = layout.models / NAME, "the next publication draws the anchor set anew"
+    checked.add(anchor)
+    if model_folders(layout.models) and not anchor.exists():
+        yield Finding(anchor, "is missing", f"can be lost: {remedy}", False)
+    elif trouble := _trouble(lambda: read_anchor(layout.models, -1)):
+        yield Finding(anchor, f"is damaged: {trouble}", remedy)
 
 
 # -- the rest --------------------------------------------------------------------------------------------
