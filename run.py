@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import codecs
 import errno
+import importlib
 import io
 import json
 import logging
@@ -207,6 +208,8 @@ def _run_flow(
     from flows.prefect_server.ephemeral import short_server
 
     _require_no_lock(layout)
+    with stop_held_back():
+        importlib.import_module("prefect")
     log = layout.state / "prefect_server.log"
     server: AbstractContextManager[Callable[[], None]] = nullcontext(lambda: None) if is_there else short_server(log)
     with server as wait_for_server:
@@ -587,6 +590,20 @@ def _shared_options() -> argparse.ArgumentParser:
     )
     shared.add_argument("--json", action="store_true", help="print JSON")
     return shared
+
+
+@contextmanager
+def stop_held_back() -> Iterator[None]:
+    """Lets Ctrl-C and SIGTERM take effect at the end of the block alone: Prefect swallows them while it is imported."""
+    came: list[int] = []
+    before = {one: signal.signal(one, lambda number, _: came.append(number)) for one in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
+    if came:
+        signal.raise_signal(came[0])
 
 
 def _interrupt(*_: object) -> None:

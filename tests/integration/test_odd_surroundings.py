@@ -113,6 +113,20 @@ def test_an_interrupt_that_a_library_makes_an_error_of_is_an_interrupt(monkeypat
         run.main(["stats"])
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_waits_for_the_end_of_an_import(number: signal.Signals, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("run.asked_to_stop", [])
+    handlers = signal.signal(signal.SIGINT, run._interrupt), signal.signal(signal.SIGTERM, run._terminate)
+    imported = False
+    try:
+        with pytest.raises(KeyboardInterrupt), run.stop_held_back():
+            os.kill(os.getpid(), number)
+            imported = True
+    finally:
+        signal.signal(signal.SIGINT, handlers[0]), signal.signal(signal.SIGTERM, handlers[1])
+    assert imported and len(run.asked_to_stop) == 1
+
+
 # Seconds after the start: the imports, the server's start, the steps, training.
 @pytest.mark.parametrize("seconds", [2.0, *(pytest.param(s, marks=pytest.mark.long) for s in (0.3, 1.0, 4.0, 7.0))])
 def test_ctrl_c_at_any_time_is_one_line_and_the_next_run_goes_on(folder: Path, seconds: float) -> None:
