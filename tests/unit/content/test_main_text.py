@@ -10,7 +10,7 @@ import pytest
 from tasks.content.block_features import BlockFeatures, Scale, block_features
 from tasks.content.block_odds import probabilities, together, with_text_around
 from tasks.content.completion import whole_article, with_gaps_filled
-from tasks.content.main_text import CAUTION, best_choice, candidates
+from tasks.content.main_text import CAUTION, Seen, best_choice, candidates, main_text
 from tasks.content.page_kind import PROGRAMS, page_claims, page_kind
 from tasks.content.speakers import speakers
 from tasks.content.text_blocks import page_blocks
@@ -99,6 +99,16 @@ def test_headings_what_they_lead_to_and_code_inside_come_back() -> None:
     assert with_gaps_filled(blocks, odds, [3, 8], range(10)) == [2, 3, 8]
     assert with_gaps_filled(blocks, odds, [3, 4, 8], range(10)) == [2, 3, 4, 5, 7, 8]
     assert with_gaps_filled(blocks, odds, [3, 4, 8], [], first=3) == [3, 4, 7, 8]
+    odds[5] = 0.1
+    assert with_gaps_filled(blocks, odds, [3, 4, 8], range(10)) == [2, 3, 4, 7, 8]
+
+
+def test_what_a_heading_leads_to_is_a_text_but_not_on_a_product_s_page() -> None:
+    blocks = blocks_of(f"<div><h2>Boats of the harbour and their tides</h2></div><p>{BOATS}</p>")
+    seen = Seen(blocks, set(), block_features(blocks, [0.0] * len(blocks), set(), []), ["page"])
+    weights = {"page": -1.3, "<h2>": 6.0}
+    service, product = (Tables(weights, ("product", "service"), {"page": odds}) for odds in ((0.0, 3.0), (3.0, 0.0)))
+    assert len(main_text(seen, service).blocks) == 2 and len(main_text(seen, product).blocks) == 1
 
 
 def test_a_thread_says_who_speaks() -> None:
@@ -112,6 +122,18 @@ def test_a_thread_says_who_speaks() -> None:
     places = [texts.index(text) for text in (BOATS, NETS, "So it is.")]
     assert [texts[at] for at in speakers(blocks, places)] == ["Ada", "Ben", "Ada"]
     assert speakers(blocks, places[:1]) == []  # of three lines, one has a post
+    labels = blocks_of(posts.replace("Ada", "Member").replace("Ben", "Member"))
+    assert speakers(labels, range(2, len(labels), 3)) == []  # they name nobody
+
+
+def test_who_speaks_is_written_on_a_forum_alone() -> None:
+    posts = "".join(f"<div><div class=author>{name}</div><p>{BOATS} {name}</p></div>" for name in ("Ada", "Ben"))
+    blocks = blocks_of(posts)
+    seen = Seen(blocks, set(), block_features(blocks, [0.0] * len(blocks), set(), []), ["page"])
+    weights = {"page": -3.0, "<p>": 6.0}
+    forum, service = (Tables(weights, ("forum", "service"), {"page": odds}) for odds in ((3.0, 0.0), (0.0, 3.0)))
+    assert [block.text for block in main_text(seen, forum).blocks] == ["Ada", f"{BOATS} Ada", "Ben", f"{BOATS} Ben"]
+    assert [block.text for block in main_text(seen, service).blocks] == [f"{BOATS} Ada", f"{BOATS} Ben"]
 
 
 def test_documentation_may_repeat_itself() -> None:

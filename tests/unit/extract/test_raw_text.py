@@ -196,6 +196,8 @@ def test_parts_that_react_sends_later_stand_in_their_place() -> None:
     )
     assert text_of(page) == "Tides\nBefore the code.\n\ntide()\n\nInner.\nAfter the code."
     assert text_of("<p>One.</p><template id='B:0'></template><div hidden id='S:9'>Late.</div>").startswith("One.")
+    # A part that holds its own place, which React does not write, stays where it is.
+    assert text_of("<div hidden id='S:0'><p>In <b><template id='B:0'></template>itself.</b></p></div>") == "In itself."
 
 
 def test_footnotes_and_admonitions_are_part_of_the_text_and_other_asides_stay_so() -> None:

@@ -3,7 +3,10 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from tasks.web.http_client import Response
+from tasks.contracts.credentials import Credentials
+from tasks.web.egress import EgressPolicy
+from tasks.web.http_client import Deadline, HttpClient, Response
+from tests.support.loopback import Loopback
 
 
 @pytest.mark.parametrize(
@@ -25,3 +28,13 @@ from tasks.web.http_client import Response
 )
 def test_the_encoding_that_a_header_names(content_type: str, charset: str | None) -> None:
     assert Response("", 200, httpx.Headers({"content-type": content_type}), b"").charset == charset
+
+
+def test_a_link_with_a_password_does_not_log_in_and_the_profile_s_own_does() -> None:
+    with Loopback({"/": b"x"}) as site:
+        link = f"{site.url.replace('://', '://stranger:secret@')}/"
+        for credentials, sent in ((None, None), (Credentials([(site.url, "me:own")]), "Basic bWU6b3du")):
+            client = HttpClient("test", EgressPolicy([site.address]), credentials)
+            client.get(link, deadline=Deadline(10.0), max_bytes=1000)
+            client.close()
+            assert site.requests[-1][1].get("authorization") == sent
